@@ -1,0 +1,61 @@
+"""Every environment name that the program reads, and what it means.
+
+Only the *names* of secrets are settings; their values are read when needed (see `secrets`).
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+from notifier.errors import SettingsError
+
+SLACK_API_URL = "https://slack.com/api/"
+
+
+class SecretStore(StrEnum):
+    """Where the named secrets are kept."""
+
+    PARAMETER_STORE = "ParameterStore"
+    SECRETS_MANAGER = "SecretsManager"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the stack was deployed with. Field names are the environment's names in lower case."""
+
+    table_name: str
+    channels: str
+    slack_token_name: str = ""
+    slack_webhook_name: str = ""
+    secret_store: SecretStore = SecretStore.PARAMETER_STORE
+    slack_api_url: str = SLACK_API_URL
+    stack_name: str = ""
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Read the settings; raise SettingsError that lists every problem at once."""
+        if problems := list(_problems(environ)):
+            raise SettingsError("; ".join(problems))
+        return cls(
+            table_name=environ["TABLE_NAME"],
+            channels=environ["CHANNELS"],
+            slack_token_name=environ.get("SLACK_TOKEN_NAME", ""),
+            slack_webhook_name=environ.get("SLACK_WEBHOOK_NAME", ""),
+            secret_store=SecretStore(environ.get("SECRET_STORE") or SecretStore.PARAMETER_STORE),
+            slack_api_url=environ.get("SLACK_API_URL") or SLACK_API_URL,
+            stack_name=environ.get("STACK_NAME", ""),
+        )
+
+
+def _problems(environ: Mapping[str, str]) -> Iterator[str]:
+    for name in ("TABLE_NAME", "CHANNELS"):
+        if not environ.get(name):
+            yield f"{name} is not set"
+    if not environ.get("SLACK_TOKEN_NAME") and not environ.get("SLACK_WEBHOOK_NAME"):
+        yield "neither SLACK_TOKEN_NAME nor SLACK_WEBHOOK_NAME is set: there is nowhere to tell"
+    if environ.get("SECRET_STORE", "") not in ("", *SecretStore):
+        yield f"SECRET_STORE must be one of {', '.join(SecretStore)}"
+    if not re.fullmatch(r"https?://[^\s?#]+/|", environ.get("SLACK_API_URL", "")):
+        yield "SLACK_API_URL must be an http(s) address that ends with a slash"
