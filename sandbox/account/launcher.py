@@ -1,0 +1,179 @@
+"""Starts MiniStack, an AWS account in one process, and adds what it leaves out of EventBridge.
+
+Runs under the Python of `.venv-sandbox`, never under the project's own, because MiniStack pins
+botocore. Three things are added:
+
+* `PutEvents` with a source that begins with `aws.` for the account's root, which is the tests;
+  everybody else is refused, as AWS refuses it. The entry's `Time` is kept.
+  https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html
+* A rule delivers to a queue only when the queue's policy lets it. Otherwise the event goes to the
+  target's dead-letter queue and the metrics of `AWS/Events` count it.
+  https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+* With SANDBOX_SCHEDULES=off no schedule fires by itself: a test or the demo makes the ticks.
+
+It ends itself and everything it started as soon as its standard input closes, so it cannot outlive
+whoever started it, however that one ended.
+"""
+
+import contextvars
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from datetime import datetime
+from typing import Any
+
+from ministack import app  # type: ignore[import-not-found]
+from ministack.core import iam_evaluator  # type: ignore[import-not-found]
+from ministack.core.responses import (  # type: ignore[import-not-found]
+    get_account_id,
+    json_response,
+)
+from ministack.services import (  # type: ignore[import-not-found]
+    cloudwatch,
+    eventbridge,
+    scheduler,
+    sqs,
+)
+
+WORKER_SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker")
+
+put_events = eventbridge._put_events
+invoke_target = eventbridge._invoke_target
+now = eventbridge._now_ts
+entry_time: contextvars.ContextVar[float | None] = contextvars.ContextVar("entry_time")
+
+
+def end_with_parent() -> None:
+    """Wait until standard input closes, then end the whole process group and its files."""
+    while os.read(0, 1024):
+        pass
+    shutil.rmtree(os.environ["SANDBOX_HOME"], ignore_errors=True)
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+# --- PutEvents --------------------------------------------------------------------------------
+
+
+def put_events_as_aws_would(request: dict[str, Any], allow_aws_source: bool = False) -> Any:
+    """Let the account's root put events of AWS services, each at its own `Time`."""
+    if not iam_evaluator.caller_arn().endswith(":root"):
+        return put_events(request, allow_aws_source)
+    if len(request.get("Entries", [])) > 10:
+        return put_events(request)
+    answers = [put_one(request, entry) for entry in request.get("Entries", [])]
+    failed = sum("ErrorCode" in answer for answer in answers)
+    return json_response({"FailedEntryCount": failed, "Entries": answers})
+
+
+def put_one(request: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+    """Put one entry and return its part of the answer."""
+    token = entry_time.set(as_seconds(entry.get("Time")))
+    try:
+        _status, _headers, body = put_events({**request, "Entries": [entry]}, allow_aws_source=True)
+    finally:
+        entry_time.reset(token)
+    answer: dict[str, Any] = json.loads(body)["Entries"][0]
+    return answer
+
+
+def as_seconds(moment: object) -> float | None:
+    """Read a timestamp of JSON 1.1: seconds, or ISO 8601."""
+    if isinstance(moment, str):
+        return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
+    return float(moment) if isinstance(moment, int | float) else None
+
+
+def time_of_entry_or_now() -> float:
+    """Stand in for MiniStack's clock of events."""
+    return entry_time.get(None) or float(now())
+
+
+# --- rule → queue -----------------------------------------------------------------------------
+
+
+def deliver(target: dict[str, Any], event: Any, rule: dict[str, Any], view: Any = None) -> None:
+    """Deliver to a queue only with the queue's permission; otherwise as EventBridge gives up."""
+    arn = target.get("Arn", "")
+    if ":sqs:" not in arn:
+        invoke_target(target, event, rule, view)
+    elif problem := why_not(arn, rule):
+        give_up(target, event, rule, view, problem)
+    else:
+        invoke_target(target, event, rule, view)
+        count("Invocations", rule)
+
+
+def why_not(queue_arn: str, rule: dict[str, Any]) -> str:
+    """Say why this rule may not send to the queue: EventBridge's error code, or nothing."""
+    if sqs._queue_by_arn(queue_arn) is None:
+        return "RESOURCE_NOT_FOUND"
+    may = sqs.queue_policy_allows(
+        queue_arn, "events.amazonaws.com", rule.get("Arn", ""), get_account_id()
+    )
+    return "" if may else "NO_PERMISSIONS"
+
+
+def give_up(
+    target: dict[str, Any], event: Any, rule: dict[str, Any], view: Any, problem: str
+) -> None:
+    """Count a permanent failure and hand the event to the target's dead-letter queue."""
+    count("FailedInvocations", rule)
+    queue_arn = (target.get("DeadLetterConfig") or {}).get("Arn")
+    if not queue_arn:
+        return
+    if why_not(queue_arn, rule):
+        count("InvocationsFailedToBeSentToDlq", rule)
+        return
+    invoke_target({"Id": target.get("Id", ""), "Arn": queue_arn}, event, rule, view)
+    label_newest(queue_arn, target, rule, problem)
+    count("InvocationsSentToDlq", rule)
+
+
+def label_newest(queue_arn: str, target: dict[str, Any], rule: dict[str, Any], code: str) -> None:
+    """Give the dead letter the attributes by which EventBridge explains it."""
+    attributes = {
+        "RULE_ARN": rule.get("Arn", ""),
+        "TARGET_ARN": target.get("Arn", ""),
+        "ERROR_CODE": code,
+        "ERROR_MESSAGE": "The rule may not send to the target, or it does not exist.",
+    }
+    sqs._queue_by_arn(queue_arn)["messages"][-1]["message_attributes"] = {
+        name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
+    }
+
+
+def count(metric: str, rule: dict[str, Any]) -> None:
+    """Add one to a metric of `AWS/Events`; alarms on it are evaluated at once."""
+    dimension = {"Name": "RuleName", "Value": rule.get("Name", "")}
+    datum = {"MetricName": metric, "Value": 1.0, "Unit": "Count", "Dimensions": [dimension]}
+    request = {"Namespace": "AWS/Events", "MetricData": [datum]}
+    cloudwatch._put_metric_data({}, request, is_cbor=False, is_json=True)
+
+
+# --- start ------------------------------------------------------------------------------------
+
+
+def add_what_is_missing() -> None:
+    """Put our functions in the place of MiniStack's."""
+    eventbridge._put_events = put_events_as_aws_would
+    eventbridge._invoke_target = deliver
+    eventbridge._now_ts = time_of_entry_or_now
+    if os.environ.get("SANDBOX_SCHEDULES") == "off":
+        eventbridge.start_scheduler = lambda: None
+        scheduler.start_scheduler = lambda: None
+
+
+def main() -> None:
+    """Serve until standard input closes."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    add_what_is_missing()
+    os.environ["PYTHONPATH"] = WORKER_SITE  # for function processes only; this one has started
+    sys.argv = sys.argv[:1]
+    app.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Plays a story: events of a failure and what ECS shows meanwhile, step by step.
+
+What a story file looks like is said in events/stories/README.md.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+STORIES = Path(__file__).resolve().parents[1] / "events" / "stories"
+
+MOMENT = re.compile(r"\{\{([+-]\d+(?:\.\d{1,3})?)\}\}")
+ORIGIN = re.compile(r"built|recorded: .+")
+KINDS = ("event", "ecs", "tick")
+
+Json = dict[str, Any]
+
+
+class StoryError(ValueError):
+    """A story file does not say what it has to; the text names the step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happens `at` seconds after the story's start; exactly one kind is set."""
+
+    at: float
+    origin: str
+    note: str
+    event: Json | None = None
+    ecs: Mapping[str, list[Json]] | None = None
+    tick: bool = False
+
+    def __str__(self) -> str:
+        minutes, seconds = divmod(int(self.at), 60)
+        return f"{minutes:3d}:{seconds:02d}  {self.note}"
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A sequence of steps, in order, with what the reader is to learn from it."""
+
+    name: str
+    title: str
+    teaches: str
+    cluster: str
+    services: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a story file; raise StoryError when it is not one."""
+        return cls.parse(path.stem, json.loads(path.read_text()))
+
+    @classmethod
+    def parse(cls, name: str, document: Json) -> Self:
+        """Read a story from its document; raise StoryError when it is not one."""
+        steps = tuple(_step(name, number, step) for number, step in enumerate(document["steps"]))
+        if [step.at for step in steps] != sorted(step.at for step in steps):
+            raise StoryError(f"{name}: the steps are not in the order of `at`")
+        return cls(
+            name=name,
+            title=document["title"],
+            teaches=document["teaches"],
+            cluster=document["cluster"],
+            services=tuple(document["services"]),
+            steps=steps,
+        )
+
+    @property
+    def span(self) -> timedelta:
+        """How long the story takes in the account it tells of."""
+        return timedelta(seconds=self.steps[-1].at)
+
+    def beginning(self, start: datetime, *, cluster: str | None = None) -> tuple[Step, ...]:
+        """Return the steps with their times counted from `start`, in a cluster of that name."""
+        return tuple(
+            _placed(step, start, self.cluster, cluster or self.cluster) for step in self.steps
+        )
+
+
+def story_names() -> list[str]:
+    """Return the names of the stories there are."""
+    return sorted(path.stem for path in STORIES.glob("*.json"))
+
+
+def load_story(name: str) -> Story:
+    """Return the story of that name; raise StoryError that lists them when there is none."""
+    if name not in story_names():
+        raise StoryError(f"there is no story {name!r}; there are: {', '.join(story_names())}")
+    return Story.load(STORIES / f"{name}.json")
+
+
+def _step(story: str, number: int, step: Json) -> Step:
+    where = f"{story}, step {number}"
+    if unknown := step.keys() - {"at", "origin", "note", *KINDS}:
+        raise StoryError(f"{where}: unknown {', '.join(sorted(unknown))}")
+    if sum(kind in step for kind in KINDS) != 1:
+        raise StoryError(f"{where}: it must be one of {', '.join(KINDS)}")
+    if "tick" not in step and not ORIGIN.fullmatch(step.get("origin", "")):
+        raise StoryError(f"{where}: origin must be 'built' or 'recorded: <where>'")
+    return Step(**{"origin": "built", "note": "", **step})
+
+
+def _placed(step: Step, start: datetime, old: str, new: str) -> Step:
+    return Step(
+        at=step.at,
+        origin=step.origin,
+        note=_filled(step.note, start, old, new),
+        event=_filled(step.event, start, old, new),
+        ecs=_filled(step.ecs, start, old, new),
+        tick=step.tick,
+    )
+
+
+def _filled(value: Any, start: datetime, old: str, new: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _filled(item, start, old, new) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, start, old, new) for item in value]
+    if isinstance(value, str):
+        return MOMENT.sub(lambda found: _iso(start, found[1]), value).replace(old, new)
+    return value
+
+
+def _iso(start: datetime, offset: str) -> str:
+    moment = (start + timedelta(seconds=float(offset))).astimezone(UTC)
+    precision = "milliseconds" if "." in offset else "seconds"
+    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+class Stage(Protocol):
+    """What a story is played on."""
+
+    def put_event(self, event: Mapping[str, Any]) -> object: ...
+    def patch_ecs(self, changes: Mapping[str, list[Json]]) -> object: ...
+    def tick(self) -> object: ...
+    def settle(self) -> object: ...
+
+
+def play(
+    story: Story,
+    stage: Stage,
+    start: datetime,
+    *,
+    cluster: str | None = None,
+    told: Callable[[Step], object] = lambda step: None,
+) -> None:
+    """Play the story at once, however long it lasted, with its times counted from `start`.
+
+    What happens at one moment is put together; the next moment begins when the queue is empty.
+    """
+    for step, last_of_moment in _with_ends(story.beginning(start, cluster=cluster)):
+        told(step)
+        if step.ecs is not None:
+            stage.patch_ecs(step.ecs)
+        if step.event is not None:
+            stage.put_event(step.event)
+        if step.tick:
+            stage.tick()
+        if last_of_moment:
+            stage.settle()
+
+
+def _with_ends(steps: tuple[Step, ...]) -> Iterator[tuple[Step, bool]]:
+    for step, following in zip(steps, (*steps[1:], None), strict=True):
+        yield step, following is None or following.at > step.at or following.tick
