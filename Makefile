@@ -27,3 +27,10 @@ $(VENV)/.installed: requirements-dev.txt pyproject.toml
 
 .PHONY: install
 install: $(VENV)/.installed .venv-sandbox/.installed ## Install everything the other commands need
+
+# --- packaging
+.PHONY: package
+package: $(VENV)/.installed ## Make dist/: the code as a zip and a plain CloudFormation template
+	@rm -rf build/lambda
+	@$(MAKE) --no-print-directory -C src build-EventsFunction ARTIFACTS_DIR=$(CURDIR)/build/lambda PYTHON=$(CURDIR)/$(BIN)/python
+	@$(BIN)/python -m tools.package build/lambda dist

@@ -1,0 +1,70 @@
+"""Make what deploys without Python and without SAM: the code as a zip, the stack as a plain template.
+
+    python -m tools.package BUILT_DIRECTORY OUTPUT_DIRECTORY
+
+The template has two parameters more than template.yaml: the bucket and the key of the zip.
+"""
+
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from sandbox.transform import plain_cloudformation, read_template
+
+CODE_PARAMETERS = {
+    "CodeBucket": {
+        "Type": "String",
+        "Description": "S3 bucket, in the stack's region, that holds the code's zip.",
+        "AllowedPattern": "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        "ConstraintDescription": "the name of an S3 bucket.",
+    },
+    "CodeKey": {
+        "Type": "String",
+        "Default": "ecs-watch.zip",
+        "Description": "Key of the code's zip. Changes with every release, so that the code does.",
+        "AllowedPattern": "^[^\\s]{1,1024}$",
+        "ConstraintDescription": "the key of an S3 object.",
+    },
+}
+CODE_GROUP = {"Label": {"default": "Where the code lies"}, "Parameters": list(CODE_PARAMETERS)}
+
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
+LONGEST_TEMPLATE_BODY = 51_200
+
+
+def packaged_template(template: dict[str, Any]) -> dict[str, Any]:
+    """Return the plain template that takes the code's place in S3 as parameters."""
+    plain = plain_cloudformation(template, bucket={"Ref": "CodeBucket"}, key={"Ref": "CodeKey"})
+    plain["Parameters"] = CODE_PARAMETERS | plain["Parameters"]
+    plain["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"].append(CODE_GROUP)
+    return plain
+
+
+def write_zip(directory: Path, target: Path) -> None:
+    """Zip `directory` so that equal files make equal bytes: in order, with one time and one mode."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(path.relative_to(directory).as_posix())
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, path.read_bytes())
+
+
+def main(built: str, output: str) -> None:
+    """Write ecs-watch.zip and ecs-watch.template.json into `output`."""
+    code, stack = Path(output, "ecs-watch.zip"), Path(output, "ecs-watch.template.json")
+    code.parent.mkdir(parents=True, exist_ok=True)
+    write_zip(Path(built), code)
+    body = json.dumps(packaged_template(read_template()), separators=(",", ":"))
+    if len(body) > LONGEST_TEMPLATE_BODY:
+        sys.exit(
+            f"The template has {len(body)} bytes; CloudFormation takes {LONGEST_TEMPLATE_BODY}"
+        )
+    stack.write_text(body + "\n")
+    print(f"{code} ({code.stat().st_size / 1e6:.1f} MB) and {stack} ({len(body) / 1e3:.0f} kB)")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
