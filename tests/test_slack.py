@@ -1,0 +1,519 @@
+"""What is asked of Slack, and what becomes of each answer, over a real connection to 127.0.0.1."""
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.errors import SecretUnavailable
+from notifier.model import Message, Outcome, Refusal, Refused, Sent, Unknown
+from notifier.slack import Slack, Webhook
+from notifier.slack.answers import Answer, Reply, api_answer, webhook_outcome
+from tests.raw_server import RawServer, response, sends
+
+TOKEN = "xoxb-1234567890-SecretOfTheBot"
+HOOK = "services/T0001/B0002/SecretOfTheHook"
+MESSAGE = Message(text="prod-web: 1 of 3 running", blocks=({"type": "divider"},))
+POSTED = {"ok": True, "channel": "C01", "ts": "1503435956.000247"}
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_in_any_log_line(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    caplog.set_level(logging.DEBUG)
+    yield
+    assert "SecretOf" not in caplog.text
+
+
+@contextmanager
+def slack_that(answer: bytes) -> Iterator[tuple[Slack, RawServer]]:
+    with RawServer(sends(answer)) as server:
+        yield Slack(base_url=server.url, token=lambda _: TOKEN), server
+
+
+@contextmanager
+def webhook_that(answer: bytes) -> Iterator[tuple[Webhook, RawServer]]:
+    with RawServer(sends(answer)) as server:
+        yield Webhook(url=lambda _: server.url + HOOK), server
+
+
+def said(body: object, **more: str) -> bytes:
+    return response(json.dumps(body), Content_Type="application/json; charset=utf-8", **more)
+
+
+def post_answered(answer: bytes) -> Outcome:
+    with slack_that(answer) as (slack, server):
+        outcome = slack.post("C01", MESSAGE)
+    assert len(server.requests) == 1
+    assert "SecretOf" not in repr(outcome)
+    return outcome
+
+
+def webhook_answered(answer: bytes) -> Outcome:
+    with webhook_that(answer) as (webhook, server):
+        outcome = webhook.post("C01", MESSAGE)
+    assert len(server.requests) == 1
+    assert "SecretOf" not in repr(outcome)
+    return outcome
+
+
+def body_of(request: bytes) -> dict[str, object]:
+    parsed = json.loads(request.partition(b"\r\n\r\n")[2])
+    assert isinstance(parsed, dict)
+    return parsed
+
+
+# --- what is asked ----------------------------------------------------------------------------
+
+
+def test_a_post_goes_to_its_channel_with_previews_off() -> None:
+    with slack_that(said(POSTED)) as (slack, server):
+        outcome = slack.post("C01", MESSAGE)
+
+    assert outcome == Sent("C01", "1503435956.000247")
+    (request,) = server.requests
+    assert request.startswith(b"POST /chat.postMessage HTTP/1.1\r\n")
+    assert b"Authorization: Bearer " + TOKEN.encode() in request
+    assert b"Content-Type: application/json; charset=utf-8" in request
+    assert body_of(request) == {
+        "channel": "C01",
+        "text": "prod-web: 1 of 3 running",
+        "blocks": [{"type": "divider"}],
+        "unfurl_links": False,
+        "unfurl_media": False,
+    }
+
+
+def test_a_plain_text_post_has_no_blocks() -> None:
+    with slack_that(said(POSTED)) as (slack, server):
+        slack.post("C01", Message(text="🔴 half a character: \ud83d"))
+
+    assert "blocks" not in body_of(server.requests[0])
+
+
+def test_a_reply_names_its_thread_and_may_be_shown_in_the_channel_with_metadata() -> None:
+    metadata = {"event_type": "ecs_watch", "event_payload": {"key": "K1"}}
+    with slack_that(said(POSTED)) as (slack, server):
+        slack.post("C01", MESSAGE, thread_ts="1.2", broadcast=True, metadata=metadata)
+
+    asked = body_of(server.requests[0])
+    assert (asked["thread_ts"], asked["reply_broadcast"]) == ("1.2", True)
+    assert asked["metadata"] == metadata
+
+
+def test_a_root_is_never_broadcast() -> None:
+    with slack_that(said(POSTED)) as (slack, server):
+        slack.post("C01", MESSAGE, broadcast=True)
+
+    assert "reply_broadcast" not in body_of(server.requests[0])
+
+
+def test_an_edit_replaces_text_and_blocks_and_makes_no_mention_out_of_foreign_text() -> None:
+    with slack_that(said(POSTED)) as (slack, server):
+        outcome = slack.update("C01", "1.2", Message(text="plain"))
+
+    assert outcome == Sent("C01", "1503435956.000247")
+    assert server.requests[0].startswith(b"POST /chat.update ")
+    assert body_of(server.requests[0]) == {
+        "channel": "C01",
+        "ts": "1.2",
+        "text": "plain",
+        "blocks": [],
+        "parse": "none",
+    }
+
+
+def test_any_method_can_be_called() -> None:
+    with slack_that(said({"ok": True, "team": "T1"})) as (slack, server):
+        answer = slack.call("auth.test", {})
+
+    assert answer == Answer({"ok": True, "team": "T1"})
+    assert server.requests[0].startswith(b"POST /auth.test ")
+
+
+def test_a_webhook_gets_a_flat_message_without_token_or_channel() -> None:
+    with webhook_that(response("ok")) as (webhook, server):
+        outcome = webhook.post("C01", MESSAGE, thread_ts="1.2", broadcast=True, metadata={"a": 1})
+
+    assert outcome == Sent(None, None)
+    (request,) = server.requests
+    assert request.startswith(f"POST /{HOOK} ".encode())
+    assert b"Authorization" not in request
+    assert body_of(request) == {
+        "text": "prod-web: 1 of 3 running",
+        "blocks": [{"type": "divider"}],
+        "unfurl_links": False,
+        "unfurl_media": False,
+    }
+
+
+def test_a_netrc_entry_never_takes_the_tokens_place(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path_factory.mktemp("home") / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    with slack_that(said(POSTED)) as (slack, server):
+        slack.post("C01", MESSAGE)
+
+    assert b"Bearer " + TOKEN.encode() in server.requests[0]
+
+
+def test_importing_the_door_does_not_load_requests() -> None:
+    check = "import sys, notifier.slack; sys.exit('requests' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+# --- Slack's words ----------------------------------------------------------------------------
+
+WORDS = {
+    Refusal.UNAVAILABLE: """service_unavailable request_timeout team_added_to_org
+        org_login_required external_channel_migrating update_failed streaming_state_conflict
+        duplicate_message_not_found duplicate_channel_not_found a_word_of_next_year""",
+    Refusal.CREDENTIALS: """invalid_auth not_authed account_inactive token_revoked token_expired
+        missing_scope not_allowed_token_type accesslimited team_access_not_granted
+        app_access_restricted ekm_access_denied enterprise_is_restricted
+        two_factor_setup_required""",
+    Refusal.CHANNEL: """channel_not_found not_in_channel is_archived is_inactive restricted_action
+        restricted_action_read_only_channel restricted_action_thread_only_channel
+        messages_tab_disabled no_permission access_denied""",
+    Refusal.PAYLOAD: """invalid_blocks invalid_blocks_format msg_blocks_too_long msg_too_long
+        no_text too_many_attachments attachment_payload_limit_exceeded invalid_metadata_format
+        invalid_metadata_schema metadata_too_large markdown_text_conflict invalid_arguments
+        invalid_attachments no_dual_broadcast_content_update""",
+    Refusal.TARGET: """message_not_found cant_update_message edit_window_closed block_mismatch
+        cannot_reply_to_message restricted_action_thread_locked
+        restricted_action_non_threadable_channel thread_not_found""",
+}
+EACH_WORD = [(word, refusal) for refusal, words in WORDS.items() for word in words.split()]
+
+
+@pytest.mark.parametrize(("word", "refusal"), EACH_WORD)
+def test_each_error_word_under_http_200_is_a_refusal_of_its_kind(
+    word: str, refusal: Refusal
+) -> None:
+    assert post_answered(said({"ok": False, "error": word})) == Refused(refusal, word)
+
+
+@pytest.mark.parametrize("word", ["ratelimited", "rate_limited", "message_limit_exceeded"])
+def test_a_rate_limit_under_http_200_waits_as_well(word: str) -> None:
+    answer = said({"ok": False, "error": word}, Retry_After="7")
+
+    assert post_answered(answer) == Refused(Refusal.RATE_LIMITED, word, timedelta(seconds=7))
+
+
+@pytest.mark.parametrize("word", ["internal_error", "fatal_error"])
+def test_an_error_after_which_part_may_have_succeeded_is_unknown(word: str) -> None:
+    assert post_answered(said({"ok": False, "error": word})) == Unknown(word)
+
+
+UNREADABLE = Unknown("answer_unreadable")
+UNNAMED = Refused(Refusal.UNAVAILABLE, "no_error_code")
+ANSWERS: list[tuple[str, bytes, Outcome]] = [
+    ("500 as HTML", response("<html>", status="500 Oops"), Unknown("http_500")),
+    ("502", response(status="502 Bad Gateway"), Unknown("http_502")),
+    ("503 as HTML", response("<html>", status="503 Away"), Unknown("http_503")),
+    ("504", response(status="504 Timeout"), Unknown("http_504")),
+    (
+        "503 with a word",
+        said({"ok": False, "error": "service_unavailable"}, status="503 Away"),
+        Unknown("service_unavailable"),
+    ),
+    (
+        "401 with a word",
+        said({"ok": False, "error": "is_archived"}, status="401 No"),
+        Refused(Refusal.CHANNEL, "is_archived"),
+    ),
+    ("404 as HTML", response("<html>", status="404 No"), Refused(Refusal.UNAVAILABLE, "http_404")),
+    ("413", response(status="413 Too Large"), Refused(Refusal.PAYLOAD, "http_413")),
+    ("302", response(status="302 Found"), Refused(Refusal.UNAVAILABLE, "http_302")),
+    ("HTML", response("<html>Sign in to the Wi-Fi</html>", Content_Type="text/html"), UNREADABLE),
+    ("empty", response(), UNREADABLE),
+    ("204", response(status="204 No Content"), UNREADABLE),
+    ("not UTF-8", response(b"\xff\xfe\x00"), UNREADABLE),
+    ("a list", said([POSTED]), UNREADABLE),
+    ("null", said(None), UNREADABLE),
+    ("endless nesting", response("[" * 200_000), UNREADABLE),
+    ("a number of 5,000 digits", response('{"ok": true, "ts": ' + "9" * 5000 + "}"), UNREADABLE),
+    ("no ok", said({"channel": "C01", "ts": "1.2"}), UNREADABLE),
+    ("ok is a string", said(POSTED | {"ok": "true"}), UNREADABLE),
+    ("no channel", said({"ok": True, "ts": "1.2"}), Unknown("answer_incomplete")),
+    ("no ts", said({"ok": True, "channel": "C01"}), Unknown("answer_incomplete")),
+    ("ts is a number", said(POSTED | {"ts": 1.2}), Unknown("answer_incomplete")),
+    ("ts is empty", said(POSTED | {"ts": ""}), Unknown("answer_incomplete")),
+    ("no error word", said({"ok": False}), UNNAMED),
+    ("the word is an object", said({"ok": False, "error": {"a": 1}}), UNNAMED),
+    ("the token comes back", said({"ok": False, "error": TOKEN}), UNNAMED),
+    (
+        "a key twice: the last counts",
+        response('{"ok": false, "ok": true, "channel": "C01", "ts": "1.2"}'),
+        Sent("C01", "1.2"),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [pytest.param(answer, outcome, id=name) for name, answer, outcome in ANSWERS],
+)
+def test_what_the_web_api_answers(answer: bytes, outcome: Outcome) -> None:
+    assert post_answered(answer) == outcome
+
+
+HOOK_ANSWERS: list[tuple[str, str, Outcome]] = [
+    ("200 OK", "ok", Sent(None, None)),
+    ("200 OK", "ok\n", Sent(None, None)),
+    ("200 OK", "", UNREADABLE),
+    ("200 OK", "<html>Sign in to the Wi-Fi</html>", UNREADABLE),
+    ("200 OK", "invalid_payload", UNREADABLE),
+    ("400 Bad", "invalid_payload", Refused(Refusal.PAYLOAD, "invalid_payload")),
+    ("400 Bad", "user_not_found", Refused(Refusal.PAYLOAD, "user_not_found")),
+    ("400 Bad", "no_text", Refused(Refusal.PAYLOAD, "no_text")),
+    ("400 Bad", "too_many_attachments", Refused(Refusal.PAYLOAD, "too_many_attachments")),
+    ("400 Bad", "invalid_blocks", Refused(Refusal.PAYLOAD, "invalid_blocks")),
+    ("400 Bad", "invalid_attachments", Refused(Refusal.PAYLOAD, "invalid_attachments")),
+    ("400 Bad", "a_word_of_next_year", Refused(Refusal.PAYLOAD, "http_400")),
+    ("403 No", "action_prohibited", Refused(Refusal.CREDENTIALS, "action_prohibited")),
+    (
+        "403 No",
+        "posting_to_general_channel_denied",
+        Refused(Refusal.CHANNEL, "posting_to_general_channel_denied"),
+    ),
+    ("403 No", "invalid_token", Refused(Refusal.CREDENTIALS, "invalid_token")),
+    ("400 Bad", "invalid_token", Refused(Refusal.CREDENTIALS, "invalid_token")),
+    ("403 No", "team_disabled", Refused(Refusal.CREDENTIALS, "team_disabled")),
+    ("403 No", "<html>", Refused(Refusal.CREDENTIALS, "http_403")),
+    ("404 No", "channel_not_found", Refused(Refusal.CHANNEL, "channel_not_found")),
+    ("404 No", "no_service", Refused(Refusal.CREDENTIALS, "no_service")),
+    ("404 No", "no_service_id", Refused(Refusal.CREDENTIALS, "no_service_id")),
+    ("404 No", "no_active_hooks", Refused(Refusal.CREDENTIALS, "no_active_hooks")),
+    ("404 No", "no_team", Refused(Refusal.CREDENTIALS, "no_team")),
+    ("404 No", HOOK, Refused(Refusal.CREDENTIALS, "http_404")),
+    ("410 Gone", "channel_is_archived", Refused(Refusal.CHANNEL, "channel_is_archived")),
+    ("410 Gone", "", Refused(Refusal.CHANNEL, "http_410")),
+    ("413 Too Large", "", Refused(Refusal.PAYLOAD, "http_413")),
+    ("302 Found", "", Refused(Refusal.UNAVAILABLE, "http_302")),
+    ("407 Proxy", "", Refused(Refusal.UNAVAILABLE, "http_407")),
+    ("500 Oops", "rollup_error", Unknown("rollup_error")),
+    ("503 Away", "<html>", Unknown("http_503")),
+    ("429 Slow", "rate_limited", Refused(Refusal.RATE_LIMITED, "rate_limited", timedelta(0, 30))),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "outcome"), HOOK_ANSWERS)
+def test_what_a_webhook_answers(status: str, body: str, outcome: Outcome) -> None:
+    assert webhook_answered(response(body, status=status)) == outcome
+
+
+# --- how long to wait -------------------------------------------------------------------------
+
+NOW = "Wed, 21 Oct 2026 07:28:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry_After": "12"}, 12),
+        ({"Retry_After": " 12 "}, 12),
+        ({"Retry_After": "1.5"}, 1.5),
+        ({}, 30),
+        ({"Retry_After": ""}, 30),
+        ({"Retry_After": "soon"}, 30),
+        ({"Retry_After": "nan"}, 30),
+        ({"Retry_After": "inf"}, 30),
+        ({"Retry_After": "0"}, 1),
+        ({"Retry_After": "-5"}, 1),
+        ({"Retry_After": "86400"}, 900),
+        ({"Retry_After": "9" * 4000}, 900),
+        ({"Retry_After": "Wed, 21 Oct 2026 07:29:15 GMT", "Date": NOW}, 75),
+        ({"Retry_After": "Wed, 21 Oct 2026 07:29:15 -0000", "Date": NOW}, 75),
+        ({"Retry_After": "Wed, 21 Oct 2026 07:27:00 GMT", "Date": NOW}, 1),
+        ({"Retry_After": "Thu, 21 Oct 2027 07:28:00 GMT", "Date": NOW}, 900),
+        ({"Retry_After": "Wed, 21 Oct 2026 07:29:15 GMT"}, 30),
+        ({"Retry_After": "Wed, 21 Oct 2026 07:29:15 GMT", "Date": "yesterday"}, 30),
+    ],
+)
+def test_a_rate_limit_says_how_long_to_wait(headers: dict[str, str], seconds: float) -> None:
+    answer = response("slow down", status="429 Too Many Requests", **headers)
+    expected = Refused(Refusal.RATE_LIMITED, "ratelimited", timedelta(seconds=seconds))
+
+    assert post_answered(answer) == expected
+    assert webhook_answered(answer) == expected
+
+
+REPLIES = st.builds(
+    Reply,
+    status=st.one_of(st.sampled_from([200, 302, 400, 404, 429, 500]), st.integers(200, 599)),
+    headers=st.dictionaries(st.sampled_from(["Retry-After", "Date"]), st.text()),
+    body=st.one_of(
+        st.none(),
+        st.binary(),
+        st.dictionaries(
+            st.sampled_from(["ok", "error", "ts"]),
+            st.one_of(st.booleans(), st.text(), st.integers(), st.lists(st.none())),
+        ).map(lambda body: json.dumps(body).encode()),
+    ),
+)
+
+
+@given(REPLIES)
+def test_whatever_is_answered_there_is_an_outcome_that_repeats_no_foreign_text(
+    reply: Reply,
+) -> None:
+    for outcome in (api_answer(reply), webhook_outcome(reply)):
+        if isinstance(outcome, Refused | Unknown):
+            assert outcome.code.isascii()
+            assert outcome.code.replace("_", "").isalnum()
+        if isinstance(outcome, Refused) and outcome.refusal is Refusal.RATE_LIMITED:
+            assert outcome.retry_after is not None
+            assert timedelta(seconds=1) <= outcome.retry_after <= timedelta(minutes=15)
+
+
+# --- rotation ---------------------------------------------------------------------------------
+
+REVOKED = said({"ok": False, "error": "token_revoked"})
+
+
+def by_token(answers: dict[str, bytes]) -> Callable[..., None]:
+    """A Slack that knows tokens: each gets its own answer."""
+
+    def behave(server: RawServer, connection: object) -> None:
+        request = server.requests[-1]
+        (answer,) = (answers[token] for token in answers if token.encode() in request)
+        connection.sendall(answer)  # type: ignore[attr-defined]
+
+    return behave
+
+
+class Kept:
+    """A secret store of one value that is `old` until it is read fresh."""
+
+    def __init__(self, old: str | None, new: str | None) -> None:
+        self.values = {False: old, True: new}
+        self.reads: list[bool] = []
+
+    def __call__(self, fresh: bool) -> str:
+        self.reads.append(fresh)
+        if (value := self.values[fresh]) is None:
+            raise SecretUnavailable("the secret '/slack' cannot be read: AccessDeniedException")
+        return value
+
+
+def test_a_rotated_token_is_read_again_and_the_post_goes_out() -> None:
+    token = Kept("xoxb-old-SecretOf", "xoxb-new-SecretOf")
+    answers = {"xoxb-old": REVOKED, "xoxb-new": said(POSTED)}
+    with RawServer(by_token(answers)) as server:
+        outcome = Slack(base_url=server.url, token=token).post("C01", MESSAGE)
+
+    assert outcome == Sent("C01", "1503435956.000247")
+    assert token.reads == [False, True]
+    assert len(server.requests) == 2
+
+
+def test_a_rotated_webhook_is_read_again() -> None:
+    gone = response("no_service", status="404 No")
+    answers = {"/old": gone, "/new": response("ok")}
+    with RawServer(by_token(answers)) as server:
+        url = Kept(server.url + "old-SecretOf", server.url + "new-SecretOf")
+        outcome = Webhook(url=url).post("C01", MESSAGE)
+
+    assert outcome == Sent(None, None)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("renewed", [TOKEN, None])
+def test_a_token_that_did_not_change_is_not_tried_twice(renewed: str | None) -> None:
+    token = Kept(TOKEN, renewed)
+    with RawServer(sends(REVOKED)) as server:
+        outcome = Slack(base_url=server.url, token=token).post("C01", MESSAGE)
+
+    assert outcome == Refused(Refusal.CREDENTIALS, "token_revoked")
+    assert token.reads == [False, True]
+    assert len(server.requests) == 1
+
+
+def test_a_new_token_that_is_refused_too_is_the_end() -> None:
+    with RawServer(sends(REVOKED)) as server:
+        slack = Slack(base_url=server.url, token=Kept("xoxb-old-SecretOf", TOKEN))
+        outcome = slack.post("C01", MESSAGE)
+
+    assert outcome == Refused(Refusal.CREDENTIALS, "token_revoked")
+    assert len(server.requests) == 2
+
+
+def test_other_refusals_do_not_read_the_secret_again() -> None:
+    token = Kept(TOKEN, None)
+    with RawServer(sends(said({"ok": False, "error": "is_archived"}))) as server:
+        Slack(base_url=server.url, token=token).post("C01", MESSAGE)
+
+    assert token.reads == [False]
+
+
+def test_a_second_try_does_not_start_after_the_deadline() -> None:
+    times = iter([0.0, 1.0, 11.0])
+    with RawServer(sends(REVOKED)) as server:
+        slack = Slack(
+            base_url=server.url,
+            token=Kept("xoxb-old-SecretOf", TOKEN),
+            monotonic=lambda: next(times),
+        )
+        outcome = slack.post("C01", MESSAGE)
+
+    assert outcome == Refused(Refusal.CREDENTIALS, "token_revoked")
+    assert len(server.requests) == 1
+
+
+def test_a_secret_that_comes_after_the_deadline_sends_nothing() -> None:
+    times = iter([0.0, 11.0])
+    with RawServer(sends(said(POSTED))) as server:
+        slack = Slack(base_url=server.url, token=lambda _: TOKEN, monotonic=lambda: next(times))
+        outcome = slack.post("C01", MESSAGE)
+
+    assert outcome == Refused(Refusal.UNAVAILABLE, "timeout")
+    assert server.connections == 0
+
+
+def test_a_secret_that_cannot_be_read_is_a_refusal_and_its_reason_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with RawServer(sends(said(POSTED))) as server:
+        outcome = Slack(base_url=server.url, token=Kept(None, None)).post("C01", MESSAGE)
+
+    assert outcome == Refused(Refusal.CREDENTIALS, "secret_unavailable")
+    assert server.connections == 0
+    (record,) = (found for found in caplog.records if found.name.startswith("notifier"))
+    assert record.getMessage() == "slack.secret_unavailable"
+    assert "AccessDeniedException" in str(vars(record)["why"])
+
+
+@pytest.mark.parametrize(
+    "token", ["xoxb-SecretOf\r\nX-Evil: 1", "xoxb-SecretOf mine", "xoxb-SecretOf–dash", ""]
+)
+def test_a_token_with_odd_characters_is_refused_without_quoting_it(token: str) -> None:
+    with RawServer(sends(said(POSTED))) as server:
+        outcome = Slack(base_url=server.url, token=lambda _: token).post("C01", MESSAGE)
+
+    assert outcome == Refused(Refusal.CREDENTIALS, "secret_malformed")
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    "url", ["SecretOf", "ftp://127.0.0.1/SecretOf", "https://[SecretOf", "https:///SecretOf", ""]
+)
+def test_a_webhook_that_is_no_address_is_refused_without_quoting_it(url: str) -> None:
+    outcome = Webhook(url=lambda _: url).post("C01", MESSAGE)
+
+    assert outcome == Refused(Refusal.CREDENTIALS, "secret_malformed")
