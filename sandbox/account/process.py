@@ -44,7 +44,7 @@ class Process:
     """MiniStack with what our launcher adds; `url` is where it listens."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._home = Path(tempfile.mkdtemp(prefix="ecs-watch-account-"))
+        self._home = Path(tempfile.mkdtemp(prefix="ecs-watch-account-", dir=fast_folder()))
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._output = (self._home / "ministack.log").open("w+")
@@ -90,7 +90,7 @@ class Process:
                 self._check(version)
                 return
             time.sleep(0.05)
-        raise SandboxError(f"MiniStack did not start:\n{self.log()[-4000:]}")
+        raise SandboxError(f"MiniStack {VERSION} did not start:\n{self.log()[-4000:]}")
 
     def _version(self) -> str | None:
         try:
@@ -120,6 +120,17 @@ class Process:
             self._process.stdin.close()
         self._output.close()
         shutil.rmtree(self._home, ignore_errors=True)
+
+
+def fast_folder() -> str | None:
+    """Return a folder in memory, if this machine has one with room, for temporary files.
+
+    Each function process unpacks the program, some thousands of files: on a disk that is the
+    slowest part of a start.
+    """
+    memory = Path("/dev/shm")  # Linux; 64 MB only in many containers
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 1_000_000_000
+    return str(memory) if roomy and os.access(memory, os.W_OK) else None
 
 
 def free_port() -> int:

@@ -1,0 +1,155 @@
+"""An AWS account on this machine, into which the real template is deployed."""
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+
+from sandbox.account import artefact, stack
+from sandbox.account.process import CREDENTIALS, REGION, ROOT, Process, SandboxError
+
+TEMPLATE = ROOT / "template.yaml"
+STACK = "ecs-watch"
+
+
+class Account:
+    """Runs while the `with` block lasts; nothing of it is left afterwards.
+
+    `environment` is added to every function's own, which is how ECS's endpoint is given. Schedules
+    fire only when `schedules` is set: otherwise `invoke_tick` makes the ticks.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str] | None = None, *, schedules: bool = False
+    ) -> None:
+        self._environment = {
+            "SANDBOX_SCHEDULES": "on" if schedules else "off",
+            **(environment or {}),
+        }
+        self.stack_name = STACK
+        self.outputs: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        self._process = Process(self._environment)
+        try:
+            self._process.wait_until_ready()
+        except BaseException:
+            self._process.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stop()
+
+    @property
+    def url(self) -> str:
+        """Where the account listens: the value of AWS_ENDPOINT_URL."""
+        return self._process.url
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of this account, with the rights of its root."""
+        return boto3.client(
+            service,  # type: ignore[call-overload]  # any service's name will do
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+        )
+
+    # --- what is deployed ---------------------------------------------------------------------
+
+    def keep_secret(self, name: str, value: str) -> None:
+        """Put a SecureString into Parameter Store."""
+        self.client("ssm").put_parameter(
+            Name=name, Value=value, Type="SecureString", Overwrite=True
+        )
+
+    def build(self) -> bytes:
+        """Return the zip that Lambda would run."""
+        return artefact.build()
+
+    def deploy(
+        self,
+        parameters: Mapping[str, str],
+        *,
+        template: Path = TEMPLATE,
+        code: bytes | None = None,
+    ) -> None:
+        """Build and deploy; `outputs` are the stack's. Raise SandboxError with what failed."""
+        code = self.build() if code is None else code
+        url = stack.upload(self.client("s3"), self.url, template, code, self.stack_name)
+        cloudformation = self.client("cloudformation")
+        self.outputs = stack.deploy(cloudformation, self.stack_name, url, parameters)
+
+    # --- what happens in it -------------------------------------------------------------------
+
+    def put_event(self, event: Mapping[str, Any]) -> str:
+        """Put an event, in the form in which rules deliver it, on the default bus.
+
+        The account gives it an id of its own, which is returned, as EventBridge does.
+        """
+        answer = self.client("events").put_events(
+            Entries=[
+                {
+                    "Source": event["source"],
+                    "DetailType": event["detail-type"],
+                    "Detail": json.dumps(event["detail"]),
+                    "Resources": event.get("resources", []),
+                    "Time": datetime.fromisoformat(event["time"]),
+                }
+            ]
+        )
+        if answer["FailedEntryCount"]:
+            raise SandboxError(f"the bus refused the event: {answer['Entries']}")
+        return str(answer["Entries"][0]["EventId"])
+
+    def invoke_tick(self, at: datetime) -> None:
+        """Invoke the function that a schedule invokes every minute; raise when it fails."""
+        event = {
+            "version": "0",
+            "id": "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa",
+            "detail-type": "Scheduled Event",
+            "source": "aws.events",
+            "time": at.isoformat(timespec="seconds"),
+            "region": REGION,
+            "resources": [],
+            "detail": {},
+        }
+        answer = self.client("lambda").invoke(
+            FunctionName=self.outputs["TickFunctionName"], Payload=json.dumps(event)
+        )
+        if "FunctionError" in answer:
+            raise SandboxError(
+                f"the tick failed: {answer['Payload'].read().decode()}\n{self.logs()}"
+            )
+
+    def waiting(self, queue: str = "EventsQueueUrl") -> int:
+        """Return how many messages are in a queue, those being worked on included."""
+        names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        shown = self.client("sqs").get_queue_attributes(
+            QueueUrl=self.outputs[queue], AttributeNames=names
+        )
+        return sum(int(count) for count in shown["Attributes"].values())
+
+    def settle(self, seconds: float = 20) -> None:
+        """Wait until the queue is empty; raise SandboxError with the functions' log if it stays."""
+        deadline = time.monotonic() + seconds
+        while left := self.waiting():
+            if time.monotonic() > deadline:
+                raise SandboxError(f"{left} messages still in the queue\n{self.logs()}")
+            time.sleep(0.02)
+
+    def logs(self) -> str:
+        """Return what the functions logged, in the order of time."""
+        client = self.client("logs")
+        lines: list[tuple[int, str]] = []
+        for group in client.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]:
+            found = client.filter_log_events(logGroupName=group["logGroupName"])
+            lines += [(event["timestamp"], event["message"]) for event in found["events"]]
+        return "\n".join(message for _time, message in sorted(lines, key=lambda line: line[0]))
