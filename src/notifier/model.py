@@ -3,6 +3,7 @@
 Values only: nothing here does I/O, reads a clock or knows AWS's JSON.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -215,3 +216,126 @@ class Message:
 
     text: str
     blocks: tuple[dict[str, object], ...] = field(default=())
+
+
+# --- what is remembered -----------------------------------------------------------------------
+
+
+class Phase(StrEnum):
+    """Where a service stands."""
+
+    ROLLING = "rolling"  # a deployment is under way, no trouble before it
+    FAILING = "failing"  # a deployment failed, tasks die or cannot start
+
+
+class SubjectKind(StrEnum):
+    """What kind of thing an incident's row is about; the word AWS uses for it."""
+
+    SERVICE = "service"
+    DAEMON = "daemon"
+    CODEDEPLOY = "CodeDeploy deployment group"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What went wrong, in ECS's words. `event` is the eventName, empty when there was none."""
+
+    event: str
+    reason: str
+    deployment_id: str | None
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceState:
+    """What is remembered of one service (or daemon, or CodeDeploy deployment group).
+
+    `revision` is raised by every change that a reader must learn of; `told` holds, per
+    destination, the revision that was told there. `count` is how often the present failure was
+    reported since `since`; `seen` are the identities of the last events, newest last.
+    """
+
+    name: str
+    kind: SubjectKind = SubjectKind.SERVICE
+    phase: Phase = Phase.ROLLING
+    revision: int = 0
+    failure: Failure | None = None
+    count: int = 0
+    since: datetime | None = None
+    destination: str | None = None
+    repeat_at: datetime | None = None
+    seen: tuple[str, ...] = ()
+    told: Mapping[str, int] = field(default_factory=dict)
+
+    def owes(self, destination: str) -> bool:
+        """Whether this destination has not been told the newest revision."""
+        return destination == self.destination and self.told.get(destination, 0) < self.revision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterState:
+    """What is remembered of a cluster: its version in the table and the services that were loaded.
+
+    `key` is the cluster's ARN, or `unknown cluster (account, region)` where no event told it.
+    """
+
+    key: str
+    account: str
+    region: str
+    partition: str
+    version: int = 0
+    services: Mapping[str, ServiceState] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """An event as it reached us: `received_at` is when the queue took it, not when we read it."""
+
+    event: Event
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What we are about to post, written down first, so that a crash leaves a trace of it."""
+
+    key: str
+    at: datetime
+    tells: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owed:
+    """A cluster of which something is to be told in a channel. Times are aware.
+
+    `nonce` changes with everything new that is owed. `tries` counts turns that were begun and not
+    ended, and `retry_at` is when the next may begin; `attempt` is a post whose outcome was never
+    written down.
+    """
+
+    destination: str
+    cluster_key: str
+    nonce: str
+    due_at: datetime
+    retry_at: datetime | None = None
+    tries: int = 0
+    attempt: Attempt | None = None
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether a turn may begin now."""
+        return self.due_at <= now and (self.retry_at is None or self.retry_at <= now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """One run of a function: who it is, what time it is, how long it may go on.
+
+    `jitter` gives a random time up to the one given (full jitter); `unique` makes an id.
+    """
+
+    id: str
+    now: Callable[[], datetime]
+    remaining: Callable[[], timedelta]
+    sleep: Callable[[timedelta], None]
+    jitter: Callable[[timedelta], timedelta]
+    unique: Callable[[], str]

@@ -1,0 +1,52 @@
+"""`ecs-watch`: what a person does at a shell. One module for each verb."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from notifier import __version__
+from notifier.cli import preview, replay
+from notifier.errors import WatchError
+
+EXIT_CODES = """
+exit codes:
+  0  done
+  1  something could not be read, found or sent; standard error says what
+  2  the command line was not understood
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the verb that the command line names; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except WatchError as error:
+        print(f"ecs-watch: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
+        return 0
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ecs-watch",
+        description="Every Amazon ECS deployment that fails in an account, told in Slack.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ecs-watch {__version__}")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    for verb in (preview, replay):
+        added = verbs.add_parser(
+            verb.__name__.rpartition(".")[2],
+            help=verb.SUMMARY,
+            description=f"{verb.SUMMARY}.",
+            epilog=verb.EXAMPLES + EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        verb.add_arguments(added)
+        added.set_defaults(run=verb.run)
+    return parser

@@ -1,0 +1,71 @@
+"""Lambda's entry points. Environment, clock and ids come in here and nowhere else."""
+
+import logging
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from random import uniform
+from typing import Any, Protocol
+
+from notifier.model import Invocation
+from notifier.settings import Settings
+from notifier.wiring import Program
+
+logger = logging.getLogger(__name__)
+logging.getLogger("notifier").setLevel(logging.INFO)
+
+TELL_FOR = timedelta(seconds=15)  # then the events' own invocation ends, and the tick goes on
+
+
+class LambdaContext(Protocol):
+    """What we use of Lambda's context.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
+    """
+
+    aws_request_id: str
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda ends this invocation."""
+
+
+def on_events(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Take a batch of the queue in, then tell what it brought. Returns a partial batch response.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+    """
+    run = _invocation(context)
+    program = _program()
+    taken = program.intake.take_in(event["Records"], run)
+    until = run.now() + TELL_FOR
+    for destination in sorted(taken.destinations):
+        try:
+            program.teller().tell(destination, run, until)
+        except Exception:
+            # It is saved and owed: the tick tells it, so the messages must not come back.
+            logger.exception("not told yet", extra={"destination": destination})
+    return {"batchItemFailures": [{"itemIdentifier": failed} for failed in taken.failed]}
+
+
+def on_tick(_event: Mapping[str, Any], context: LambdaContext) -> None:
+    """See to all that is due."""
+    _program().lookout().tick(_invocation(context))
+
+
+@cache
+def _program() -> Program:
+    return Program(Settings.from_environment(os.environ))
+
+
+def _invocation(context: LambdaContext) -> Invocation:
+    return Invocation(
+        id=context.aws_request_id,
+        now=lambda: datetime.now(UTC),  # noqa: TID251
+        remaining=lambda: timedelta(milliseconds=context.get_remaining_time_in_millis()),
+        sleep=lambda pause: time.sleep(pause.total_seconds()),
+        jitter=lambda at_most: at_most * uniform(0, 1),  # noqa: S311 spreads retries, no secret
+        unique=lambda: uuid.uuid4().hex,  # noqa: TID251
+    )

@@ -1,0 +1,183 @@
+"""Step one: carry each event of the queue into the table.
+
+parse → load → decide → save → acknowledge. It reads no ECS and posts nothing, so that a storm goes
+through at the table's speed. What cannot be read or stored stays in the queue and ends in its DLQ.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from notifier import incidents
+from notifier.arns import cluster_name
+from notifier.errors import Conflict, MalformedEvent
+from notifier.events import parse
+from notifier.incidents import Decision, Policy
+from notifier.model import ClusterState, Invocation, NotOurs, Observation
+from notifier.routing import Route, route_for
+
+logger = logging.getLogger(__name__)
+
+SERVICES_AT_ONCE = 40  # rows of one transaction; DynamoDB takes 100 items, each row may need two
+GIVE_UP_WITH_LEFT = timedelta(seconds=10)
+LONGEST_PAUSE = timedelta(seconds=2)
+
+
+class Store(Protocol):
+    """What intake needs of the table."""
+
+    def load(self, key: str, names: Sequence[str]) -> ClusterState | None:
+        """The cluster's head and the named services, consistently; None when nothing is known."""
+
+    def save(
+        self,
+        before: ClusterState,
+        after: ClusterState,
+        *,
+        owed: Sequence[str],
+        now: datetime,
+        token: str,
+    ) -> None:
+        """Write what changed, in one transaction; raise Conflict when somebody else was first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A message of the queue: its id, for the partial batch response, and what it carries."""
+
+    message_id: str
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """What became of a batch: messages to hand back to the queue, and channels that are owed."""
+
+    failed: tuple[str, ...]
+    destinations: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Takes batches of queue messages in. `stack_name` tells our own resources apart."""
+
+    store: Store
+    routes: tuple[Route, ...]
+    stack_name: str
+
+    def take_in(self, messages: Sequence[Mapping[str, object]], run: Invocation) -> TakenIn:
+        """Save what the messages tell. A message that cannot be saved is among the failed ones."""
+        failed: list[str] = []
+        destinations: set[str] = set()
+        records = list(self._read(messages, run.now(), failed))
+        for chunk in _chunks(records):
+            self._take_in_chunk(chunk, run, failed, destinations)
+        return TakenIn(tuple(failed), frozenset(destinations))
+
+    def _read(
+        self, messages: Iterable[Mapping[str, object]], now: datetime, failed: list[str]
+    ) -> Iterator[Record]:
+        for message in messages:
+            message_id = str(message.get("messageId", ""))
+            try:
+                event = parse(str(message.get("body", "")), stack_name=self.stack_name)
+            except MalformedEvent as error:
+                logger.error("malformed event", extra={"message_id": message_id, "why": str(error)})
+                failed.append(message_id)
+                continue
+            if isinstance(event, NotOurs):
+                logger.info("not ours", extra={"message_id": message_id, "why": event.why})
+            else:
+                yield Record(
+                    message_id, Observation(event=event, received_at=_sent_at(message) or now)
+                )
+
+    def _take_in_chunk(
+        self,
+        chunk: Sequence[Record],
+        run: Invocation,
+        failed: list[str],
+        destinations: set[str],
+    ) -> None:
+        try:
+            destinations.update(self._save(chunk, run))
+        except Exception:
+            # One bad record must not take its neighbours with it: each is tried by itself.
+            if len(chunk) > 1:
+                for record in chunk:
+                    self._take_in_chunk([record], run, failed, destinations)
+                return
+            logger.exception("not taken in", extra={"message_id": chunk[0].message_id})
+            failed.append(chunk[0].message_id)
+
+    def _save(self, chunk: Sequence[Record], run: Invocation) -> Sequence[str]:
+        """Load, decide and save, and again when somebody else saved in between."""
+        pause = timedelta(milliseconds=50)
+        token = run.unique()
+        while True:
+            try:
+                return self._save_once(chunk, run, token)
+            except Conflict:
+                if run.remaining() < GIVE_UP_WITH_LEFT:
+                    raise
+                run.sleep(run.jitter(pause))
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _save_once(self, chunk: Sequence[Record], run: Invocation, token: str) -> Sequence[str]:
+        observations = [record.observation for record in chunk]
+        before = self._load(observations)
+        policy = Policy(route=route_for(cluster_name(before.key), self.routes))
+        decision = incidents.decide(before, observations, run.now(), policy)
+        owed = incidents.newly_owed(before, decision.cluster)
+        if decision.changed:
+            self.store.save(before, decision.cluster, owed=owed, now=run.now(), token=token)
+        _log(chunk, decision)
+        return owed
+
+    def _load(self, observations: Sequence[Observation]) -> ClusterState:
+        empty = incidents.cluster_of(observations[0].event)
+        names = sorted({_name(observation) for observation in observations})
+        return self.store.load(empty.key, names) or empty
+
+
+def _name(observation: Observation) -> str:
+    subject = incidents.subject_of(observation.event)
+    return subject.name if subject else ""
+
+
+def _sent_at(message: Mapping[str, object]) -> datetime | None:
+    """When the queue took the message. SQS gives milliseconds since the epoch, as text.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
+    """
+    attributes = message.get("attributes")
+    stamp = attributes.get("SentTimestamp") if isinstance(attributes, Mapping) else None
+    return datetime.fromtimestamp(int(stamp) / 1000, UTC) if stamp else None
+
+
+def _chunks(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """Records of one cluster together, in the order they came, at most so many services a chunk."""
+    by_cluster: dict[str, list[Record]] = {}
+    for record in records:
+        by_cluster.setdefault(incidents.cluster_of(record.observation.event).key, []).append(record)
+    for of_cluster in by_cluster.values():
+        for start in range(0, len(of_cluster), SERVICES_AT_ONCE):
+            yield of_cluster[start : start + SERVICES_AT_ONCE]
+
+
+def _log(chunk: Sequence[Record], decision: Decision) -> None:
+    """Why was I (not) told? One line for each observation."""
+    for record, reason in zip(chunk, decision.reasons, strict=True):
+        event = record.observation.event
+        logger.info(
+            "decided",
+            extra={
+                "message_id": record.message_id,
+                "cluster": decision.cluster.key,
+                "service": _name(record.observation),
+                "event": event.name,
+                "reason": str(reason),
+            },
+        )

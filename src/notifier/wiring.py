@@ -1,0 +1,109 @@
+"""The only place where real clients are built, each when it is first needed."""
+
+import time
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
+
+from notifier.ecs import Ecs
+from notifier.errors import SettingsError
+from notifier.intake import Intake
+from notifier.lookout import Lookout
+from notifier.routing import WEBHOOK, Route, parse_channels
+from notifier.secrets import Secret
+from notifier.settings import SecretStore, Settings
+from notifier.slack import Slack, Webhook
+from notifier.store import Store
+from notifier.teller import Channel, Teller
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_ecs import ECSClient
+
+
+@dataclass
+class Program:
+    """The three steps with their doors, for one set of settings."""
+
+    settings: Settings
+
+    @cached_property
+    def routes(self) -> tuple[Route, ...]:
+        """What `Channels` says; SettingsError when a rule is wrong or has no secret to use."""
+        routes = parse_channels(self.settings.channels)
+        secrets = {WEBHOOK: self.settings.slack_webhook_name}
+        for route in routes:
+            if not route.ignored and not secrets.get(
+                route.destination, self.settings.slack_token_name
+            ):
+                raise SettingsError(
+                    f"Channels sends '{route.pattern}' to {route.destination}, but no "
+                    f"{'webhook' if route.destination == WEBHOOK else 'bot token'} is configured"
+                )
+        return routes
+
+    @cached_property
+    def store(self) -> Store:
+        """The door to the table."""
+        return Store(self.settings.table_name, _dynamodb)
+
+    @cached_property
+    def intake(self) -> Intake:
+        """Step one."""
+        return Intake(self.store, self.routes, self.settings.stack_name)
+
+    def lookout(self) -> Lookout:
+        """Step two."""
+        return Lookout(self.store, self.teller())
+
+    def teller(self) -> Teller:
+        """Step three; its connections to Slack live as long as it does."""
+        slack = Slack(base_url=self.settings.slack_api_url, token=self._token)
+        webhook = Webhook(url=self._webhook_url)
+
+        def door(destination: str) -> Channel:
+            return webhook if destination == WEBHOOK else slack
+
+        return Teller(self.store, Ecs(_ecs), door, self.routes)
+
+    @cached_property
+    def _token(self) -> Secret:
+        return self._secret(self.settings.slack_token_name)
+
+    @cached_property
+    def _webhook_url(self) -> Secret:
+        return self._secret(self.settings.slack_webhook_name)
+
+    def _secret(self, name: str) -> Secret:
+        store = self.settings.secret_store
+        service = "ssm" if store is SecretStore.PARAMETER_STORE else "secretsmanager"
+        return Secret(
+            name=name,
+            store=store,
+            client=lambda: _client(service),
+            monotonic=time.monotonic,
+        )
+
+
+def _dynamodb() -> "DynamoDBClient":
+    client: DynamoDBClient = _client("dynamodb", read_timeout=5, attempts=3)
+    return client
+
+
+def _ecs() -> "ECSClient":
+    client: ECSClient = _client("ecs")
+    return client
+
+
+@cache
+def _client(service: str, *, read_timeout: int = 2, attempts: int = 2) -> Any:
+    """A client that gives up early: what it is asked for must never hold an alert back."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=2,
+        read_timeout=read_timeout,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+    )
+    return boto3.client(service, config=config)  # type: ignore[call-overload]

@@ -1,0 +1,231 @@
+"""The three steps over a real table (moto's) with a Slack, an ECS and a clock that a test commands.
+
+watch = Watch()
+watch.offer(events.deployment_failed("checkout"))
+assert "checkout" in watch.slack.texts[0]
+"""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+
+from notifier.errors import ReadFailed
+from notifier.intake import Intake, TakenIn
+from notifier.lookout import Lookout
+from notifier.model import Deployment, Invocation, Message, Outcome, Sent, ServiceReading
+from notifier.routing import Route, parse_channels
+from notifier.store import Store
+from notifier.teller import Teller
+
+START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+CLUSTER = "arn:aws:ecs:eu-west-1:123456789012:cluster/prod-web"
+
+
+@dataclass
+class Clock:
+    """A clock that stands still unless somebody sleeps."""
+
+    at: datetime = START
+
+    def now(self) -> datetime:
+        return self.at
+
+    def sleep(self, pause: timedelta) -> None:
+        self.at += pause
+
+
+@dataclass
+class Posted:
+    channel: str
+    message: Message
+    at: datetime
+
+
+@dataclass
+class FakeSlack:
+    """Answers each post with the next of `answers`, then with Sent."""
+
+    clock: Clock
+    posts: list[Posted] = field(default_factory=list)
+    answers: list[Outcome | Exception] = field(default_factory=list)
+
+    def post(self, channel: str, message: Message) -> Outcome:
+        answer = self.answers.pop(0) if self.answers else Sent(channel, f"{len(self.posts)}.0")
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, Sent):
+            self.posts.append(Posted(channel, message, self.clock.now()))
+        return answer
+
+    @property
+    def texts(self) -> list[str]:
+        return [posted.message.text for posted in self.posts]
+
+
+@dataclass
+class FakeEcs:
+    """Shows the services it was given; any other is MISSING, as in DescribeServices."""
+
+    shown: dict[str, ServiceReading] = field(default_factory=dict)
+    fails: str = ""
+    calls: list[Sequence[str]] = field(default_factory=list)
+
+    def services(
+        self, _cluster_arn: str, names: Sequence[str], now: datetime
+    ) -> Mapping[str, ServiceReading]:
+        self.calls.append(names)
+        if self.fails:
+            raise ReadFailed("DescribeServices", self.fails)
+        return {name: self.shown.get(name) or reading(name, status="MISSING") for name in names}
+
+
+def reading(
+    name: str, *, running: int = 0, desired: int = 0, status: str = "ACTIVE", rows: Any = ()
+) -> ServiceReading:
+    return ServiceReading(
+        service=name,
+        status=status,
+        desired_count=desired,
+        running_count=running,
+        pending_count=0,
+        deployments=tuple(rows),
+        read_at=START,
+    )
+
+
+def deployment_row(revision: int, *, running: int, **fields: Any) -> Deployment:
+    row: dict[str, Any] = {
+        "id": f"ecs-svc/{revision}",
+        "status": "PRIMARY",
+        "task_definition": f"arn:aws:ecs:eu-west-1:123456789012:task-definition/shop:{revision}",
+        "desired_count": running,
+        "pending_count": 0,
+        "running_count": running,
+        "failed_tasks": 0,
+        "rollout_state": "COMPLETED",
+        "rollout_state_reason": "",
+        "created_at": START,
+        "updated_at": START,
+    }
+    return Deployment(**{**row, **fields})
+
+
+def table(name: str = "ecs-watch") -> str:
+    """The table of template.yaml, in moto's DynamoDB."""
+    boto3.client("dynamodb", region_name="eu-west-1").create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[
+            {"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk", "due", "due_at")
+        ],
+        KeySchema=[
+            {"AttributeName": "pk", "KeyType": "HASH"},
+            {"AttributeName": "sk", "KeyType": "RANGE"},
+        ],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "due",
+                "KeySchema": [
+                    {"AttributeName": "due", "KeyType": "HASH"},
+                    {"AttributeName": "due_at", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+        ],
+    )
+    return name
+
+
+class Watch:
+    """ecs-watch with everything outside of it under the test's command."""
+
+    def __init__(self, channels: str = "*=C01") -> None:
+        self.clock = Clock()
+        self.slack = FakeSlack(self.clock)
+        self.ecs = FakeEcs()
+        client = boto3.client("dynamodb", region_name="eu-west-1")
+        self.store = Store(table(), lambda: client)
+        self.routes: tuple[Route, ...] = parse_channels(channels)
+        self.teller = Teller(self.store, self.ecs, lambda _: self.slack, self.routes)
+        self.intake = Intake(self.store, self.routes, "ecs-watch")
+        self.lookout = Lookout(self.store, self.teller)
+        self._ids = itertools.count(1)
+
+    def run(self, seconds: float = 300) -> Invocation:
+        ends_at = self.clock.at + timedelta(seconds=seconds)
+        return Invocation(
+            id=f"run-{next(self._ids)}",
+            now=self.clock.now,
+            remaining=lambda: ends_at - self.clock.at,
+            sleep=self.clock.sleep,
+            jitter=lambda at_most: at_most,
+            unique=lambda: f"id-{next(self._ids)}",
+        )
+
+    def take_in(self, *events: Mapping[str, Any] | str) -> TakenIn:
+        """What `on_events` does first. The n-th message has the id m<n>."""
+        return self.intake.take_in([sqs_message(n, e) for n, e in enumerate(events)], self.run())
+
+    def offer(self, *events: Mapping[str, Any] | str) -> TakenIn:
+        """What `on_events` does: take in, then tell."""
+        taken = self.take_in(*events)
+        for destination in sorted(taken.destinations):
+            self.tell(destination)
+        return taken
+
+    def tell(self, destination: str = "C01") -> None:
+        self.teller.tell(destination, self.run(), self.clock.at + timedelta(seconds=50))
+
+    def tick(self, after: timedelta = timedelta(minutes=1)) -> Sequence[str]:
+        self.clock.at += after
+        return self.lookout.tick(self.run())
+
+
+def sqs_message(number: int, event: Mapping[str, Any] | str) -> dict[str, Any]:
+    body = event if isinstance(event, str) else json.dumps(event)
+    sent_at = str(int(START.timestamp() * 1000))
+    return {"messageId": f"m{number}", "body": body, "attributes": {"SentTimestamp": sent_at}}
+
+
+def envelope(detail_type: str, service: str, cluster: str = "prod-web", **detail: Any) -> Any:
+    """An event as EventBridge sends it, at the start of the test's time."""
+    moment = START.isoformat().replace("+00:00", "Z")
+    return {
+        "version": "0",
+        "id": f"{detail_type}-{service}",
+        "detail-type": detail_type,
+        "source": "aws.ecs",
+        "account": "123456789012",
+        "time": moment,
+        "region": "eu-west-1",
+        "resources": [f"arn:aws:ecs:eu-west-1:123456789012:service/{cluster}/{service}"],
+        "detail": {"eventType": "ERROR", **detail},
+    }
+
+
+def deployment_failed(service: str = "checkout", number: int = 42, **more: Any) -> Any:
+    return envelope(
+        "ECS Deployment State Change",
+        service,
+        eventName="SERVICE_DEPLOYMENT_FAILED",
+        deploymentId=f"ecs-svc/{number}",
+        updatedAt=more.pop("updatedAt", "2026-11-23T11:59:30Z"),
+        reason=more.pop("reason", "ECS deployment circuit breaker: tasks failed to start."),
+        **more,
+    )
+
+
+def placement_failure(service: str = "search", at: str = "11:59:00", **more: Any) -> Any:
+    return envelope(
+        "ECS Service Action",
+        service,
+        eventName="SERVICE_TASK_PLACEMENT_FAILURE",
+        createdAt=f"2026-11-23T{at}Z",
+        reason=more.pop("reason", "RESOURCE:FARGATE"),
+        **more,
+    )
