@@ -97,6 +97,20 @@ def under_way(service: Service, deployment: Deployment, **more: Any) -> Json:
     return service.service_deployment(deployment, "IN_PROGRESS", lifecycleStage="SCALE_UP", **more)
 
 
+def interrupted(service: Service, number: int, deployment: Deployment, stopped: float) -> Json:
+    """Return a task that Fargate Spot took back."""
+    task = service.dead_task(
+        number,
+        deployment,
+        created=-DAY,
+        stopped=stopped,
+        code="SpotInterruption",
+        reason="Your Spot Task was interrupted.",
+        exit_code=143,
+    )
+    return {**task, "capacityProviderName": "FARGATE_SPOT"}
+
+
 def released(service: Service, deployment: Deployment) -> list[Json]:
     """Return the CloudTrail events of a release: a new task definition, then the update."""
     begun = deployment.begun
@@ -419,19 +433,21 @@ def crash_loop_without_circuit_breaker() -> Script:
     )
     messages: Messages = [(-DAY, "has reached a steady state.")]
     script.shows(0, "recommendations runs :7, 3 of 3", **at_rest(service, good, messages))
-    for count, stopped in enumerate((60, 95, 140, 260, 300, 330, 470), start=1):
-        number = count if count <= 3 else 10 + count
+    deaths = (60, 95, 140, 260, 300, 330, 470)
+    for count, stopped in enumerate(deaths, start=1):
+        first = count <= good.desired
         task = service.dead_task(
-            number,
+            count,
             good,
-            created=-DAY if count <= 3 else stopped - 150,
+            created=-DAY if first else deaths[count - 1 - good.desired] + 5,
             stopped=stopped,
             code="EssentialContainerExited",
             reason="Essential container in task exited",
             exit_code=137,
             container_reason="OutOfMemoryError: Container killed due to memory usage",
         )
-        messages.append((stopped + 5, f"has started 1 tasks: (task {task_id(task)})."))
+        replacement = service.task_arn(count + good.desired).rsplit("/", 1)[-1]
+        messages.append((stopped + 5, f"has started 1 tasks: (task {replacement})."))
         fewer = good.now(running=1, pending=2)
         script.shows(
             stopped,
@@ -454,14 +470,23 @@ def no_capacity() -> Script:
     script = Script(
         title="No capacity",
         teaches=(
-            "billing asks for 4 tasks and gets 2, for Fargate Spot has no capacity left. No"
-            " deployment is under way and no task has died; the reason stands in the event"
-            " SERVICE_TASK_PLACEMENT_FAILURE, which comes again while it lasts."
+            "Fargate Spot takes back two of billing's 4 tasks and has no capacity to replace them."
+            " No deployment is under way. The reason stands in SERVICE_TASK_PLACEMENT_FAILURE,"
+            " which comes again while it lasts; an interrupted Spot task alone is no failure."
         ),
         services=[service],
     )
     messages: Messages = [(-DAY, "has reached a steady state.")]
     script.shows(0, "billing runs :23, 4 of 4", **at_rest(service, good, messages))
+    script.shows(
+        20,
+        "Fargate Spot takes back two tasks",
+        tasks=[interrupted(service, number, good, 20) for number in (1, 2)],
+        services=[service.shown([fewer], messages)],
+    )
+    for number in (1, 2):
+        event = service.task_event(interrupted(service, number, good, 20), 20)
+        script.event(20, "ECS Task State Change", event)
     for count, moment in enumerate((30, 120, 330), start=1):
         messages.append(
             (
@@ -516,13 +541,16 @@ TWELVE = (
 
 
 def outage_of_twelve_services() -> Script:
-    """Fargate has no capacity for anything in the cluster; twelve services fall together."""
-    services = [Service(CLUSTER, name, desired=2 + len(name) % 3) for name in TWELVE]
+    """Fargate Spot is short for the whole cluster; twelve services fall together."""
+    services = [
+        Service(CLUSTER, name, desired=2 + len(name) % 3, capacity_provider="FARGATE_SPOT")
+        for name in TWELVE
+    ]
     script = Script(
         title="An outage of twelve services",
         teaches=(
-            "Within two minutes twelve services of prod-web lose tasks that cannot be replaced,"
-            " all for one cause: no Fargate capacity. Five of them have nothing left that runs."
+            "Within three minutes Fargate Spot takes back tasks of twelve services of prod-web and"
+            " has none to replace them: one cause. Five of them have nothing left that runs."
             " The reader needs one message that grows, not twelve; then all recover."
         ),
         services=services,
@@ -552,6 +580,10 @@ def outage_of_twelve_services() -> Script:
             moment,
             f"{service.name}: {left} of {service.desired} running",
             services=[service.shown([good.now(running=left)], messages[service.name])],
+            tasks=[
+                interrupted(service, task, good, moment - 20)
+                for task in range(left + 1, service.desired + 1)
+            ],
         )
         script.event(
             moment,
@@ -561,7 +593,7 @@ def outage_of_twelve_services() -> Script:
                 "SERVICE_TASK_PLACEMENT_FAILURE",
                 "ERROR",
                 reason="RESOURCE:FARGATE",
-                capacityProviderArns=[arn("capacity-provider/FARGATE")],
+                capacityProviderArns=[arn("capacity-provider/FARGATE_SPOT")],
             ),
         )
     script.tick(180)
@@ -574,6 +606,10 @@ def outage_of_twelve_services() -> Script:
             moment,
             f"{service.name} runs as desired again",
             services=[service.shown([running[service.name]], messages[service.name])],
+            tasks=[
+                service.running_task(20 + task, running[service.name], moment - 30)
+                for task in range(1, service.desired)
+            ],
         )
         script.event(moment, f"SERVICE_STEADY_STATE of {service.name}", service.steady(moment))
     script.tick(660)

@@ -1,0 +1,33 @@
+"""`make sandbox`: an AWS account with ecs-watch deployed in it and a Slack workspace, until Ctrl-C.
+
+Here the account's own schedule makes the tick every minute. Play events with `ecs-watch replay` or
+`aws events put-events` from another terminal, with the environment that is printed.
+"""
+
+import shlex
+import sys
+
+from sandbox.account import SandboxError
+from sandbox.demo import end_on_sigterm, show_progress, stay
+from sandbox.running import running_sandbox
+from sandbox.workspace.pacing import Limits
+
+
+def main() -> int:
+    """Run until Ctrl-C. 0: ended as asked; 1: it could not be started."""
+    end_on_sigterm()
+    try:
+        with running_sandbox(show_progress, schedules=True, limits=Limits()) as sandbox:
+            print("\nexport these to use it from another terminal:\n")
+            for name, value in sandbox.environment.items():
+                print(f"export {name}={shlex.quote(value)}")
+            print(f"\nThe Slack workspace: {sandbox.workspace.url}")
+            stay()
+    except SandboxError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

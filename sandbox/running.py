@@ -1,0 +1,112 @@
+"""The whole sandbox: an account with ecs-watch deployed in it, ECS as a story shows it, Slack."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sandbox.account import CREDENTIALS, REGION, Account
+from sandbox.ecs_double import EcsDouble, Json
+from sandbox.workspace import Workspace
+from sandbox.workspace.pacing import Limits
+
+TOKEN_NAME = "/ecs-watch/slack-token"  # where the template looks for it
+DEPLOYS = "C0DEPLOYS1"
+
+Progress = Callable[[str, float], object]
+
+
+@dataclass
+class Sandbox:
+    """What runs. It is what stories are played on."""
+
+    account: Account
+    ecs: EcsDouble
+    workspace: Workspace
+
+    def put_event(self, event: Mapping[str, Any]) -> None:
+        """Put an event on the account's default bus."""
+        self.account.put_event(event)
+
+    def patch_ecs(self, changes: Mapping[str, list[Json]]) -> None:
+        """Change what ECS and CloudTrail show."""
+        self.ecs.patch(changes)
+
+    def tick(self) -> None:
+        """Do what the schedule does every minute."""
+        self.account.invoke_tick(now())
+
+    def settle(self) -> None:
+        """Wait until the queue is empty and so everything in it was told."""
+        self.account.settle()
+
+    def messages(self) -> list[Json]:
+        """Return the messages of the channel, in the order in which they came."""
+        channels = self.workspace.state()["channels"]
+        shown: list[Json] = next(row["messages"] for row in channels if row["id"] == DEPLOYS)
+        return shown
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What to export so that the AWS CLI, boto3 and `ecs-watch` talk to the sandbox."""
+        return {
+            "AWS_ENDPOINT_URL": self.account.url,
+            "AWS_ENDPOINT_URL_ECS": self.ecs.url,
+            "AWS_ENDPOINT_URL_CLOUDTRAIL": self.ecs.url,
+            **CREDENTIALS,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+            "SLACK_API_URL": self.workspace.api_url,
+            "SLACK_TOKEN_NAME": TOKEN_NAME,
+            "CHANNELS": f"*={DEPLOYS}",
+            "STACK_NAME": self.account.stack_name,
+            "TABLE_NAME": self.account.outputs["TableName"],
+            "QUEUE_URL": self.account.outputs["EventsQueueUrl"],
+        }
+
+
+@contextmanager
+def running_sandbox(
+    progress: Progress = lambda _what, _seconds: None,
+    *,
+    schedules: bool = False,
+    limits: Limits | None = None,
+) -> Iterator[Sandbox]:
+    """Start everything, deploy the real template, and end it all with the `with` block.
+
+    `progress` is told what was done and how many seconds it took. Without `schedules` only `tick`
+    makes ticks; without `limits` Slack takes messages as fast as they come.
+    """
+    lap = Laps(progress)
+    with Workspace(limits=limits) as workspace, EcsDouble() as ecs:
+        lap("Slack workspace started")
+        endpoints = {"AWS_ENDPOINT_URL_ECS": ecs.url, "AWS_ENDPOINT_URL_CLOUDTRAIL": ecs.url}
+        with Account(endpoints, schedules=schedules) as account:
+            lap("AWS account started")
+            account.keep_secret(TOKEN_NAME, workspace.token)
+            code = account.build()
+            lap(f"program built, {len(code) / 1e6:.0f} MB")
+            parameters = {"Channels": f"*={DEPLOYS}", "SlackApiUrl": workspace.api_url}
+            account.deploy(parameters, code=code)
+            lap("template.yaml deployed by CloudFormation")
+            yield Sandbox(account, ecs, workspace)
+
+
+class Laps:
+    """Tells how long each thing took since the one before."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._since = time.monotonic()
+
+    def __call__(self, what: str) -> None:
+        """Say that `what` is done."""
+        before, self._since = self._since, time.monotonic()
+        self._progress(what, self._since - before)
+
+
+def now() -> datetime:
+    """Return the time; the sandbox reads the clock here."""
+    return datetime.now(UTC)  # noqa: TID251 - one place for the whole sandbox
