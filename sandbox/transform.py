@@ -3,16 +3,20 @@
 https://github.com/aws/serverless-application-model
 """
 
+import copy
 from pathlib import Path
 from typing import Any
+
+import boto3
+from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]
+from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]
+from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 TEMPLATE = Path(__file__).parent.parent / "template.yaml"
 
 
 def read_template(path: Path = TEMPLATE) -> dict[str, Any]:
     """Read the SAM template, its short forms (`!Ref`) written out."""
-    from samtranslator.yaml_helper import yaml_parse
-
     template: dict[str, Any] = yaml_parse(path.read_text())
     return template
 
@@ -22,8 +26,8 @@ def plain_cloudformation(
 ) -> dict[str, Any]:
     """Return what CloudFormation makes of `template`, with the functions' code at `bucket`/`key`.
 
-    Both are strings or references such as `{"Ref": "CodeBucket"}`. Parameters stay parameters: their
-    defaults are kept from the transform, which would else write them into the functions for good.
+    Both are strings or references such as `{"Ref": "CodeBucket"}`. Parameters stay parameters:
+    the transform does not see their defaults, which it would write into the functions for good.
     Raises samtranslator's InvalidDocumentException for a template SAM refuses.
     """
     parameters = template["Parameters"]
@@ -37,12 +41,6 @@ def plain_cloudformation(
 
 
 def _translate(source: dict[str, Any]) -> dict[str, Any]:
-    import copy
-
-    import boto3
-    from samtranslator.parser.parser import Parser
-    from samtranslator.translator.translator import Translator
-
     # The region only chooses the partition of managed policies, and the template uses none.
     session = boto3.Session(region_name="us-east-1")
     translator = Translator(None, Parser(), boto_session=session)

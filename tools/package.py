@@ -1,4 +1,4 @@
-"""Make what deploys without Python and without SAM: the code as a zip, the stack as a plain template.
+"""Make what deploys without Python or SAM: the code as a zip, the stack as a plain template.
 
     python -m tools.package BUILT_DIRECTORY OUTPUT_DIRECTORY
 
@@ -43,7 +43,7 @@ def packaged_template(template: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_zip(directory: Path, target: Path) -> None:
-    """Zip `directory` so that equal files make equal bytes: in order, with one time and one mode."""
+    """Zip `directory` so that equal files make equal bytes: in order, one time, one mode."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for path in sorted(path for path in directory.rglob("*") if path.is_file()):
             entry = zipfile.ZipInfo(path.relative_to(directory).as_posix())

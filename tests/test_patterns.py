@@ -1,0 +1,273 @@
+"""Which event goes to the watcher, and by which rule: the patterns of template.yaml, judged by a
+matcher that agrees with AWS's engine. A new file in events/ gets its place in RECORDED.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notifier import events
+from sandbox.transform import read_template
+
+ROOT = Path(__file__).parent.parent
+SANDBOX_PYTHON = ROOT / ".venv-sandbox" / "bin" / "python"
+
+RULES = {
+    name: resource["Properties"]["EventPattern"]
+    for name, resource in read_template()["Resources"].items()
+    if resource["Type"] == "AWS::Events::Rule" and "EventPattern" in resource["Properties"]
+}
+
+RECORDED = {
+    "DeploymentFailures": """
+        dep-failed-alarm-built
+        dep-failed-circuit-breaker-docs
+        dep-failed-replayed-built
+        dep-failed-us-gov-built
+        dep-failed-with-cluster-built
+        sa-daemon-placement-constraint-violated-built
+        sa-deployment-failed-built
+        sa-ecs-operation-throttled-built
+        sa-placement-failure-capacity-provider-empty-built
+        sa-placement-failure-resource-cpu-docs
+        sa-placement-failure-resource-fargate-docs
+        sa-service-discovery-instance-unhealthy-built
+        sa-service-discovery-operation-throttled-built
+        sa-service-health-unknown-built
+        sa-task-configuration-failure-built
+        sa-task-start-impaired-cn-short-arn-built
+        sa-task-start-impaired-docs
+        sa-task-start-impaired-wellcome-2023
+        sa-unknown-info-name-built
+        sa-unknown-name-built
+        sa-vpc-lattice-target-unhealthy-built
+        sa-without-event-name-built
+    """,
+    "DeploymentProgress": """
+        dep-completed-d2d-2023
+        dep-completed-docs
+        dep-in-progress-initial-docs
+        dep-in-progress-rollback-docs
+        sa-deployment-in-progress-no-id-built
+        sa-steady-state-arabold-2020-masked
+        sa-steady-state-docs
+    """,
+    "OtherFailures": """
+        codedeploy-failure-built
+        codedeploy-stop-built
+        daemon-action-task-creation-failed-docs-2026
+        daemon-action-task-failed-to-run-docs-2026
+        daemon-deployment-rollback-failed-built
+        daemon-deployment-rollback-in-progress-built
+        daemon-deployment-rollback-successful-built
+        daemon-deployment-stop-requested-built
+        daemon-deployment-stopped-built
+        hook-awaiting-action-docs-2026
+        hook-awaiting-action-without-resources-built
+        hook-failed-built
+        hook-timed-out-built
+    """,
+    "": """
+        ci-health-agent-connectivity-docs-2026
+        ci-health-daemon-impaired-docs-2026
+        ci-health-runtime-ok-docs-2026
+        ci-state-change-docs-2016
+        ci-state-change-lambda-dotnet
+        ci-state-change-lambda-go
+        codedeploy-success-docs
+        ct-create-cluster-docs
+        ct-put-account-setting-default-us-gov-docs
+        ct-runtask-denied-built
+        ct-runtask-envelope-minimal-botocraft
+        ct-runtask-failures-built
+        ct-update-service-github-oidc-built
+        ct-update-service-scheduler-role-trimmed
+        ct-useridentity-assumed-role-docs
+        ct-useridentity-iam-user-docs
+        custom-lambda-deployment-starting-defra
+        daemon-deployment-in-progress-built
+        daemon-deployment-pending-docs-2026
+        daemon-deployment-successful-built
+        ec2-spot-interruption-warning-docs
+        hook-in-progress-built
+        hook-succeeded-built
+        sa-capacity-provider-steady-state-docs
+        sa-desired-count-updated-built
+        sa-tasks-stopped-built
+        sa-taskset-steady-state-built
+        task-pending-arabold-2020-masked
+        task-pending-nri-flex-2016
+        task-provisioning-autoptic-2026
+        task-running-arkime-2023
+        task-running-ec2-capacity-provider-docs-2025
+        task-running-ec2-docs-2016-old-arn
+        task-running-fargate-docs-2020
+        task-running-multi-container-defra-2023
+        task-spot-termination-notice-docs-2023
+        task-state-change-lambda-dotnet
+        task-stopped-essential-exited-fivexl
+        task-stopped-essential-exited-maas-2018
+        task-stopped-scaling-activity-exit0-rtcw-2021
+        task-stopped-standalone-exit1-ec2-2019
+        task-stopped-user-initiated-cwlogs-2020
+        unknown-detail-type-built
+    """,
+}
+EXPECTED = {name: {rule} - {""} for rule, names in RECORDED.items() for name in names.split()}
+EVENTS = {path.stem: json.loads(path.read_text()) for path in (ROOT / "events").glob("*.json")}
+
+
+def ecs(detail_type: str, **detail: object) -> dict[str, object]:
+    return {
+        "version": "0",
+        "id": "1",
+        "detail-type": detail_type,
+        "source": "aws.ecs",
+        "account": "123456789012",
+        "time": "2026-11-23T08:00:00Z",
+        "region": "eu-west-1",
+        "resources": ["arn:aws:ecs:eu-west-1:123456789012:service/prod/web"],
+        "detail": detail,
+    }
+
+
+ACTION, STATE = "ECS Service Action", "ECS Deployment State Change"
+DAEMON, HOOK = "ECS Daemon Deployment State Change", "ECS Hook State Change"
+FAILURES, PROGRESS, OTHER = {"DeploymentFailures"}, {"DeploymentProgress"}, {"OtherFailures"}
+PASSED_ON_AS_PROGRESS = {
+    "SERVICE_DEPLOYMENT_IN_PROGRESS",
+    "SERVICE_DEPLOYMENT_COMPLETED",
+    "SERVICE_STEADY_STATE",
+}
+
+CASES: dict[str, tuple[dict[str, object], set[str]]] = {
+    "a service action without a name": (ecs(ACTION), FAILURES),
+    "a deployment event without a name": (ecs(STATE), FAILURES),
+    "a name that is null": (ecs(ACTION, eventName=None), FAILURES),
+    "a service action nobody knows": (ecs(ACTION, eventName="SERVICE_ON_FIRE"), FAILURES),
+    "a deployment name nobody knows": (ecs(STATE, eventName="SERVICE_DEPLOYMENT_LOST"), FAILURES),
+    "a healthy name in lower case": (ecs(ACTION, eventName="tasks_stopped"), FAILURES),
+    "a daemon deployment without a name": (ecs(DAEMON), OTHER),
+    "a daemon deployment name nobody knows": (ecs(DAEMON, eventName="DAEMON_LOST"), OTHER),
+    "a daemon action nobody knows": (ecs("ECS Daemon Service Action", eventName="NEW"), OTHER),
+    "a failure somebody else made up": (
+        ecs(STATE, eventName="SERVICE_DEPLOYMENT_FAILED") | {"source": "my.ecs"},
+        set(),
+    ),
+    "a hook somebody else made up": (ecs(HOOK, eventName="HOOK_FAILED") | {"source": "x"}, set()),
+    **{
+        f"{name} as {kind}": (ecs(kind, eventName=name), FAILURES)
+        for kind in (ACTION, STATE)
+        for name in events.FAILURE_NAMES
+    },
+    **{
+        f"{name} as {kind}": (
+            ecs(kind, eventName=name),
+            PROGRESS if name in PASSED_ON_AS_PROGRESS else set(),
+        )
+        for kind in (ACTION, STATE)
+        for name in events.HEALTHY_NAMES
+    },
+}
+
+# What AWS's engine does where others err, so that the judge is judged too.
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html
+JUDGE: dict[str, tuple[object, object, bool]] = {
+    "anything-but does not match an absent field": ([{"anything-but": ["a"]}], {}, False),
+    "anything-but matches null": ([{"anything-but": ["a"]}], {"x": None}, True),
+    "exists false matches an absent field": ([{"exists": False}], {}, True),
+    "values in one list are alternatives": (["a", {"exists": False}], {"x": "a"}, True),
+    "one element of a list is enough": ([{"anything-but": ["a"]}], {"x": ["a", "b"]}, True),
+    "True is not 1": ([1], {"x": True}, False),
+}
+INVALID = {
+    "a bare value": {"source": "aws.ecs"},
+    "an operator nobody knows": {"source": [{"regex": "aws"}]},
+    "$or with one alternative": {"$or": [{"source": ["aws.ecs"]}]},
+}
+
+
+@pytest.fixture(scope="module")
+def verdict() -> dict[str, Any]:
+    """Everything in one run of the matcher: it takes a second to start."""
+    judged = {f"judge: {name}": {"detail": {"x": case[0]}} for name, case in JUDGE.items()}
+    asked = {
+        "patterns": RULES | judged | {f"invalid: {name}": bad for name, bad in INVALID.items()},
+        "events": EVENTS
+        | {f"case: {name}": event for name, (event, _) in CASES.items()}
+        | {f"judge: {name}": ecs(ACTION) | {"detail": case[1]} for name, case in JUDGE.items()},
+    }
+    assert SANDBOX_PYTHON.exists(), "the matcher lives in .venv-sandbox: run `make install`"
+    answer = subprocess.run(
+        [SANDBOX_PYTHON, Path(__file__).with_name("match_patterns.py")],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    parsed: dict[str, Any] = json.loads(answer.stdout)
+    return parsed
+
+
+def rules_that_match(verdict: dict[str, Any], event: str) -> set[str]:
+    return set(verdict["matches"][event]) & set(RULES)
+
+
+def test_there_are_three_rules_and_aws_accepts_their_patterns(verdict: dict[str, Any]) -> None:
+    assert set(RULES) == FAILURES | PROGRESS | OTHER
+    assert not set(verdict["errors"]) & set(RULES)
+
+
+def test_every_recorded_event_has_its_place_in_the_table() -> None:
+    assert set(EXPECTED) == set(EVENTS)
+
+
+@pytest.mark.parametrize("event", sorted(EXPECTED))
+def test_a_recorded_event_is_taken_by_the_rules_that_name_it(
+    verdict: dict[str, Any], event: str
+) -> None:
+    assert rules_that_match(verdict, event) == EXPECTED[event]
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_an_event_nobody_recorded_is_taken_as_the_rules_intend(
+    verdict: dict[str, Any], case: str
+) -> None:
+    assert rules_that_match(verdict, f"case: {case}") == CASES[case][1]
+
+
+@pytest.mark.parametrize("case", JUDGE)
+def test_the_matcher_agrees_with_aws(verdict: dict[str, Any], case: str) -> None:
+    matched = f"judge: {case}" in verdict["matches"][f"judge: {case}"]
+    assert matched is JUDGE[case][2]
+
+
+@pytest.mark.parametrize("case", INVALID)
+def test_a_pattern_that_aws_refuses_is_found(verdict: dict[str, Any], case: str) -> None:
+    assert f"invalid: {case}" in verdict["errors"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_pattern_stays_below_eventbridges_2048_characters(rule: str) -> None:
+    assert len(json.dumps(RULES[rule])) < 2048
+
+
+def test_the_rules_and_the_program_know_the_same_names() -> None:
+    def names(rule: str) -> Any:
+        return RULES[rule]["detail"]["eventName"]
+
+    other = {one["detail-type"][0]: one.get("detail", {}) for one in RULES["OtherFailures"]["$or"]}
+    codedeploy = other["CodeDeploy Deployment State-change Notification"]
+
+    assert set(names("DeploymentFailures")[0]["anything-but"]) == events.HEALTHY_NAMES
+    assert set(names("DeploymentProgress")) < events.HEALTHY_NAMES
+    assert set(other[HOOK]["eventName"]) == events.HOOK_FAILURE_NAMES
+    assert (
+        set(other[DAEMON]["eventName"][0]["anything-but"]) == events.DAEMON_DEPLOYMENT_HEALTHY_NAMES
+    )
+    assert set(codedeploy["state"]) == events.CODE_DEPLOY_FAILURE_STATES
