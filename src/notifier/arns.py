@@ -20,7 +20,7 @@ _NAMES_OF_KIND = {
     "container": (3, 1),
     "service-deployment": (3,),
     "service-revision": (3,),
-    "task-set": (3,),
+    "task-set": (4, 3),  # CLUSTER/SERVICE/ecs-svc/ID
     "daemon": (2,),
     "daemon-deployment": (3,),
     "daemon-revision": (3,),
