@@ -29,6 +29,7 @@ CODE_PARAMETERS = {
     },
 }
 CODE_GROUP = {"Label": {"default": "Where the code lies"}, "Parameters": list(CODE_PARAMETERS)}
+CODE_LABELS = {"CodeBucket": {"default": "Bucket"}, "CodeKey": {"default": "Key of the zip"}}
 
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
 LONGEST_TEMPLATE_BODY = 51_200
@@ -38,7 +39,9 @@ def packaged_template(template: dict[str, Any]) -> dict[str, Any]:
     """Return the plain template that takes the code's place in S3 as parameters."""
     plain = plain_cloudformation(template, bucket={"Ref": "CodeBucket"}, key={"Ref": "CodeKey"})
     plain["Parameters"] = CODE_PARAMETERS | plain["Parameters"]
-    plain["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"].append(CODE_GROUP)
+    interface = plain["Metadata"]["AWS::CloudFormation::Interface"]
+    interface["ParameterGroups"].append(CODE_GROUP)
+    interface["ParameterLabels"] |= CODE_LABELS
     return plain
 
 
