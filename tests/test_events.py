@@ -300,6 +300,16 @@ def test_a_container_without_exit_code_never_ran() -> None:
     assert [container.exit_code for container in event.containers] == [None, None]
 
 
+@pytest.mark.parametrize("code", [True, "1", 1.0, [], 2**63])
+def test_an_exit_code_that_is_none_is_left_out(code: object) -> None:
+    event = an_event(
+        changed("task-stopped-standalone-exit1-ec2-2019", containers=[{"exitCode": code}, 7])
+    )
+
+    assert isinstance(event, TaskStateChange)
+    assert [container.exit_code for container in event.containers] == [None]
+
+
 def test_a_waiting_hook_says_until_when_it_waits() -> None:
     event = an_event(recorded("hook-awaiting-action-docs-2026"))
 
@@ -691,13 +701,14 @@ def test_what_is_malformed_is_not_quoted() -> None:
 
 
 def test_numbers_and_names_that_json_allows_and_others_do_not_change_nothing() -> None:
-    event = changed("task-stopped-standalone-exit1-ec2-2019", odd=1e400)
+    event = changed("task-stopped-standalone-exit1-ec2-2019", odd=1e400, updatedAt=float("nan"))
     text = json.dumps(event).replace('"version": 3', f'"version": {10**400}')
     doubled = text.replace('"source": "aws.ecs"', '"source": "x", "source": "aws.ecs"')
 
     read = an_event(doubled)
 
     assert "Infinity" in text
+    assert "NaN" in text
     assert isinstance(read, TaskStateChange)
     assert read.version is None
 
