@@ -9,8 +9,7 @@ import pytest
 from notifier import incidents
 from notifier.events import parse
 from notifier.incidents import Policy, Reason, decide
-from notifier.model import ClusterState, Event, Observation, Phase
-from notifier.routing import Route
+from notifier.model import ClusterState, Event, Observation, Phase, Route
 from tests.watch import START, deployment_failed, envelope, placement_failure
 
 POLICY = Policy(route=Route("*", "C01"))

@@ -17,8 +17,8 @@ import boto3
 from notifier.errors import ReadFailed
 from notifier.intake import Intake, TakenIn
 from notifier.lookout import Lookout
-from notifier.model import Deployment, Invocation, Message, Outcome, Sent, ServiceReading
-from notifier.routing import Route, parse_channels
+from notifier.model import Deployment, Invocation, Message, Outcome, Route, Sent, ServiceReading
+from notifier.routing import parse_channels
 from notifier.store import Store
 from notifier.teller import Teller
 

@@ -23,11 +23,11 @@ from notifier.model import (
     HookStateChange,
     Observation,
     Phase,
+    Route,
     ServiceAction,
     ServiceState,
     SubjectKind,
 )
-from notifier.routing import Route
 
 SEEN_AT_MOST = 100  # identities of events kept per service, to recognise a second copy
 

@@ -15,8 +15,8 @@ from notifier.arns import cluster_name
 from notifier.errors import Conflict, MalformedEvent
 from notifier.events import parse
 from notifier.incidents import Decision, Policy
-from notifier.model import ClusterState, Invocation, NotOurs, Observation
-from notifier.routing import Route, route_for
+from notifier.model import ClusterState, Invocation, NotOurs, Observation, Route
+from notifier.routing import route_for
 
 logger = logging.getLogger(__name__)
 

@@ -169,6 +169,29 @@ class ServiceReading:
     read_at: datetime
 
 
+# --- who is told ------------------------------------------------------------------------------
+
+IGNORE = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the clusters that match `pattern` are told, and who is mentioned.
+
+    `quiet` routes get no mention, no broadcast and no repeats.
+    """
+
+    pattern: str
+    destination: str
+    mentions: tuple[str, ...] = ()
+    quiet: bool = False
+
+    @property
+    def ignored(self) -> bool:
+        """Whether nothing of these clusters is told."""
+        return self.destination == IGNORE
+
+
 # --- what Slack answered ----------------------------------------------------------------------
 
 

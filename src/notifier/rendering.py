@@ -246,7 +246,8 @@ def _cost(character: str) -> int:
 
 def _mrkdwn(text: str) -> str:
     """Slack decodes `&amp; &lt; &gt;` only, so the quotes that Jinja escapes are put back."""
-    return text.replace("&#39;", "'").replace("&#34;", '"')
+    plain_text = str(text)  # Markup's own replace would escape what is put back
+    return plain_text.replace("&#39;", "'").replace("&#34;", '"')
 
 
 def _at(at: datetime) -> "Markup":

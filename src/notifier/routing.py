@@ -7,32 +7,13 @@ or `ignore`.
 """
 
 import re
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from notifier.errors import SettingsError
+from notifier.model import IGNORE, Route
 
 WEBHOOK = "webhook"
-IGNORE = "ignore"
 EXAMPLE = "prod-*=C0123456789,mention=S0123456789; review-*=ignore; *=C0123456789"
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where the clusters that match `pattern` are told, and who is mentioned.
-
-    `quiet` routes get no mention, no broadcast and no repeats.
-    """
-
-    pattern: str
-    destination: str
-    mentions: tuple[str, ...] = ()
-    quiet: bool = False
-
-    @property
-    def ignored(self) -> bool:
-        """Whether nothing of these clusters is told."""
-        return self.destination == IGNORE
 
 
 def parse_channels(text: str) -> tuple[Route, ...]:

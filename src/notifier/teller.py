@@ -23,13 +23,14 @@ from notifier.model import (
     Owed,
     Refusal,
     Refused,
+    Route,
     Sent,
     ServiceReading,
     ServiceState,
     SubjectKind,
 )
 from notifier.rendering import Facts, failure_message, plain
-from notifier.routing import Route, route_for
+from notifier.routing import route_for
 
 logger = logging.getLogger(__name__)
 

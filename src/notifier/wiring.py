@@ -9,7 +9,8 @@ from notifier.ecs import Ecs
 from notifier.errors import SettingsError
 from notifier.intake import Intake
 from notifier.lookout import Lookout
-from notifier.routing import WEBHOOK, Route, parse_channels
+from notifier.model import Route
+from notifier.routing import WEBHOOK, parse_channels
 from notifier.secrets import Secret
 from notifier.settings import SecretStore, Settings
 from notifier.slack import Slack, Webhook

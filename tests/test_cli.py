@@ -1,0 +1,205 @@
+"""`ecs-watch` at a shell."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+from moto import mock_aws
+
+from notifier.cli import main
+from notifier.events import parse, retimed
+from notifier.model import Event
+from tests.watch import START, deployment_failed
+
+FAILED = "events/dep-failed-circuit-breaker-docs.json"
+EVENT_FILES = sorted(map(str, Path("events").rglob("*.json")))
+Capture = pytest.CaptureFixture[str]
+
+
+def test_preview_shows_what_slack_would_get(capsys: Capture) -> None:
+    assert main(["preview", FAILED]) == 0
+
+    shown = capsys.readouterr().out
+    assert "default · servicetest" in shown
+    assert "deployment failed" in shown
+    assert "│ ECS deployment circuit breaker: task failed to start." in shown
+    assert "[deployments]" in shown
+
+
+def test_preview_as_json_is_what_slacks_api_takes(capsys: Capture) -> None:
+    assert main(["preview", "--format", "json", FAILED]) == 0
+
+    row = json.loads(capsys.readouterr().out)
+    assert row["channel"] == "C0000000000"
+    assert {"text", "blocks"} <= set(row["message"])
+
+
+def test_preview_as_html_is_a_page_of_its_own(capsys: Capture) -> None:
+    assert main(["preview", "--format", "html", FAILED]) == 0
+
+    page = capsys.readouterr().out
+    assert page.startswith("<!doctype html>")
+    assert "servicetest" in page
+
+
+@pytest.mark.parametrize("file", EVENT_FILES)
+def test_preview_takes_every_file_of_the_events_folder(file: str, capsys: Capture) -> None:
+    assert main(["preview", file]) == 0
+
+    assert file in capsys.readouterr().out
+
+
+def test_preview_says_why_nothing_is_told(capsys: Capture) -> None:
+    main(["preview", "events/sa-steady-state-docs.json", "events/ci-state-change-docs-2016.json"])
+
+    shown = capsys.readouterr().out
+    assert "nothing is told: a deployment goes on" in shown
+    assert "nothing is told: container instance state change" in shown
+
+
+def test_preview_shows_who_is_mentioned_and_where(capsys: Capture) -> None:
+    main(["preview", "--channels", "default=C77,mention=S0SRE; *=C01", FAILED])
+
+    shown = capsys.readouterr().out
+    assert "→ C77" in shown
+    assert "@S0SRE" in shown
+
+
+def test_a_file_that_cannot_be_read_is_said_and_the_others_are_shown(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+
+    assert main(["preview", "nowhere.json", str(broken), FAILED]) == 1
+    captured = capsys.readouterr()
+    assert "nowhere.json: No such file" in captured.err
+    assert "broken.json: not JSON" in captured.err
+    assert "servicetest" in captured.out
+
+
+def test_channels_that_cannot_be_read_are_an_error_without_a_traceback(capsys: Capture) -> None:
+    assert main(["preview", "--channels", "nonsense", FAILED]) == 1
+
+    assert capsys.readouterr().err.startswith("ecs-watch: Channels")
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["preview"], ["replay"]])
+def test_a_command_line_that_is_not_understood_ends_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("verb", ["preview", "replay"])
+def test_each_verb_has_help_with_an_example(verb: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"ecs-watch {verb} events/" in shown
+    assert "exit codes" in shown
+
+
+@pytest.fixture
+def queue_url() -> Iterator[str]:
+    with mock_aws():
+        yield boto3.client("sqs").create_queue(QueueName="events")["QueueUrl"]
+
+
+def sent_to(queue_url: str) -> list[Any]:
+    messages = boto3.client("sqs").receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10)
+    return [json.loads(message["Body"]) for message in messages.get("Messages", [])]
+
+
+def test_replay_sends_the_event_as_if_it_happened_now(queue_url: str, capsys: Capture) -> None:
+    assert main(["replay", FAILED, "--queue-url", queue_url]) == 0
+
+    (event,) = sent_to(queue_url)
+    age = datetime.now(UTC) - datetime.fromisoformat(event["time"])
+    assert age.total_seconds() < 60
+    assert "sent as message" in capsys.readouterr().out
+
+
+def test_replay_can_leave_the_times_alone(queue_url: str) -> None:
+    main(["replay", FAILED, "--queue-url", queue_url, "--keep-times"])
+
+    assert sent_to(queue_url) == [json.loads(Path(FAILED).read_text())]
+
+
+@pytest.fixture
+def stacks(monkeypatch: pytest.MonkeyPatch) -> Stubber:
+    """CloudFormation, whose answers a test gives."""
+    client, real = boto3.client("cloudformation"), boto3.client
+    monkeypatch.setattr(boto3, "client", lambda n: client if n == "cloudformation" else real(n))
+    stubber = Stubber(client)
+    stubber.activate()
+    return stubber
+
+
+def test_replay_finds_the_queue_of_a_stack(queue_url: str, stacks: Stubber) -> None:
+    row = {"StackName": "ecs-watch", "StackStatus": "CREATE_COMPLETE", "CreationTime": START}
+    outputs = [{"OutputKey": "EventsQueueUrl", "OutputValue": queue_url}]
+    stacks.add_response("describe_stacks", {"Stacks": [{**row, "Outputs": outputs}]})
+
+    assert main(["replay", FAILED]) == 0
+    assert len(sent_to(queue_url)) == 1
+
+
+def test_a_stack_that_is_not_there_is_an_error_that_names_it(
+    stacks: Stubber, capsys: Capture
+) -> None:
+    stacks.add_client_error("describe_stacks", "ValidationError", "does not exist")
+
+    assert main(["replay", FAILED, "--stack", "nowhere"]) == 1
+    assert "stack 'nowhere' could not be read" in capsys.readouterr().err
+
+
+def test_a_stack_that_is_not_ecs_watch_is_said_to_be_so(stacks: Stubber, capsys: Capture) -> None:
+    row = {"StackName": "other", "StackStatus": "CREATE_COMPLETE", "CreationTime": START}
+    stacks.add_response("describe_stacks", {"Stacks": [row]})
+
+    assert main(["replay", FAILED, "--stack", "other"]) == 1
+    assert "is it ecs-watch?" in capsys.readouterr().err
+
+
+def test_replay_sends_nothing_on_a_dry_run(queue_url: str, capsys: Capture) -> None:
+    assert main(["replay", FAILED, "--queue-url", queue_url, "--dry-run"]) == 0
+
+    assert sent_to(queue_url) == []
+    assert "would be sent" in capsys.readouterr().out
+
+
+def test_what_is_no_event_is_not_sent_and_said(queue_url: str, capsys: Capture) -> None:
+    answer = "events/answers/api-describe-services-cli.json"
+
+    assert main(["replay", answer, "--queue-url", queue_url]) == 1
+    assert sent_to(queue_url) == []
+    assert f"{answer}: not an event" in capsys.readouterr().err
+
+
+def test_a_retimed_event_keeps_the_distance_between_its_times() -> None:
+    before = parse(deployment_failed())
+    after = parse(retimed(deployment_failed(), datetime(2030, 1, 1, tzinfo=UTC)))
+
+    assert isinstance(before, Event)
+    assert isinstance(after, Event)
+    assert before.sent_at == START
+    assert after.sent_at == datetime(2030, 1, 1, tzinfo=UTC)
+    assert after.sent_at - after.occurred_at == before.sent_at - before.occurred_at
+
+
+def test_it_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "notifier", "--version"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd="src")
+
+    assert ran.stdout.startswith("ecs-watch ")

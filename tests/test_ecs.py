@@ -1,0 +1,89 @@
+"""Reading ECS: ten services a call, and a word for why a read failed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ReadTimeoutError
+from botocore.stub import Stubber
+
+from notifier.ecs import Ecs
+from notifier.errors import ReadFailed
+from tests.watch import CLUSTER, START
+
+
+class Stubbed:
+    """A client whose answers are given, in order; an unexpected call fails."""
+
+    def __init__(self) -> None:
+        self.client = boto3.client("ecs", region_name="eu-west-1")
+        self.stubber = Stubber(self.client)
+        self.stubber.activate()
+        self.ecs = Ecs(lambda: self.client)
+
+    def answer(self, services: list[Any], asked: list[str]) -> None:
+        self.stubber.add_response(
+            "describe_services",
+            {"services": services, "failures": []},
+            {"cluster": CLUSTER, "services": asked},
+        )
+
+
+def test_a_recorded_answer_is_read_whole() -> None:
+    recorded = Path("events/answers/api-describe-services-cli.json").read_text("utf-8")
+    (service,) = json.loads(recorded)["services"]
+    stubbed = Stubbed()
+    stubbed.answer([service], ["my-http-service"])
+    shown = stubbed.ecs.services(CLUSTER, ["my-http-service"], START)["my-http-service"]
+
+    assert (shown.status, shown.running_count, shown.desired_count) == ("ACTIVE", 10, 10)
+    (deployment,) = shown.deployments
+    assert (deployment.id, deployment.rollout_state) == ("ecs-svc/1234567890123456789", "")
+
+
+def test_a_service_that_is_not_there_is_missing() -> None:
+    stubbed = Stubbed()
+    stubbed.answer([], ["gone"])
+
+    assert stubbed.ecs.services(CLUSTER, ["gone"], START)["gone"].status == "MISSING"
+
+
+def test_more_than_ten_services_take_more_than_one_call() -> None:
+    names = [f"service-{n}" for n in range(12)]
+    stubbed = Stubbed()
+    stubbed.answer([], names[:10])
+    stubbed.answer([], names[10:])
+
+    assert len(stubbed.ecs.services(CLUSTER, names, START)) == 12
+    stubbed.stubber.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("AccessDeniedException", "no permission"),
+        ("ClusterNotFoundException", "gone"),
+        ("ThrottlingException", "throttled"),
+        ("ServerException", "unavailable (ServerException)"),
+    ],
+)
+def test_a_refused_read_says_why_in_a_word(code: str, why: str) -> None:
+    stubbed = Stubbed()
+    stubbed.stubber.add_client_error("describe_services", code)
+    with pytest.raises(ReadFailed) as failed:
+        stubbed.ecs.services(CLUSTER, ["checkout"], START)
+
+    assert failed.value.why == why
+
+
+def test_an_answer_that_takes_too_long_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    stubbed = Stubbed()
+
+    def hang(**_: object) -> None:
+        raise ReadTimeoutError(endpoint_url="https://ecs")
+
+    monkeypatch.setattr(stubbed.client, "describe_services", hang)
+    with pytest.raises(ReadFailed, match="too slow"):
+        stubbed.ecs.services(CLUSTER, ["checkout"], START)
