@@ -28,6 +28,42 @@ $(VENV)/.installed: requirements-dev.txt pyproject.toml
 .PHONY: install
 install: $(VENV)/.installed .venv-sandbox/.installed ## Install everything the other commands need
 
+.PHONY: test
+test: install ## Run every test, also those against the sandbox
+	@$(BIN)/pytest -n 2 --dist loadfile
+
+.PHONY: check
+check: install ## Everything a change must pass: format, lint, types, order of imports, tests (cfn-lint among them)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory test-newest
+
+# Lambda runs 3.13, so the tests without processes of their own run there too where it is installed.
+LAMBDA_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python) $(shell command -v python3.13))
+.PHONY: test-newest
+test-newest: ## Run the unit tests under Lambda's own Python, where it is installed
+ifneq ($(LAMBDA_PYTHON),)
+	@$(MAKE) --no-print-directory VENV=.venv-lambda PYTHON=$(LAMBDA_PYTHON) .venv-lambda/.installed
+	@.venv-lambda/bin/pytest -n 2 --dist loadfile -m "not sandbox"
+else
+	@echo "python3.13 is not installed: its tests are left out"
+endif
+
+.PHONY: bench
+bench: install ## Measure speed and print the figures
+	@$(BIN)/python -m tools.bench
+
+.PHONY: lock
+lock: ## Pin the newest versions of everything, with the hash of every file
+	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools
+	@for one in src/requirements requirements-dev sandbox/requirements; do \
+	  .venv-lock/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe \
+	    --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	    --output-file $$one.txt $$one.in || exit 1; done
+
 # --- packaging
 .PHONY: package
 package: $(VENV)/.installed ## Make dist/: the code as a zip and a plain CloudFormation template
