@@ -28,7 +28,14 @@ POSTED = {"ok": True, "channel": "C01", "ts": "1503435956.000247"}
 def _no_secret_in_any_log_line(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+    for name in (
+        "HTTP_PROXY",
+        "http_proxy",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+    ):
         monkeypatch.delenv(name, raising=False)
     caplog.set_level(logging.DEBUG)
     yield
@@ -500,7 +507,7 @@ def test_a_secret_that_cannot_be_read_is_a_refusal_and_its_reason_is_logged(
 
 
 @pytest.mark.parametrize(
-    "token", ["xoxb-SecretOf\r\nX-Evil: 1", "xoxb-SecretOf mine", "xoxb-SecretOf–dash", ""]
+    "token", ["xoxb-SecretOf\r\nX-Evil: 1", "xoxb-SecretOf mine", "xoxb-SecretOf\u2013dash", ""]
 )
 def test_a_token_with_odd_characters_is_refused_without_quoting_it(token: str) -> None:
     with RawServer(sends(said(POSTED))) as server:

@@ -89,7 +89,7 @@ class Secret:
         return value
 
     def _fetch(self) -> str:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError, ClientError
 
         # `from None`: only the error's code goes on, whatever else AWS or botocore say.
         try:

@@ -178,7 +178,7 @@ def _retry_after(headers: Mapping[str, str]) -> timedelta:
 
 
 def _http_date(value: str) -> datetime | None:
-    from email.utils import parsedate_to_datetime  # noqa: PLC0415  # rarely needed
+    from email.utils import parsedate_to_datetime
 
     try:
         date = parsedate_to_datetime(value)

@@ -5,9 +5,9 @@ import logging
 import re
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -114,8 +114,8 @@ class _Exchange:
     """
 
     def __init__(self) -> None:
-        self.reply: Reply | None = None
-        self.fault = ""
+        self._reply: Reply | None = None
+        self._fault = "timeout"
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._is_cut = False
@@ -136,15 +136,33 @@ class _Exchange:
                 with suppress(OSError, TypeError):
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
+    def got(self, reply: Reply) -> None:
+        """An answer, or its head when the body is still to come. After the cut it is too late."""
+        with self._lock:
+            if not self._is_cut:
+                self._reply = reply
+
+    def failed(self, fault: str) -> None:
+        """Nothing more will come."""
+        with self._lock:
+            if self._is_cut:
+                return
+            self._fault = fault
+            if self._reply is not None:
+                self._reply = replace(self._reply, body=None, fault=fault)
+
     @property
     def is_cut(self) -> bool:
+        """Whether nobody waits for this any more."""
         return self._is_cut
 
     def result(self) -> Reply | Refused | Unknown:
-        if self.reply is not None:
-            return self.reply
-        fault = self.fault or "timeout"
-        return Refused(Refusal.UNAVAILABLE, fault) if self._socket is None else Unknown(fault)
+        """What is known now."""
+        if self._reply is not None:
+            return self._reply
+        if self._socket is not None:
+            return Unknown(self._fault)
+        return Refused(Refusal.UNAVAILABLE, self._fault)
 
 
 def _run(
@@ -154,7 +172,7 @@ def _run(
     try:
         _post(exchange, session, target, body, seconds)
     except Exception as error:  # only a word of ours goes on
-        _note(exchange, _fault(error))
+        exchange.failed(_fault(error))
     finally:
         if exchange.is_cut:
             session.close()
@@ -163,7 +181,7 @@ def _run(
 def _post(
     exchange: _Exchange, session: "requests.Session", target: Target, body: bytes, seconds: float
 ) -> None:
-    import requests  # noqa: PLC0415  # 70 ms that a quiet invocation need not pay
+    import requests
 
     def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
         if target.token:
@@ -181,10 +199,11 @@ def _post(
     # The adapter, not the session: it follows no redirect, and reads no redirect's body for it.
     timeout = (min(CONNECT_SECONDS, seconds), seconds)
     with adapter.send(request, timeout=timeout, **settings) as response:
-        exchange.reply = Reply(response.status_code, response.headers, None, "timeout")
+        head = Reply(response.status_code, response.headers, None, "timeout")
+        exchange.got(head)
         content = _read_bounded(response)
         fault = "answer_too_large" if content is None else ""
-        exchange.reply = Reply(response.status_code, response.headers, content, fault)
+        exchange.got(replace(head, body=content, fault=fault))
 
 
 def _read_bounded(response: "requests.Response") -> bytes | None:
@@ -196,18 +215,11 @@ def _read_bounded(response: "requests.Response") -> bytes | None:
     return bytes(content)
 
 
-def _note(exchange: _Exchange, fault: str) -> None:
-    if (reply := exchange.reply) is not None:
-        exchange.reply = Reply(reply.status, reply.headers, None, fault)
-    exchange.fault = fault
-
-
 _FAULTS = {
     "NameResolutionError": "name_not_resolved",
     "NewConnectionError": "not_connected",
     "ConnectTimeoutError": "connect_timeout",
     "SSLError": "tls_failed",
-    "ProxyError": "proxy_failed",
     "ReadTimeoutError": "timeout",
     "ReadTimeout": "timeout",
     "IncompleteRead": "answer_truncated",
@@ -217,15 +229,19 @@ _FAULTS = {
 
 
 def _fault(error: BaseException) -> str:
-    """A word for what happened; the class that says most stands innermost."""
-    fault = "connection_lost"
-    cause: object = error
-    while isinstance(cause, BaseException):
-        fault = _FAULTS.get(type(cause).__name__, fault)
-        cause = getattr(cause, "reason", None) or next(
-            (part for part in cause.args if isinstance(part, BaseException)), None
-        )
-    return fault
+    """A word for what happened: the innermost error says most, unless a proxy stood between."""
+    names = [type(cause).__name__ for cause in _causes(error)]
+    if "ProxyError" in names:
+        return "proxy_failed"
+    return next((_FAULTS[name] for name in reversed(names) if name in _FAULTS), "connection_lost")
+
+
+def _causes(error: object) -> Iterator[BaseException]:
+    """The error and those that `requests` and `urllib3` wrapped in it."""
+    while isinstance(error, BaseException):
+        yield error
+        wrapped = (getattr(error, "reason", None), *error.args)
+        error = next((part for part in wrapped if isinstance(part, BaseException)), None)
 
 
 # --- requests, held to once -------------------------------------------------------------------
@@ -235,8 +251,8 @@ _THREAD = "slack-request"
 
 def _new_session() -> "requests.Session":
     """A session whose adapter sends once and tells `adapter.exchange` before it does."""
-    import requests  # noqa: PLC0415
-    from requests.adapters import HTTPAdapter  # noqa: PLC0415
+    import requests
+    from requests.adapters import HTTPAdapter
 
     class OnceAdapter(HTTPAdapter):
         exchange: _Exchange
