@@ -191,7 +191,7 @@ def _edits(message: Message) -> str:
     """How often the message was edited, which Slack itself shows for edits of the text only."""
     if not message.versions or not message.blocks:
         return ""
-    times = _count(len(message.versions), "time")
+    times = "once" if len(message.versions) == 1 else f"{len(message.versions)} times"
     return f'<span class="edits" title="Slack marks only edited texts">edited {times}</span>'
 
 

@@ -71,7 +71,7 @@ class Workspace:
         scopes: Iterable[str] = FULL_SCOPES,
         token: str = "",
         limits: Limits | None = LIMITS,
-        clock: Callable[[], float] = time.time,  # noqa: TID251 - the sandbox reads the clock here
+        clock: Callable[[], float] = time.time,
         port: int = 0,
     ) -> None:
         self.app = App(token or f"xoxb-{secrets.token_hex(12)}", frozenset(scopes))
