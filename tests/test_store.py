@@ -30,7 +30,7 @@ LATER = START + timedelta(seconds=60)
 
 
 def with_services(state: ClusterState, *services: ServiceState) -> ClusterState:
-    return replace(state, services={service.name: service for service in services})
+    return replace(state, services={service.key: service for service in services})
 
 
 def save(store: Store, before: ClusterState, after: ClusterState, token: str = "t1") -> None:
@@ -210,6 +210,44 @@ def test_a_channel_stays_closed_as_long_as_slack_asked(watch: Watch) -> None:
 
     watch.store.wait_until("C01", LATER, owner="me", now=START)
     assert watch.store.not_before("C01") == LATER
+
+
+def test_a_daemon_and_a_service_of_one_name_are_two(watch: Watch) -> None:
+    daemon = replace(CHECKOUT, kind=SubjectKind.DAEMON, count=7)
+    save(watch.store, EMPTY, with_services(EMPTY, CHECKOUT, daemon))
+    loaded = watch.store.load(CLUSTER, [CHECKOUT.key, daemon.key])
+
+    assert loaded is not None
+    assert {state.count for state in loaded.services.values()} == {2, 7}
+
+
+def test_keys_that_a_busy_table_leaves_out_are_asked_for_again(watch: Watch) -> None:
+    search = replace(CHECKOUT, name="search")
+    save(watch.store, EMPTY, with_services(EMPTY, CHECKOUT, search))
+    client = watch.store.client()
+    real = client.batch_get_item
+
+    def one_at_a_time(**asked: Any) -> Any:
+        first, *left = asked["RequestItems"]["ecs-watch"]["Keys"]
+        answer = real(RequestItems={"ecs-watch": {"Keys": [first], "ConsistentRead": True}})
+        return {**answer, "UnprocessedKeys": {"ecs-watch": {"Keys": left}} if left else {}}
+
+    with patch.object(client, "batch_get_item", one_at_a_time):
+        loaded = watch.store.load(CLUSTER, ["checkout", "search"])
+
+    assert loaded is not None
+    assert set(loaded.services) == {"checkout", "search"}
+
+
+def test_a_table_that_gives_no_row_at_all_is_throttling_us(watch: Watch) -> None:
+    save(watch.store, EMPTY, with_services(EMPTY, CHECKOUT))
+    client = watch.store.client()
+
+    def nothing(**asked: Any) -> Any:
+        return {"Responses": {"ecs-watch": []}, "UnprocessedKeys": asked["RequestItems"]}
+
+    with patch.object(client, "batch_get_item", nothing), pytest.raises(StoreUnavailable):
+        watch.store.load(CLUSTER, ["checkout"])
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """`make bench`: what one failure costs, measured in the sandbox with the real template deployed.
 
 Each figure is the median of several runs of the function in a process of its own, against the
-sandbox's table, ECS and Slack. CPU is user + system time of that process: what Lambda would bill for
-on a core like this one. Nothing here is asserted; docs/performance.md keeps what was measured.
+sandbox's table, ECS and Slack. CPU is user + system time of that process: what Lambda would
+bill for on a core like this one. Nothing here is asserted; docs/performance.md keeps what was measured.
 """
 
 import json

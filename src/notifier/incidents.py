@@ -89,8 +89,8 @@ def decide(
         if subject is None:
             reasons.append(Reason.NO_SUBJECT)
             continue
-        before = services.get(subject.name, subject)
-        services[subject.name], reason = _decide_one(before, observation.event, now, policy)
+        before = services.get(subject.key, subject)
+        services[subject.key], reason = _decide_one(before, observation.event, now, policy)
         reasons.append(reason)
     return Decision(cluster=replace(cluster, services=services), reasons=tuple(reasons))
 

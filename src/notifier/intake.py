@@ -28,7 +28,7 @@ LONGEST_PAUSE = timedelta(seconds=2)
 class Store(Protocol):
     """What intake needs of the table."""
 
-    def load(self, key: str, names: Sequence[str]) -> ClusterState | None:
+    def load(self, key: str, services: Sequence[str]) -> ClusterState | None:
         """The cluster's head and the named services, consistently; None when nothing is known."""
 
     def save(
@@ -138,13 +138,13 @@ class Intake:
 
     def _load(self, observations: Sequence[Observation]) -> ClusterState:
         empty = incidents.cluster_of(observations[0].event)
-        names = sorted({_name(observation) for observation in observations})
-        return self.store.load(empty.key, names) or empty
+        keys = sorted({_key(observation) for observation in observations})
+        return self.store.load(empty.key, keys) or empty
 
 
-def _name(observation: Observation) -> str:
+def _key(observation: Observation) -> str:
     subject = incidents.subject_of(observation.event)
-    return subject.name if subject else ""
+    return subject.key if subject else ""
 
 
 def _sent_at(message: Mapping[str, object]) -> datetime | None:
@@ -176,7 +176,7 @@ def _log(chunk: Sequence[Record], decision: Decision) -> None:
             extra={
                 "message_id": record.message_id,
                 "cluster": decision.cluster.key,
-                "service": _name(record.observation),
+                "service": _key(record.observation),
                 "event": event.name,
                 "reason": str(reason),
             },

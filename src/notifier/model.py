@@ -290,6 +290,14 @@ class ServiceState:
     seen: tuple[str, ...] = ()
     told: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def key(self) -> str:
+        """What tells it apart within its cluster. No service's name has a space or a colon in it.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CreateService.html
+        """
+        return self.name if self.kind is SubjectKind.SERVICE else f"{self.kind}: {self.name}"
+
     def owes(self, destination: str) -> bool:
         """Whether this destination has not been told the newest revision."""
         return destination == self.destination and self.told.get(destination, 0) < self.revision
@@ -299,7 +307,8 @@ class ServiceState:
 class ClusterState:
     """What is remembered of a cluster: its version in the table and the services that were loaded.
 
-    `key` is the cluster's ARN, or `unknown cluster (account, region)` where no event told it.
+    `services` are by their keys. `key` is the cluster's ARN, or `unknown cluster (account, region)`
+    where no event told it.
     """
 
     key: str

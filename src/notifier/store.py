@@ -44,7 +44,7 @@ class Store:
 
     # --- what is: written by saves ------------------------------------------------------------
 
-    def load(self, key: str, names: Sequence[str] | None = None) -> ClusterState | None:
+    def load(self, key: str, services: Sequence[str] | None = None) -> ClusterState | None:
         """The cluster's head, then the named services (all when None), each read consistently.
 
         None when nothing is known of the cluster. The head comes first: whoever saves between our
@@ -53,11 +53,10 @@ class Store:
         head = self._get(f"cluster#{key}", "head")
         if head is None:
             return None
-        rows = (
-            self._query(f"cluster#{key}", "service#") if names is None else self._pick(key, names)
-        )
-        services = {state.name: state for state in map(_service, rows)}
-        return replace(_cluster(key, head), services=services)
+        pk = f"cluster#{key}"
+        rows = self._query(pk, "service#") if services is None else self._pick(pk, services)
+        states = {state.key: state for state in map(_service, rows)}
+        return replace(_cluster(key, head), services=states)
 
     def save(
         self,
@@ -103,7 +102,7 @@ class Store:
     def _service_write(self, key: str, service: ServiceState, now: datetime) -> Row:
         expires_at = int((now + KEEP).timestamp())
         body = {"body": _body(service), "expires_at": expires_at}
-        return self._update(f"cluster#{key}", f"service#{service.name}", body)
+        return self._update(f"cluster#{key}", f"service#{service.key}", body)
 
     def _owed_write(self, destination: str, key: str, now: datetime, token: str) -> Row:
         owed = {"nonce": token, "due": DUE, "due_at": _stamp(now)}
@@ -255,10 +254,21 @@ class Store:
             )
         return _plain(answer["Item"]) if "Item" in answer else None
 
-    def _pick(self, key: str, names: Sequence[str]) -> Iterator[Row]:
-        for name in names:
-            if row := self._get(f"cluster#{key}", f"service#{name}"):
-                yield row
+    def _pick(self, pk: str, services: Sequence[str]) -> Iterator[Row]:
+        """The rows of these services that exist; at most 100, as BatchGetItem takes.
+
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+        """
+        keys = [_key(pk, f"service#{service}") for service in services]
+        while keys:
+            asked: Any = {self.table: {"Keys": keys, "ConsistentRead": True}}
+            with _dynamodb_errors():
+                answer: Row = dict(self.client().batch_get_item(RequestItems=asked))
+            yield from map(_plain, answer["Responses"][self.table])
+            left = answer["UnprocessedKeys"].get(self.table, {}).get("Keys", [])
+            if len(left) == len(keys):
+                raise StoreUnavailable("BatchGetItem: throttled")
+            keys = list(left)
 
     def _query(self, pk: str, prefix: str) -> Iterator[Row]:
         return self._pages(

@@ -46,7 +46,7 @@ WITHOUT_FACTS_FROM = 2
 class Store(Protocol):
     """What telling needs of the table. See `notifier.store` for each."""
 
-    def load(self, key: str, names: Sequence[str] | None = None) -> ClusterState | None: ...
+    def load(self, key: str, services: Sequence[str] | None = None) -> ClusterState | None: ...
     def hold(self, destination: str, owner: str, *, now: datetime, until: datetime) -> bool: ...
     def release(self, destination: str, owner: str, *, now: datetime) -> None: ...
     def not_before(self, destination: str) -> datetime | None: ...
@@ -178,22 +178,22 @@ class _Turn:
         cluster = self.store.load(owed.cluster_key)
         if cluster is None:
             return
-        names = incidents.owing(cluster, self.destination)
+        keys = incidents.owing(cluster, self.destination)
         if owed.tries >= TRIES:
-            self.give_up(owed, cluster, names)
+            self.give_up(owed, cluster, keys)
             return
-        readings, missing = self.read(cluster, names, owed)
-        for name in names:
+        readings, missing = self.read(cluster, keys, owed)
+        for key in keys:
             if not self.has_time():
                 raise _EndTurn(self.run.now())
-            facts = Facts(reading=readings.get(name), missing=missing)
-            self.tell_service(owed, cluster, cluster.services[name], facts)
+            facts = Facts(reading=readings.get(key), missing=missing)
+            self.tell_service(owed, cluster, cluster.services[key], facts)
 
     def read(
-        self, cluster: ClusterState, names: Sequence[str], owed: Owed
+        self, cluster: ClusterState, keys: Sequence[str], owed: Owed
     ) -> tuple[Mapping[str, ServiceReading], tuple[str, ...]]:
         """What ECS shows of the services, and what could not be read. It never stops an alert."""
-        services = [n for n in names if cluster.services[n].kind is SubjectKind.SERVICE]
+        services = [key for key in keys if cluster.services[key].kind is SubjectKind.SERVICE]
         if not services or parse_arn(cluster.key) is None or owed.tries + 1 >= WITHOUT_FACTS_FROM:
             return {}, ()
         try:
@@ -209,7 +209,7 @@ class _Turn:
         message = failure_message(cluster, service, facts, mentions)
         if owed.tries + 1 >= WITHOUT_FACTS_FROM:
             message = plain(message)
-        told = {service.name: service.revision}
+        told = {service.key: service.revision}
         attempt = Attempt(key=self.run.unique(), at=self.run.now(), tells=told)
         self.store.note_attempt(owed, attempt, **self.mine())
         self.settle_outcome(owed, told, message, self.post(message))
@@ -235,8 +235,8 @@ class _Turn:
                 logger.warning("outcome unknown, posted again later", extra={"code": outcome.code})
                 raise _EndTurn(now + AFTER_UNKNOWN)
 
-    def give_up(self, owed: Owed, cluster: ClusterState, names: Sequence[str]) -> None:
-        told = {name: cluster.services[name].revision for name in names}
+    def give_up(self, owed: Owed, cluster: ClusterState, keys: Sequence[str]) -> None:
+        told = {key: cluster.services[key].revision for key in keys}
         logger.error("given up", extra={"told": told, "tries": owed.tries})
         self.store.record_told(owed, told, **self.mine())
 
