@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -61,7 +62,7 @@ def show_progress(what: str, seconds: float) -> None:
 
 def tell(story: Story, sandbox: Sandbox) -> None:
     """Play a story, with a line for every step."""
-    print(f"\n{story.title}\n{story.teaches}\n", flush=True)
+    print(f"\n{story.title}\n\n{textwrap.fill(story.teaches, 100)}\n", flush=True)
     lap = Laps(lambda what, seconds: show_progress(f"played in {len(story.steps)} {what}", seconds))
     play(story, sandbox, now() - story.span, told=_print_step)
     lap("steps")

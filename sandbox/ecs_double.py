@@ -337,6 +337,7 @@ class EcsDouble:
     calls: Counter[str] = field(default_factory=Counter)
     requests: list[tuple[str, Json]] = field(default_factory=list)
     _faults: dict[str, tuple[Fault, int]] = field(default_factory=dict)
+    _broken: list[Exception] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -350,6 +351,8 @@ class EcsDouble:
         self._stopping.set()
         self._server.shutdown()
         self._server.server_close()
+        if self._broken:
+            raise RuntimeError("the double itself is wrong") from self._broken[0]
 
     @property
     def url(self) -> str:
@@ -380,8 +383,17 @@ class EcsDouble:
         if fault is not None:
             self._suffer(fault)
         with self._lock:
-            answered: Json = on_the_wire(self._operation(operation)(request))
-        return answered
+            return self._answered(operation, request)
+
+    def _answered(self, operation: str, request: Json) -> Json:
+        try:
+            answer: Json = on_the_wire(self._operation(operation)(request))
+        except AwsError:
+            raise
+        except Exception as error:
+            self._broken.append(error)  # raised at the end: it must not look like AWS failing
+            raise AwsError("ServerException", repr(error), 500) from error
+        return answer
 
     def _next_fault(self, operation: str) -> Fault | None:
         fault, times = self._faults.get(operation, (None, 0))

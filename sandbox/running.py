@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sandbox.account import CREDENTIALS, REGION, Account
+from sandbox.account import CREDENTIALS, REGION, STACK, Account
 from sandbox.ecs_double import EcsDouble, Json
 from sandbox.workspace import Workspace
 from sandbox.workspace.pacing import Limits
@@ -61,7 +61,7 @@ class Sandbox:
             "SLACK_API_URL": self.workspace.api_url,
             "SLACK_TOKEN_NAME": TOKEN_NAME,
             "CHANNELS": f"*={DEPLOYS}",
-            "STACK_NAME": self.account.stack_name,
+            "STACK_NAME": STACK,
             "TABLE_NAME": self.account.outputs["TableName"],
             "QUEUE_URL": self.account.outputs["EventsQueueUrl"],
         }
@@ -109,4 +109,4 @@ class Laps:
 
 def now() -> datetime:
     """Return the time; the sandbox reads the clock here."""
-    return datetime.now(UTC)  # noqa: TID251 - one place for the whole sandbox
+    return datetime.now(UTC)

@@ -123,8 +123,15 @@ def _filled(value: Any, start: datetime, old: str, new: str) -> Any:
     if isinstance(value, list):
         return [_filled(item, start, old, new) for item in value]
     if isinstance(value, str):
-        return MOMENT.sub(lambda found: _iso(start, found[1]), value).replace(old, new)
+        return _text(value, start).replace(old, new)
     return value
+
+
+def _text(value: str, start: datetime) -> str:
+    filled = MOMENT.sub(lambda found: _iso(start, found[1]), value)
+    if "{{" in filled:
+        raise StoryError(f"not a time: {filled!r}")
+    return filled
 
 
 def _iso(start: datetime, offset: str) -> str:

@@ -22,7 +22,7 @@ DAY = 86_400
 
 def at(seconds: float) -> str:
     """Return the token for a moment of the story."""
-    return f"{{{{{seconds:+g}}}}}" if seconds == int(seconds) else f"{{{{{seconds:+.3f}}}}}"
+    return f"{{{{{seconds:+.3f}}}}}" if seconds % 1 else f"{{{{{int(seconds):+d}}}}}"
 
 
 def arn(resource: str, service: str = "ecs") -> str:

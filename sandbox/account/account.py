@@ -31,8 +31,8 @@ class Account:
             "SANDBOX_SCHEDULES": "on" if schedules else "off",
             **(environment or {}),
         }
-        self.stack_name = STACK
         self.outputs: dict[str, str] = {}
+        self._clients: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         self._process = Process(self._environment)
@@ -44,6 +44,8 @@ class Account:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for client in self._clients.values():
+            client.close()
         self._process.stop()
 
     @property
@@ -53,13 +55,18 @@ class Account:
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of this account, with the rights of its root."""
+        if service not in self._clients:
+            self._clients[service] = self.client_of(service, **CREDENTIALS)
+        return self._clients[service]
+
+    def client_of(self, service: str, **credentials: str) -> Any:
+        """Return a boto3 client with other credentials, named as in the environment."""
         return boto3.client(
             service,  # type: ignore[call-overload]  # any service's name will do
             endpoint_url=self.url,
             region_name=REGION,
-            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
             config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+            **{name.lower(): value for name, value in credentials.items()},
         )
 
     # --- what is deployed ---------------------------------------------------------------------
@@ -80,12 +87,12 @@ class Account:
         *,
         template: Path = TEMPLATE,
         code: bytes | None = None,
+        stack_name: str = STACK,
     ) -> None:
         """Build and deploy; `outputs` are the stack's. Raise SandboxError with what failed."""
         code = self.build() if code is None else code
-        url = stack.upload(self.client("s3"), self.url, template, code, self.stack_name)
-        cloudformation = self.client("cloudformation")
-        self.outputs = stack.deploy(cloudformation, self.stack_name, url, parameters)
+        url = stack.upload(self.client("s3"), self.url, template, code, stack_name)
+        self.outputs = stack.deploy(self.client("cloudformation"), stack_name, url, parameters)
 
     # --- what happens in it -------------------------------------------------------------------
 

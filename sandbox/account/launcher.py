@@ -1,7 +1,7 @@
 """Starts MiniStack, an AWS account in one process, and adds what it leaves out of EventBridge.
 
 Runs under the Python of `.venv-sandbox`, never under the project's own, because MiniStack pins
-botocore. Three things are added:
+botocore. Four things are added:
 
 * `PutEvents` with a source that begins with `aws.` for the account's root, which is the tests;
   everybody else is refused, as AWS refuses it. The entry's `Time` is kept.
@@ -9,6 +9,7 @@ botocore. Three things are added:
 * A rule delivers to a queue only when the queue's policy lets it. Otherwise the event goes to the
   target's dead-letter queue and the metrics of `AWS/Events` count it.
   https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+* An alarm looks at the metric of its own dimensions only.
 * With SANDBOX_SCHEDULES=off no schedule fires by itself: a test or the demo makes the ticks.
 
 It ends itself and everything it started as soon as its standard input closes, so it cannot outlive
@@ -43,6 +44,7 @@ WORKER_SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker")
 put_events = eventbridge._put_events
 invoke_target = eventbridge._invoke_target
 now = eventbridge._now_ts
+evaluate_alarm = cloudwatch._evaluate_alarm
 entry_time: contextvars.ContextVar[float | None] = contextvars.ContextVar("entry_time")
 
 
@@ -153,6 +155,14 @@ def count(metric: str, rule: dict[str, Any]) -> None:
     cloudwatch._put_metric_data({}, request, is_cbor=False, is_json=True)
 
 
+def evaluate_by_dimensions(alarm: dict[str, Any]) -> None:
+    """Evaluate an alarm only when its own metric has a value: MiniStack takes any dimension's."""
+    dimensions = {row["Name"]: row["Value"] for row in alarm.get("Dimensions", [])}
+    key = (alarm.get("Namespace"), alarm.get("MetricName"), cloudwatch._dims_key(dimensions))
+    if cloudwatch._metrics.get(key):
+        evaluate_alarm(alarm)
+
+
 # --- start ------------------------------------------------------------------------------------
 
 
@@ -161,6 +171,7 @@ def add_what_is_missing() -> None:
     eventbridge._put_events = put_events_as_aws_would
     eventbridge._invoke_target = deliver
     eventbridge._now_ts = time_of_entry_or_now
+    cloudwatch._evaluate_alarm = evaluate_by_dimensions
     if os.environ.get("SANDBOX_SCHEDULES") == "off":
         eventbridge.start_scheduler = lambda: None
         scheduler.start_scheduler = lambda: None

@@ -44,12 +44,13 @@ class Process:
     """MiniStack with what our launcher adds; `url` is where it listens."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
+        python = sandbox_python()
         self._home = Path(tempfile.mkdtemp(prefix="ecs-watch-account-", dir=fast_folder()))
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._output = (self._home / "ministack.log").open("w+")
         self._process = subprocess.Popen(
-            [sandbox_python(), LAUNCHER],
+            [python, LAUNCHER],
             env=self._environment(environment),
             cwd=self._home,
             stdin=subprocess.PIPE,

@@ -3,13 +3,16 @@
 CloudFormation gets what AWS's own SAM transform makes of the template.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sandbox.account.process import SandboxError
+from botocore.exceptions import ClientError
+
+from sandbox.account.process import REGION, SandboxError
 from sandbox.transform import plain_cloudformation, read_template
 
 if TYPE_CHECKING:
@@ -17,12 +20,14 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 BUCKET = "ecs-watch-sandbox-artefacts"
+HERE: Any = {"LocationConstraint": REGION}
 CAPABILITIES: Any = ["CAPABILITY_IAM"]
 
 
 def upload(s3: "S3Client", url: str, template: Path, code: bytes, stack: str) -> str:
     """Upload the build and the template that names it; return the template's URL."""
-    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration=HERE)
     s3.put_object(Bucket=BUCKET, Key=f"{stack}.zip", Body=code)
     plain = plain_cloudformation(read_template(template), bucket=BUCKET, key=f"{stack}.zip")
     s3.put_object(Bucket=BUCKET, Key=f"{stack}.json", Body=json.dumps(plain).encode())
@@ -36,19 +41,17 @@ def deploy(
     parameters: Mapping[str, str],
 ) -> dict[str, str]:
     """Create or update the stack and return its outputs; raise SandboxError with what failed."""
-    change = (
-        cloudformation.update_stack
-        if _exists(cloudformation, stack)
-        else cloudformation.create_stack
-    )
-    change(
-        StackName=stack,
-        TemplateURL=template_url,
-        Parameters=[
-            {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
-        ],
-        Capabilities=CAPABILITIES,
-    )
+    exists = _exists(cloudformation, stack)
+    change = cloudformation.update_stack if exists else cloudformation.create_stack
+    rows: Any = [
+        {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
+    ]
+    try:
+        change(
+            StackName=stack, TemplateURL=template_url, Parameters=rows, Capabilities=CAPABILITIES
+        )
+    except ClientError as error:
+        raise SandboxError(f"{stack}: {error}") from error
     return _outputs(cloudformation, stack)
 
 

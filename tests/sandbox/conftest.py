@@ -1,0 +1,42 @@
+"""One sandbox for all tests: starting it is what costs. Each test has a cluster of its own."""
+
+from collections.abc import Callable, Iterator
+from time import monotonic, sleep
+
+import pytest
+
+from sandbox.running import Sandbox, running_sandbox
+from tests.sandbox.failures import failing
+
+
+@pytest.fixture(scope="session")
+def _running() -> Iterator[Sandbox]:
+    with running_sandbox() as running:
+        running.put_event(failing(running, "warm-up", "checkout"))
+        running.settle()  # a program that does not work at all fails here, once
+        running.tick()
+        yield running
+
+
+@pytest.fixture
+def sandbox(_running: Sandbox) -> Iterator[Sandbox]:
+    """The whole: account with ecs-watch deployed, ECS, Slack without a limit on messages."""
+    yield _running
+    account = _running.account
+    if account.waiting():
+        account.client("sqs").purge_queue(QueueUrl=account.outputs["EventsQueueUrl"])
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], bool]:
+    """Whether something becomes true within ten seconds."""
+
+    def becomes_true(condition: Callable[[], bool]) -> bool:
+        deadline = monotonic() + 10
+        while not condition():
+            if monotonic() > deadline:
+                return False
+            sleep(0.05)
+        return True
+
+    return becomes_true

@@ -1,0 +1,151 @@
+"""Every story is whole, shaped as AWS shapes things, and can be told."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.validate import ParamValidator
+
+from sandbox import story_builder
+from sandbox.ecs_double import on_the_wire
+from sandbox.running import Sandbox, now
+from sandbox.story import STORIES, Story, StoryError, load_story, play, story_names
+
+START = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
+
+# No event of these is routed to the watcher: they are played, and nothing is told.
+NOT_ROUTED = {"crash-loop-without-circuit-breaker"}
+
+SHAPES = {
+    "clusters": ("ecs", "Cluster"),
+    "services": ("ecs", "Service"),
+    "tasks": ("ecs", "Task"),
+    "taskDefinitions": ("ecs", "TaskDefinition"),
+    "serviceDeployments": ("ecs", "ServiceDeployment"),
+    "serviceRevisions": ("ecs", "ServiceRevision"),
+    "cloudTrailEvents": ("cloudtrail", "Event"),
+}
+
+
+def smallest(**changes: Any) -> dict[str, Any]:
+    step = {"at": 0, "origin": "built", "note": "n", "tick": True, **changes}
+    return {"title": "t", "teaches": "t", "cluster": "c", "services": [], "steps": [step]}
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("name", story_names())
+def test_a_story_ends_with_a_message_that_names_its_services(name: str, sandbox: Sandbox) -> None:
+    story = load_story(name)
+    cluster = f"story-{name}"
+
+    play(story, sandbox, now() - story.span, cluster=cluster)
+
+    told = " ".join(message["text"] for message in sandbox.messages() if cluster in message["text"])
+    expected = () if name in NOT_ROUTED else story.services
+    assert [service for service in story.services if service in told] == list(expected)
+
+
+def test_the_stories_are_what_the_builder_writes() -> None:
+    written = {path.stem: path.read_text() for path in STORIES.glob("*.json")}
+
+    assert written == story_builder.texts()
+
+
+def test_every_story_is_in_the_list_for_readers() -> None:
+    readme = (STORIES / "README.md").read_text()
+
+    assert [name for name in story_names() if f"`{name}`" not in readme] == []
+
+
+@pytest.mark.parametrize("name", story_names())
+def test_what_ecs_shows_in_a_story_is_shaped_as_aws_shapes_it(name: str) -> None:
+    models = {
+        service: botocore.session.get_session().get_service_model(service)
+        for service in ("ecs", "cloudtrail")
+    }
+    for step in load_story(name).beginning(START):
+        for collection, objects in (step.ecs or {}).items():
+            service, shape = SHAPES[collection]
+            for shown in objects:
+                model = models[service].shape_for(shape)
+                report = ParamValidator().validate(on_the_wire(shown), model)
+                assert report.generate_report() == "", f"{name}: {collection}"
+                assert unknown_fields(shown, model) == [], f"{name}: {collection}"
+
+
+@pytest.mark.parametrize("name", story_names())
+def test_an_event_of_a_story_has_the_envelope_of_eventbridge(name: str) -> None:
+    events = [step.event for step in load_story(name).beginning(START) if step.event]
+
+    assert events
+    for event in events:
+        assert event["source"] == "aws.ecs"
+        assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", event["id"])
+        assert re.fullmatch(r"2026-11-02T1\d:\d\d:\d\dZ", event["time"])
+
+
+def test_times_count_from_the_storys_start() -> None:
+    event = {"detail": {"createdAt": "{{+90.5}}", "text": "since {{-60}}"}}
+    document = smallest(event=event)
+    del document["steps"][0]["tick"]
+
+    [step] = Story.parse("s", document).beginning(START)
+
+    assert step.event == {
+        "detail": {
+            "createdAt": "2026-11-02T12:01:30.500Z",
+            "text": "since 2026-11-02T11:59:00Z",
+        }
+    }
+
+
+def test_a_story_can_be_set_in_another_cluster() -> None:
+    story = load_story("no-capacity")
+
+    text = repr(story.beginning(START, cluster="dev-7"))
+
+    assert "cluster/dev-7" in text
+    assert story.cluster not in text
+
+
+@pytest.mark.parametrize(
+    ("document", "complaint"),
+    [
+        (smallest(ecs={}), "it must be one of"),
+        (smallest(surprise=1), "unknown surprise"),
+        (smallest() | {"steps": [{"at": 0, "note": "nothing"}]}, "it must be one of"),
+        (smallest() | {"steps": [{"at": 0, "event": {}, "origin": "?"}]}, "origin must be"),
+        (smallest() | {"steps": [{"at": 9, "tick": True}, {"at": 0, "tick": True}]}, "order"),
+    ],
+)
+def test_a_file_that_is_no_story_is_refused(document: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(StoryError, match=complaint):
+        Story.parse("s", document)
+
+
+def test_a_time_that_cannot_be_read_is_refused() -> None:
+    story = Story.parse("s", smallest(note="{{soon}}"))
+
+    with pytest.raises(StoryError, match="not a time"):
+        story.beginning(START)
+
+
+def test_a_story_nobody_wrote_is_answered_with_those_there_are() -> None:
+    with pytest.raises(StoryError, match="no-capacity"):
+        load_story("no-such-story")
+
+
+def unknown_fields(value: Any, shape: Any, path: str = "") -> list[str]:
+    """Return the fields that AWS's model of the shape does not have."""
+    if shape.type_name == "structure" and isinstance(value, Mapping):
+        strange = [f"{path}.{key}" for key in value if key not in shape.members]
+        known = (key for key in value if key in shape.members)
+        nested = (unknown_fields(value[key], shape.members[key], f"{path}.{key}") for key in known)
+        return strange + [field for fields in nested for field in fields]
+    if shape.type_name == "list":
+        found = (unknown_fields(item, shape.member, path) for item in value)
+        return [field for fields in found for field in fields]
+    return []
