@@ -6,7 +6,7 @@ Values only: nothing here does I/O, reads a clock or knows AWS's JSON.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 # --- what came in -----------------------------------------------------------------------------
 
@@ -247,16 +247,70 @@ class Message:
 class Phase(StrEnum):
     """Where a service stands."""
 
+    WELL = "well"  # nothing is known to be wrong
     ROLLING = "rolling"  # a deployment is under way, no trouble before it
     FAILING = "failing"  # a deployment failed, tasks die or cannot start
+    RECOVERING = "recovering"  # looks well, held back
+    RECOVERED = "recovered"  # was well for the whole hold-down
+    NOT_LIVE = "not live"  # rolled back: the old release serves well, the new one does not
+    QUIET = "quiet"  # not reported again, of a kind that ECS does not show
+    STOPPED = "stopped"  # scaled to zero
+    GONE = "gone"  # deleted
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds its incident open."""
+        return self in (Phase.FAILING, Phase.RECOVERING)
+
+
+class Impact(IntEnum):
+    """How far a service still serves; a greater value is worse."""
+
+    UNKNOWN = 0
+    SERVING = 1  # everything desired runs, if on the old release
+    REDUCED = 2  # fewer run than desired
+    DOWN = 3  # nothing runs
 
 
 class SubjectKind(StrEnum):
-    """What kind of thing an incident's row is about; the word AWS uses for it."""
+    """What kind of thing a row is about; the word AWS uses for it."""
 
     SERVICE = "service"
     DAEMON = "daemon"
     CODEDEPLOY = "CodeDeploy deployment group"
+
+
+class Reason(StrEnum):
+    """Why something is told, or why not. It is in the log line of every observation."""
+
+    NEWLY_FAILING = "newly failing"
+    FAILING_AGAIN = "failing again"
+    FLAPPING = "flapping: the third failure within the window"
+    ANOTHER_DEPLOYMENT = "another deployment failed"
+    ANOTHER_CAUSE = "another cause"
+    WORSE = "a worse impact"
+    STILL_FAILING = "still failing after the repeat interval"
+    RECOVERED = "recovered"
+    ROLLED_BACK = "rolled back: the release is not live"
+    NOW_LIVE = "a release is live after one that was not"
+    WENT_QUIET = "not reported again"
+    SCALED_TO_ZERO = "scaled to zero"
+    DELETED = "deleted"
+    SUPERSEDED = "a superseded deployment failed"
+    OVER_BEFORE_TOLD = "it was over before we heard of it"
+
+    FLAPS_ON = "flaps on: counted, not told again"
+    REPEATED = "repeated: counted, not told again yet"
+    SECOND_COPY = "second copy of an event"
+    PROGRESS = "a deployment goes on"
+    LOOKS_WELL = "looks well: held back"
+    STILL_BROKEN = "no better than before"
+    NOTHING_WRONG = "nothing is wrong"
+    BENIGN_STOP = "a task stopped as it should"
+    FEW_DEATHS = "a task died: too few to tell"
+    IGNORED_CLUSTER = "the cluster is ignored by Channels"
+    NO_SUBJECT = "the event is about no service, daemon or deployment group"
+    NOT_READABLE = "ECS could not be read"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,23 +324,66 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownDeployment:
+    """A deployment as the events and readings so far tell of it.
+
+    `revision` is its task definition's ARN, empty until a reading showed it.
+    """
+
+    id: str
+    updated_at: datetime
+    failed: bool = False
+    completed: bool = False
+    is_rollback: bool = False
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """Something that a reader is to be told: it came with this revision of the service."""
+
+    revision: int
+    reason: Reason
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceState:
     """What is remembered of one service (or daemon, or CodeDeploy deployment group).
 
-    `revision` is raised by every change that a reader must learn of; `told` holds, per
-    destination, the revision that was told there. `count` is how often the present failure was
-    reported since `since`; `seen` are the identities of the last events, newest last.
+    `revision` is raised by every change of phase, impact, cause or deployment; `told` holds, per
+    destination, the revision up to which its transitions were told there. `impact` is the worst
+    since it began to fail. `count` is how often the failure was reported since `since`; `seen` are
+    the identities of the last events, newest last; `deaths` when the last tasks died. `generation`
+    is the incident of its cluster that it belongs to. `not_live` are the task definitions that were
+    rolled back in it. `due_at` is when ECS is to be read next.
     """
 
     name: str
     kind: SubjectKind = SubjectKind.SERVICE
-    phase: Phase = Phase.ROLLING
+    phase: Phase = Phase.WELL
+    impact: Impact = Impact.UNKNOWN
     revision: int = 0
-    failure: Failure | None = None
+    generation: int = 0
+    causes: tuple[Failure, ...] = ()
+    deployments: tuple[KnownDeployment, ...] = ()
+    live_revision: str = ""
+    not_live: tuple[str, ...] = ()
+    reading: ServiceReading | None = None
     count: int = 0
     since: datetime | None = None
-    destination: str | None = None
+    changed_at: datetime | None = None
+    last_failure_at: datetime | None = None
+    well_since: datetime | None = None
+    looks: int = 0
+    steady_at: datetime | None = None
+    deaths: tuple[datetime, ...] = ()
+    flaps: tuple[datetime, ...] = ()
+    is_late: bool = False
     repeat_at: datetime | None = None
+    due_at: datetime | None = None
+    destination: str | None = None
+    transitions: tuple[Transition, ...] = ()
     seen: tuple[str, ...] = ()
     told: Mapping[str, int] = field(default_factory=dict)
 
@@ -298,17 +395,21 @@ class ServiceState:
         """
         return self.name if self.kind is SubjectKind.SERVICE else f"{self.kind}: {self.name}"
 
-    def owes(self, destination: str) -> bool:
-        """Whether this destination has not been told the newest revision."""
-        return destination == self.destination and self.told.get(destination, 0) < self.revision
+    def untold(self, destination: str) -> tuple[Transition, ...]:
+        """What this destination has not been told yet, oldest first."""
+        told = self.told.get(destination, 0)
+        return tuple(one for one in self.transitions if one.revision > told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterState:
-    """What is remembered of a cluster: its version in the table and the services that were loaded.
+    """What is remembered of a cluster: its incident, and the services that were loaded.
 
-    `services` are by their keys. `key` is the cluster's ARN, or `unknown cluster (account, region)`
-    where no event told it.
+    `key` is the cluster's ARN, or `unknown cluster (account, region)` where no event told it.
+    `version` is raised by every save, `revision` by what a reader would see, `touched_at` by counts
+    too. `open_services` counts all, loaded or not. `generation` numbers the cluster's incidents; one
+    that closed goes on when something fails within the window. `is_owed` says that something of it
+    was not told yet. `services` are by their keys.
     """
 
     key: str
@@ -316,15 +417,56 @@ class ClusterState:
     region: str
     partition: str
     version: int = 0
+    revision: int = 0
+    generation: int = 0
+    open_services: int = 0
+    opened_at: datetime | None = None
+    closed_at: datetime | None = None
+    touched_at: datetime | None = None
+    is_owed: bool = False
     services: Mapping[str, ServiceState] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+class Observed:
     """An event as it reached us: `received_at` is when the queue took it, not when we read it."""
 
     event: Event
     received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotReadable:
+    """A look that failed: `why` in a word. Of a daemon or CodeDeploy: ECS shows nothing."""
+
+    service: str
+    why: str
+
+
+Observation = Observed | ServiceReading | NotReadable
+
+
+# --- what was told ----------------------------------------------------------------------------
+
+
+class StepKind(StrEnum):
+    """What a thread needs next."""
+
+    ROOT = "root"  # a first message, which shows the present state
+    REPLY = "reply"  # what happened, below the root
+    FLAT = "flat"  # the same without a thread: a webhook, or news that is over already
+    EDIT = "edit"  # the root shows the present state again
+    MARK = "mark"  # the root's reaction says whether it is over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One message, and what it tells: of each service up to which revision."""
+
+    kind: StepKind
+    tells: Mapping[str, int] = field(default_factory=dict)
+    shows: int = 0
+    is_broadcast: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,7 +475,30 @@ class Attempt:
 
     key: str
     at: datetime
-    tells: Mapping[str, int]
+    step: Step
+    is_unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thread:
+    """A root of an incident in a channel. `number` counts the roots of one incident there.
+
+    `channel` and `ts` name the root in Slack; `shows` is the cluster's revision that it shows, since
+    `edited_at`. `loud_at` is when the thread last reached the channel itself. `is_marked`: the root
+    bears the reaction that says it is over. `previous` is the root before this one.
+    """
+
+    generation: int
+    number: int = 1
+    channel: str | None = None
+    ts: str | None = None
+    opened_at: datetime | None = None
+    shows: int = 0
+    edited_at: datetime | None = None
+    loud_at: datetime | None = None
+    replies: int = 0
+    is_marked: bool = False
+    previous: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,7 +507,7 @@ class Owed:
 
     `nonce` changes with everything new that is owed. `tries` counts turns that were begun and not
     ended, and `retry_at` is when the next may begin; `attempt` is a post whose outcome was never
-    written down.
+    written down. `note` says why it is not told where it should be.
     """
 
     destination: str
@@ -352,6 +517,7 @@ class Owed:
     retry_at: datetime | None = None
     tries: int = 0
     attempt: Attempt | None = None
+    note: str = ""
 
     def is_due(self, now: datetime) -> bool:
         """Whether a turn may begin now."""
