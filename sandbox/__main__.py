@@ -18,7 +18,7 @@ def main() -> int:
     end_on_sigterm()
     try:
         with running_sandbox(show_progress, schedules=True, limits=Limits()) as sandbox:
-            print("\nexport these to use it from another terminal:\n")
+            print("\nTo use it from another terminal:\n")
             for name, value in sandbox.environment.items():
                 print(f"export {name}={shlex.quote(value)}")
             print(f"\nThe Slack workspace: {sandbox.workspace.url}")

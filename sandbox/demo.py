@@ -11,12 +11,12 @@ import sys
 import textwrap
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from notifier.cli.text import message_text
 from sandbox.account import SandboxError
-from sandbox.running import DEPLOYS, Laps, Sandbox, now, running_sandbox
-from sandbox.story import Step, Story, StoryError, load_story, play, story_names
+from sandbox.running import DEPLOYS, Laps, Sandbox, running_sandbox
+from sandbox.story import Story, StoryError, load_story, play, story_names
 from sandbox.workspace.pacing import Limits
 
 FIRST = "release-fails-and-is-rolled-back"
@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         with running_sandbox(show_progress, limits=Limits()) as sandbox:
+            spans = sum((story.span for story in stories), timedelta(0))
+            sandbox.turn_clock(sandbox.now() - spans)  # so that the last story ends now
             for story in stories:
                 tell(story, sandbox)
             print_channel(sandbox)
@@ -63,13 +65,8 @@ def show_progress(what: str, seconds: float) -> None:
 def tell(story: Story, sandbox: Sandbox) -> None:
     """Play a story, with a line for every step."""
     print(f"\n{story.title}\n\n{textwrap.fill(story.teaches, 100)}\n", flush=True)
-    lap = Laps(lambda what, seconds: show_progress(f"played in {len(story.steps)} {what}", seconds))
-    play(story, sandbox, now() - story.span, told=_print_step)
-    lap("steps")
-
-
-def _print_step(step: Step) -> None:
-    print(f"  {step}", flush=True)
+    lap = Laps(show_progress)
+    play(story, sandbox, sandbox.now(), told=lambda step: lap(str(step)))
 
 
 def print_channel(sandbox: Sandbox) -> None:
