@@ -14,7 +14,7 @@ from sandbox.workspace.pacing import Limits
 
 
 def main() -> int:
-    """Run until Ctrl-C. 0: ended as asked; 1: it could not be started."""
+    """Run until Ctrl-C. 0: ended as asked; 1: not started, the text says why; 130: ended before."""
     end_on_sigterm()
     try:
         with running_sandbox(show_progress, schedules=True, limits=Limits()) as sandbox:
@@ -26,6 +26,8 @@ def main() -> int:
     except SandboxError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

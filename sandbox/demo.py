@@ -23,28 +23,36 @@ FIRST = "release-fails-and-is-rolled-back"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play a story and print the channel. 0: shown; 1: the sandbox failed; 2: no such story."""
+    """Play stories and print the channel.
+
+    Exit code 0: shown; 1: the sandbox failed; 2: no such story; 130: Ctrl-C before it was shown.
+    """
     options = _parser().parse_args(arguments)
     end_on_sigterm()
     try:
-        stories = [load_story(name) for name in options.stories or [FIRST]]
+        show([load_story(name) for name in options.stories or [FIRST]])
     except StoryError as error:
         print(error, file=sys.stderr)
         return 2
-    try:
-        with running_sandbox(show_progress, limits=Limits()) as sandbox:
-            spans = sum((story.span for story in stories), timedelta(0))
-            sandbox.turn_clock(sandbox.now() - spans)  # so that the last story ends now
-            for story in stories:
-                tell(story, sandbox)
-            print_channel(sandbox)
-            print(f"\nThe channel as Slack shows it: {sandbox.workspace.url}", flush=True)
-            if sys.stdout.isatty():
-                stay()
     except SandboxError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
+
+
+def show(stories: Sequence[Story]) -> None:
+    """Start the sandbox, play the stories and print the channel."""
+    with running_sandbox(show_progress, limits=Limits()) as sandbox:
+        spans = sum((story.span for story in stories), timedelta(0))
+        sandbox.turn_clock(sandbox.now() - spans)  # so that the last story ends now
+        for story in stories:
+            tell(story, sandbox)
+        print_channel(sandbox)
+        print(f"\nThe channel as Slack shows it: {sandbox.workspace.url}", flush=True)
+        if sys.stdout.isatty():
+            stay()
 
 
 def _parser() -> argparse.ArgumentParser:
