@@ -100,8 +100,8 @@ def _print_message(message: dict[str, object], indent: str) -> None:
 
 def stay() -> None:
     """Return on Ctrl-C, or when asked to end."""
-    print("Ctrl-C ends it.", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
+        print("Ctrl-C ends it.", flush=True)
         threading.Event().wait()
 
 
