@@ -80,3 +80,7 @@ demo: install ## Let a release fail on this machine and show what Slack is told 
 .PHONY: sandbox
 sandbox: install ## An AWS account with ecs-watch in it and a Slack workspace, until Ctrl-C
 	@$(BIN)/python -m sandbox
+
+.PHONY: picture
+picture: install ## Take the README's picture of the channel (needs Chromium)
+	@$(BIN)/python -m sandbox.demo $(STORY) --picture docs/channel.png

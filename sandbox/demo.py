@@ -12,14 +12,18 @@ import textwrap
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from notifier.cli.text import message_text
 from sandbox.account import SandboxError
+from sandbox.picture import PictureError, take
 from sandbox.running import DEPLOYS, Laps, Sandbox, running_sandbox
 from sandbox.story import Story, StoryError, load_story, play, story_names
 from sandbox.workspace.pacing import Limits
 
 FIRST = "release-fails-and-is-rolled-back"
+VIEW = f"?channel={DEPLOYS}"
+PICTURE_HEIGHT = 560
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     end_on_sigterm()
     try:
-        show([load_story(name) for name in options.stories or [FIRST]])
+        show([load_story(name) for name in options.stories or [FIRST]], options.picture)
     except StoryError as error:
         print(error, file=sys.stderr)
         return 2
-    except SandboxError as error:
+    except (SandboxError, PictureError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -42,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def show(stories: Sequence[Story]) -> None:
-    """Start the sandbox, play the stories and print the channel."""
+def show(stories: Sequence[Story], picture: Path | None) -> None:
+    """Start the sandbox, play the stories, print the channel and take its picture if asked to."""
     with running_sandbox(show_progress, limits=Limits()) as sandbox:
         spans = sum((story.span for story in stories), timedelta(0))
         sandbox.turn_clock(sandbox.now() - spans)  # so that the last story ends now
@@ -51,7 +55,9 @@ def show(stories: Sequence[Story]) -> None:
             tell(story, sandbox)
         print_channel(sandbox)
         print(f"\nThe channel as Slack shows it: {sandbox.workspace.url}", flush=True)
-        if sys.stdout.isatty():
+        if picture:
+            take(f"{sandbox.workspace.url}/{VIEW}", picture, height=PICTURE_HEIGHT)
+        elif sys.stdout.isatty():
             stay()
 
 
@@ -61,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "stories", nargs="*", metavar="STORY", help=f"one of: {', '.join(story_names())}"
+    )
+    parser.add_argument(
+        "--picture", type=Path, metavar="PNG", help="take a picture of the page, then end"
     )
     return parser
 
