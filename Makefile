@@ -70,3 +70,17 @@ package: $(VENV)/.installed ## Make dist/: the code as a zip and a plain CloudFo
 	@rm -rf build/lambda
 	@$(MAKE) --no-print-directory -C src build-EventsFunction ARTIFACTS_DIR=$(CURDIR)/build/lambda PYTHON=$(CURDIR)/$(BIN)/python
 	@$(BIN)/python -m tools.package build/lambda dist
+
+# --- sandbox
+STORY ?= release-fails-and-is-rolled-back
+.PHONY: demo
+demo: install ## Let a release fail on this machine and show what Slack is told (STORY=… for another story)
+	@$(BIN)/python -m sandbox.demo $(STORY)
+
+.PHONY: sandbox
+sandbox: install ## An AWS account with ecs-watch in it and a Slack workspace, until Ctrl-C
+	@$(BIN)/python -m sandbox
+
+.PHONY: picture
+picture: install ## Take the README's picture of the channel (needs Chromium)
+	@$(BIN)/python -m sandbox.demo $(STORY) --picture docs/channel.png

@@ -14,11 +14,11 @@ from sandbox.workspace.pacing import Limits
 
 
 def main() -> int:
-    """Run until Ctrl-C. 0: ended as asked; 1: it could not be started."""
+    """Run until Ctrl-C. 0: ended as asked; 1: not started, the text says why; 130: ended before."""
     end_on_sigterm()
     try:
         with running_sandbox(show_progress, schedules=True, limits=Limits()) as sandbox:
-            print("\nexport these to use it from another terminal:\n")
+            print("\nTo use it from another terminal:\n")
             for name, value in sandbox.environment.items():
                 print(f"export {name}={shlex.quote(value)}")
             print(f"\nThe Slack workspace: {sandbox.workspace.url}")
@@ -26,6 +26,8 @@ def main() -> int:
     except SandboxError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

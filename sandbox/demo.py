@@ -11,38 +11,54 @@ import sys
 import textwrap
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from notifier.cli.text import message_text
 from sandbox.account import SandboxError
-from sandbox.running import DEPLOYS, Laps, Sandbox, now, running_sandbox
-from sandbox.story import Step, Story, StoryError, load_story, play, story_names
+from sandbox.picture import PictureError, take
+from sandbox.running import DEPLOYS, Laps, Sandbox, running_sandbox
+from sandbox.story import Story, StoryError, load_story, play, story_names
 from sandbox.workspace.pacing import Limits
 
 FIRST = "release-fails-and-is-rolled-back"
+VIEW = f"?channel={DEPLOYS}"
+PICTURE_HEIGHT = 560
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play a story and print the channel. 0: shown; 1: the sandbox failed; 2: no such story."""
+    """Play stories and print the channel.
+
+    Exit code 0: shown; 1: the sandbox failed; 2: no such story; 130: Ctrl-C before it was shown.
+    """
     options = _parser().parse_args(arguments)
     end_on_sigterm()
     try:
-        stories = [load_story(name) for name in options.stories or [FIRST]]
+        show([load_story(name) for name in options.stories or [FIRST]], options.picture)
     except StoryError as error:
         print(error, file=sys.stderr)
         return 2
-    try:
-        with running_sandbox(show_progress, limits=Limits()) as sandbox:
-            for story in stories:
-                tell(story, sandbox)
-            print_channel(sandbox)
-            print(f"\nThe channel as Slack shows it: {sandbox.workspace.url}", flush=True)
-            if sys.stdout.isatty():
-                stay()
-    except SandboxError as error:
+    except (SandboxError, PictureError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
+
+
+def show(stories: Sequence[Story], picture: Path | None) -> None:
+    """Start the sandbox, play the stories, print the channel and take its picture if asked to."""
+    with running_sandbox(show_progress, limits=Limits()) as sandbox:
+        spans = sum((story.span for story in stories), timedelta(0))
+        sandbox.turn_clock(sandbox.now() - spans)  # so that the last story ends now
+        for story in stories:
+            tell(story, sandbox)
+        print_channel(sandbox)
+        print(f"\nThe channel as Slack shows it: {sandbox.workspace.url}", flush=True)
+        if picture:
+            take(f"{sandbox.workspace.url}/{VIEW}", picture, height=PICTURE_HEIGHT)
+        elif sys.stdout.isatty():
+            stay()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "stories", nargs="*", metavar="STORY", help=f"one of: {', '.join(story_names())}"
+    )
+    parser.add_argument(
+        "--picture", type=Path, metavar="PNG", help="take a picture of the page, then end"
     )
     return parser
 
@@ -63,13 +82,8 @@ def show_progress(what: str, seconds: float) -> None:
 def tell(story: Story, sandbox: Sandbox) -> None:
     """Play a story, with a line for every step."""
     print(f"\n{story.title}\n\n{textwrap.fill(story.teaches, 100)}\n", flush=True)
-    lap = Laps(lambda what, seconds: show_progress(f"played in {len(story.steps)} {what}", seconds))
-    play(story, sandbox, now() - story.span, told=_print_step)
-    lap("steps")
-
-
-def _print_step(step: Step) -> None:
-    print(f"  {step}", flush=True)
+    lap = Laps(show_progress)
+    play(story, sandbox, sandbox.now(), told=lambda step: lap(str(step)))
 
 
 def print_channel(sandbox: Sandbox) -> None:
@@ -95,8 +109,8 @@ def _print_message(message: dict[str, object], indent: str) -> None:
 
 def stay() -> None:
     """Return on Ctrl-C, or when asked to end."""
-    print("Ctrl-C ends it.", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
+        print("Ctrl-C ends it.", flush=True)
         threading.Event().wait()
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sandbox.account import CREDENTIALS, REGION, STACK, Account
@@ -25,6 +25,21 @@ class Sandbox:
     account: Account
     ecs: EcsDouble
     workspace: Workspace
+    clock: "Clock"
+
+    def now(self) -> datetime:
+        """Return the time by the sandbox's own clock."""
+        return self.clock.now()
+
+    def turn_clock(self, to: datetime) -> None:
+        """Put the clock of the functions and of Slack to another time."""
+        self.clock.ahead = to - real_now()
+        self.account.put_clock(self.clock.ahead)
+
+    def advance_to(self, moment: datetime) -> None:
+        """Put the clock forward; it never goes back by itself."""
+        if moment > self.now():
+            self.turn_clock(moment)
 
     def put_event(self, event: Mapping[str, Any]) -> None:
         """Put an event on the account's default bus."""
@@ -36,7 +51,7 @@ class Sandbox:
 
     def tick(self) -> None:
         """Do what the schedule does every minute."""
-        self.account.invoke_tick(now())
+        self.account.invoke_tick(self.now())
 
     def settle(self) -> None:
         """Wait until the queue is empty and so everything in it was told."""
@@ -80,7 +95,8 @@ def running_sandbox(
     makes ticks; without `limits` Slack takes messages as fast as they come.
     """
     lap = Laps(progress)
-    with Workspace(limits=limits) as workspace, EcsDouble() as ecs:
+    clock = Clock()
+    with Workspace(limits=limits, clock=clock.seconds) as workspace, EcsDouble() as ecs:
         lap("Slack workspace started")
         endpoints = {"AWS_ENDPOINT_URL_ECS": ecs.url, "AWS_ENDPOINT_URL_CLOUDTRAIL": ecs.url}
         with Account(endpoints, schedules=schedules) as account:
@@ -91,7 +107,7 @@ def running_sandbox(
             parameters = {"Channels": f"*={DEPLOYS}", "SlackApiUrl": workspace.api_url}
             account.deploy(parameters, code=code)
             lap("template.yaml deployed by CloudFormation")
-            yield Sandbox(account, ecs, workspace)
+            yield Sandbox(account, ecs, workspace, clock)
 
 
 class Laps:
@@ -107,6 +123,21 @@ class Laps:
         self._progress(what, self._since - before)
 
 
-def now() -> datetime:
-    """Return the time; the sandbox reads the clock here."""
+@dataclass
+class Clock:
+    """The real time, put ahead or back."""
+
+    ahead: timedelta = timedelta(0)
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return real_now() + self.ahead
+
+    def seconds(self) -> float:
+        """Return the time in seconds since 1970."""
+        return self.now().timestamp()
+
+
+def real_now() -> datetime:
+    """Return the real time."""
     return datetime.now(UTC)

@@ -143,6 +143,7 @@ def _iso(start: datetime, offset: str) -> str:
 class Stage(Protocol):
     """What a story is played on."""
 
+    def advance_to(self, moment: datetime) -> object: ...
     def put_event(self, event: Mapping[str, Any]) -> object: ...
     def patch_ecs(self, changes: Mapping[str, list[Json]]) -> object: ...
     def tick(self) -> object: ...
@@ -159,18 +160,24 @@ def play(
 ) -> None:
     """Play the story at once, however long it lasted, with its times counted from `start`.
 
-    What happens at one moment is put together; the next moment begins when the queue is empty.
+    The clock is put forward from step to step. What happens at one moment is put together; the
+    next moment begins when the queue is empty. `told` is told of each step that is done.
     """
     for step, last_of_moment in _with_ends(story.beginning(start, cluster=cluster)):
-        told(step)
-        if step.ecs is not None:
-            stage.patch_ecs(step.ecs)
-        if step.event is not None:
-            stage.put_event(step.event)
-        if step.tick:
-            stage.tick()
+        stage.advance_to(start + timedelta(seconds=step.at))
+        _do(step, stage)
         if last_of_moment:
             stage.settle()
+        told(step)
+
+
+def _do(step: Step, stage: Stage) -> None:
+    if step.ecs is not None:
+        stage.patch_ecs(step.ecs)
+    if step.event is not None:
+        stage.put_event(step.event)
+    if step.tick:
+        stage.tick()
 
 
 def _with_ends(steps: tuple[Step, ...]) -> Iterator[tuple[Step, bool]]:

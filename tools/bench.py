@@ -2,7 +2,7 @@
 
 Each figure is the median of several runs of the function in a process of its own, against the
 sandbox's table, ECS and Slack. CPU is user + system time of that process: what Lambda would
-bill for on a core like this one. Nothing here is asserted; docs/performance.md keeps what was measured.
+bill for on a core like this one. Nothing here is asserted; docs/performance.md keeps the figures.
 """
 
 import json

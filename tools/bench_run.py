@@ -24,7 +24,7 @@ def _noted(self: http.client.HTTPConnection, content: Any) -> None:
     _send(self, content)
 
 
-http.client.HTTPConnection.send = _noted  # type: ignore[method-assign]
+http.client.HTTPConnection.send = _noted  # type: ignore[assignment,method-assign]
 
 
 class Context:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -95,6 +95,10 @@ class Account:
         self.outputs = stack.deploy(self.client("cloudformation"), stack_name, url, parameters)
 
     # --- what happens in it -------------------------------------------------------------------
+
+    def put_clock(self, ahead: timedelta) -> None:
+        """Put the functions' clock ahead of the real one, or back; AWS keeps the real time."""
+        self._process.put_clock(ahead)
 
     def put_event(self, event: Mapping[str, Any]) -> str:
         """Put an event, in the form in which rules deliver it, on the default bus.

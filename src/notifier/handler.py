@@ -16,6 +16,7 @@ from notifier.wiring import Program
 
 logger = logging.getLogger(__name__)
 logging.getLogger("notifier").setLevel(logging.INFO)
+logging.getLogger("botocore").setLevel(logging.WARNING)  # at INFO it tells of itself in each start
 
 TELL_FOR = timedelta(seconds=15)  # then the events' own invocation ends, and the tick goes on
 

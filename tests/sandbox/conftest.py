@@ -29,10 +29,10 @@ def sandbox(_running: Sandbox) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], bool]], bool]:
-    """Whether something becomes true within ten seconds."""
+    """Whether something becomes true within twenty seconds."""
 
     def becomes_true(condition: Callable[[], bool]) -> bool:
-        deadline = monotonic() + 10
+        deadline = monotonic() + 20
         while not condition():
             if monotonic() > deadline:
                 return False

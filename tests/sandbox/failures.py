@@ -1,10 +1,8 @@
 """A service whose release has just failed: what its event says and what ECS shows of it."""
 
-from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
-from sandbox.running import Sandbox, now
+from sandbox.running import Sandbox
 from sandbox.story import Step, Story
 from sandbox.story_shapes import Deployment, Release, Service, arn
 
@@ -23,7 +21,7 @@ def failing(sandbox: Sandbox, cluster: str, name: str) -> Json:
         "services": [service.shown([new, old], [])],
     }
     steps = (Step(0, "built", "", ecs=world), Step(0, "built", "", event=event))
-    shown, told = Story(name, "", "", cluster, (name,), steps).beginning(now())
+    shown, told = Story(name, "", "", cluster, (name,), steps).beginning(sandbox.now())
     assert shown.ecs is not None
     assert told.event is not None
     sandbox.patch_ecs(shown.ecs)
@@ -33,9 +31,3 @@ def failing(sandbox: Sandbox, cluster: str, name: str) -> Json:
 def messages_of(sandbox: Sandbox, cluster: str) -> list[Json]:
     """Return the channel's messages that name the cluster."""
     return [message for message in sandbox.messages() if cluster in message["text"]]
-
-
-def later(event: Mapping[str, Any], **more: float) -> Json:
-    """Return the event as it would be sent again, saying another time of its happening."""
-    moment = (now() + timedelta(**more)).isoformat(timespec="milliseconds")
-    return {**event, "detail": {**event["detail"], "updatedAt": moment}}

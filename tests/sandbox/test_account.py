@@ -5,6 +5,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,29 @@ def test_a_build_that_fails_says_what_make_said(
 
     with pytest.raises(SandboxError, match="no wheels"):
         artefact.build()
+
+
+HANDLER = """
+from datetime import UTC, datetime
+def on_events(event, context): return datetime.now(UTC).isoformat()
+"""
+ASKS = "import importlib; print(importlib.import_module('notifier.handler').on_events({}, None))"
+
+
+def test_the_programs_clock_can_be_put_forward(tmp_path: Path) -> None:
+    (tmp_path / "notifier").mkdir()
+    (tmp_path / "notifier" / "__init__.py").write_text("")
+    (tmp_path / "notifier" / "handler.py").write_text(HANDLER)
+    (tmp_path / "clock").write_text("7200.0")
+    search = os.pathsep.join([str(process.LAUNCHER.parent / "worker"), str(tmp_path)])
+    environment = {"PYTHONPATH": search, "SANDBOX_CLOCK": str(tmp_path / "clock")}
+
+    told = subprocess.run(
+        [sys.executable, "-c", ASKS], env=environment, capture_output=True, text=True, check=True
+    )
+
+    ahead = datetime.fromisoformat(told.stdout.strip()) - datetime.now(UTC)
+    assert timedelta(hours=1, minutes=59) < ahead < timedelta(hours=2, minutes=1)
 
 
 def urls(sandbox: Sandbox) -> list[str]:

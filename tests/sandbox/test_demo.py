@@ -1,7 +1,9 @@
 """The demo, as `make demo` runs it."""
 
+import re
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
@@ -34,3 +36,19 @@ def test_a_story_that_is_not_there_is_answered_with_those_that_are() -> None:
 
     assert shown.returncode == 2
     assert "release-fails-and-is-rolled-back" in shown.stderr
+
+
+def test_the_sandbox_stays_until_it_is_asked_to_end_and_says_how_to_use_it() -> None:
+    command = [sys.executable, "-m", "sandbox"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as running:
+        assert running.stdout
+        said = "".join(iter(running.stdout.readline, "Ctrl-C ends it.\n"))
+        settings = dict(re.findall(r"^export (\w+)=(\S+)$", said, re.MULTILINE))
+        running.terminate()
+
+    assert running.returncode == 0
+    assert settings["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
+    assert settings["SLACK_API_URL"].startswith("http://127.0.0.1:")
+    assert {"QUEUE_URL", "STACK_NAME", "AWS_ACCESS_KEY_ID", "AWS_REGION"} <= settings.keys()
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(settings["AWS_ENDPOINT_URL"], timeout=2)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 import boto3
@@ -213,6 +214,16 @@ def test_a_call_can_hang(double: EcsDouble, ecs: Any) -> None:
 
     double.heal()
     assert ecs.list_clusters()["clusterArns"] == [CLUSTER]
+
+
+def test_a_call_can_be_slow(double: EcsDouble, ecs: Any) -> None:
+    double.fail("ListClusters", Fault(delay=0.1))
+
+    before = monotonic()
+    answer = ecs.list_clusters()
+
+    assert monotonic() - before >= 0.1
+    assert answer["clusterArns"] == [CLUSTER]
 
 
 def test_what_would_change_ecs_is_refused(double: EcsDouble, ecs: Any) -> None:

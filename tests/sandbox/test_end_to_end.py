@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.account import SandboxError
+from sandbox.ecs_double import ACCESS_DENIED
 from sandbox.running import TOKEN_NAME, Sandbox
 from tests.sandbox.failures import failing, messages_of
 
@@ -25,6 +26,19 @@ def test_a_deployment_that_fails_is_told_in_slack(sandbox: Sandbox) -> None:
     [message] = messages_of(sandbox, "told")
     assert "checkout" in message["text"]
     assert ":41" in message["text"], "which release serves is read from ECS"
+
+
+def test_a_failure_is_told_also_when_ecs_may_not_be_read(sandbox: Sandbox) -> None:
+    event = failing(sandbox, "unreadable", "checkout")
+    sandbox.ecs.fail("DescribeServices", ACCESS_DENIED)
+    try:
+        sandbox.put_event(event)
+        sandbox.settle()
+    finally:
+        sandbox.ecs.heal()
+
+    [message] = messages_of(sandbox, "unreadable")
+    assert "checkout" in message["text"]
 
 
 def test_what_was_told_is_in_the_table(sandbox: Sandbox) -> None:
@@ -98,6 +112,7 @@ def test_an_event_the_queue_does_not_let_in_goes_to_the_rules_dead_letter_queue_
     assert dead[0]["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "NO_PERMISSIONS"
     assert "DeploymentFailures" in dead[0]["MessageAttributes"]["RULE_ARN"]["StringValue"]
     assert alarms(sandbox, "AWS/Events") == ["DeploymentFailuresAlarm"]
+    assert {"FailedInvocations", "InvocationsSentToDlq"} <= metrics_of_rules(sandbox)
 
 
 def test_a_function_that_may_not_use_the_table_fails_and_the_event_stays(
@@ -267,6 +282,12 @@ def rule_named(sandbox: Sandbox, part: str) -> str:
     """Return the full name of the deployed rule."""
     rules = sandbox.account.client("events").list_rules()["Rules"]
     return next(str(rule["Name"]) for rule in rules if part in rule["Name"])
+
+
+def metrics_of_rules(sandbox: Sandbox) -> set[str]:
+    """Return the names of the metrics of EventBridge that have a value."""
+    shown = sandbox.account.client("cloudwatch").list_metrics(Namespace="AWS/Events")
+    return {row["MetricName"] for row in shown["Metrics"]}
 
 
 def alarms(sandbox: Sandbox, namespace: str) -> list[str]:

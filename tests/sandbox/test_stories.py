@@ -11,7 +11,7 @@ from botocore.validate import ParamValidator
 
 from sandbox import story_builder
 from sandbox.ecs_double import on_the_wire
-from sandbox.running import Sandbox, now
+from sandbox.running import Sandbox
 from sandbox.story import STORIES, Story, StoryError, load_story, play, story_names
 
 START = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
@@ -41,7 +41,7 @@ def test_a_story_ends_with_a_message_that_names_its_services(name: str, sandbox:
     story = load_story(name)
     cluster = f"story-{name}"
 
-    play(story, sandbox, now() - story.span, cluster=cluster)
+    play(story, sandbox, sandbox.now(), cluster=cluster)
 
     told = " ".join(message["text"] for message in sandbox.messages() if cluster in message["text"])
     expected = () if name in NOT_ROUTED else story.services
