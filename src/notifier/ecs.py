@@ -38,6 +38,24 @@ class Ecs:
             readings |= {name: _reading(name, shown.get(name, {}), now) for name in asked}
         return readings
 
+    def clusters(self) -> Sequence[str]:
+        """The ARNs of all clusters of the account and region. Raises ReadFailed."""
+        with _read_errors("ListClusters"):
+            pages = self.client().get_paginator("list_clusters").paginate()
+            return [arn for page in pages for arn in page["clusterArns"]]
+
+    def service_names(self, cluster_arn: str, page: str) -> tuple[Sequence[str], str]:
+        """A page of a cluster's services, and the token of the next page or nothing.
+
+        Raises ReadFailed.
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServices.html
+        """
+        more: Any = {"nextToken": page} if page else {}
+        with _read_errors("ListServices"):
+            answer = self.client().list_services(cluster=cluster_arn, maxResults=100, **more)
+        names = [arn.rpartition("/")[2] for arn in answer["serviceArns"]]
+        return names, answer.get("nextToken", "")
+
 
 def _reading(name: str, row: Mapping[str, Any], now: datetime) -> ServiceReading:
     return ServiceReading(

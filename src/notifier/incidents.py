@@ -54,6 +54,7 @@ QUIET_AFTER = timedelta(minutes=30)
 FLAPPING_AT = 3  # failures within the window
 DEATHS = ((3, timedelta(minutes=15)), (6, timedelta(hours=6)))  # so many tell of a failing service
 SAME_STORY = timedelta(hours=1)  # causes further apart are told by the newest alone
+COUNTS_WITHIN = timedelta(minutes=5)
 LOOK_EVERY = (timedelta(minutes=1), timedelta(minutes=15))
 
 # Told when one of them comes; each other reason is only logged, or shown by the root's next edit.
@@ -103,11 +104,15 @@ TASKS_DIE = "tasks die"  # our own name for a cause that ECS sends no event of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What the stack's owner decided. A closed incident goes on within the `window`."""
+    """What the stack's owner decided. A closed incident goes on within the `window`.
+
+    What the first census finds is told by its summary; its incident waits for the first change.
+    """
 
     route: Route
     repeat_interval: timedelta = timedelta(hours=4)
     window: timedelta = timedelta(minutes=60)
+    is_first_census: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +144,7 @@ def decide(
         services[subject.key] = _noted(before, after, reason, now, policy)
         reasons.append(reason)
     after_all = replace(cluster, services=services)
-    return Decision(
-        cluster=_with_incident(cluster, after_all, now, policy), reasons=tuple(reasons)
-    )
+    return Decision(cluster=_with_incident(cluster, after_all, now, policy), reasons=tuple(reasons))
 
 
 def cluster_of(event: Event) -> ClusterState:
@@ -237,9 +240,7 @@ def _with_deployment_event(before: ServiceState, event: DeploymentStateChange) -
     return _with_deployments(before, (known,))
 
 
-def _with_deployments(
-    before: ServiceState, news: Sequence[KnownDeployment]
-) -> ServiceState:
+def _with_deployments(before: ServiceState, news: Sequence[KnownDeployment]) -> ServiceState:
     """Join what is known of each deployment: what once was true of it stays true."""
     known = {one.id: one for one in before.deployments}
     for new in news:
@@ -386,22 +387,27 @@ def _begin(
     )
 
 
-def _why_news(
-    before: ServiceState, failure: Failure, now: datetime, policy: Policy
-) -> Reason:
+def _why_news(before: ServiceState, failure: Failure, now: datetime, policy: Policy) -> Reason:
     if not before.phase.is_open:
         return _why_begins(before, now, policy)
     after = _with_cause(before, failure)
     failed = failed_deployment(before)
     others = {one.deployment_id for one in before.causes if one.event == failure.event}
-    if failure.event == "SERVICE_DEPLOYMENT_FAILED" and others and (
-        failure.deployment_id not in others and failed and failed.id == failure.deployment_id
+    if (
+        failure.event == "SERVICE_DEPLOYMENT_FAILED"
+        and others
+        and (failure.deployment_id not in others and failed and failed.id == failure.deployment_id)
     ):
         return Reason.ANOTHER_DEPLOYMENT
     now_first, was_first = cause(after), cause(before)
-    if now_first and was_first and (now_first.event, now_first.reason) != (
-        was_first.event,
-        was_first.reason,
+    if (
+        now_first
+        and was_first
+        and (now_first.event, now_first.reason)
+        != (
+            was_first.event,
+            was_first.reason,
+        )
     ):
         return Reason.ANOTHER_CAUSE
     if before.repeat_at is not None and before.repeat_at <= now and not policy.route.quiet:
@@ -504,9 +510,7 @@ def _judge_open(
     return replace(held, phase=Phase.RECOVERED, live_revision=live), Reason.RECOVERED
 
 
-def _still_broken(
-    looked: ServiceState, reading: ServiceReading
-) -> tuple[ServiceState, Reason]:
+def _still_broken(looked: ServiceState, reading: ServiceReading) -> tuple[ServiceState, Reason]:
     impact = impact_of(reading)
     worse = impact > looked.impact and looked.impact is not Impact.UNKNOWN
     broken = replace(
@@ -598,6 +602,8 @@ def _found_failed(
         occurred_at=row.updated_at or now,
     )
     reason = _why_news(looked, failure, now, policy)
+    if policy.is_first_census:
+        reason = Reason.FOUND_BY_CENSUS
     recent = tuple(at for at in looked.flaps if now - at <= policy.window)
     return replace(
         _with_cause(looked, failure),
@@ -691,7 +697,9 @@ def _with_incident(
 ) -> ClusterState:
     """Open, go on with, or close the cluster's incident, by what became of its services."""
     changed = {
-        key: service for key, service in after.services.items() if service != before.services.get(key)
+        key: service
+        for key, service in after.services.items()
+        if service != before.services.get(key)
     }
     if not changed:
         return after
@@ -745,11 +753,17 @@ def _kept(service: ServiceState, cluster: ClusterState) -> tuple[str, ...]:
     return service.not_live if service.generation in (0, cluster.generation) else ()
 
 
-def newly_owed(before: ClusterState, after: ClusterState) -> tuple[str, ...]:
-    """The destinations that have something to be told or shown now that they had not before."""
-    risen = (
-        service.destination
-        for key, service in after.services.items()
-        if service.destination and service.revision > _revision(before, key)
-    )
-    return tuple(sorted(set(risen)))
+def newly_owed(before: ClusterState, after: ClusterState, now: datetime) -> dict[str, datetime]:
+    """The destinations that are owed something they were not before, and from when on.
+
+    News is owed at once. Counts of what is open reach the root with an edit some minutes later.
+    """
+    owed: dict[str, datetime] = {}
+    for key, service in after.services.items():
+        if not service.destination or service == before.services.get(key):
+            continue
+        if service.revision > _revision(before, key):
+            owed[service.destination] = now
+        elif service.phase.is_open:
+            owed.setdefault(service.destination, now + COUNTS_WITHIN)
+    return owed

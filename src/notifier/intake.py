@@ -7,40 +7,18 @@ through at the table's speed. What cannot be read or stored stays in the queue a
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from datetime import UTC, datetime
 
 from notifier import incidents
-from notifier.arns import cluster_name
-from notifier.errors import Conflict, MalformedEvent
+from notifier.errors import MalformedEvent
 from notifier.events import parse
 from notifier.incidents import Decision, Policy
-from notifier.model import ClusterState, Invocation, NotOurs, Observation, Route
-from notifier.routing import route_for
+from notifier.model import Invocation, NotOurs, Observed, Route
+from notifier.saving import Table, key_of, route_of, save_decision
 
 logger = logging.getLogger(__name__)
 
 SERVICES_AT_ONCE = 40  # rows of one transaction; DynamoDB takes 100 items, each row may need two
-GIVE_UP_WITH_LEFT = timedelta(seconds=10)
-LONGEST_PAUSE = timedelta(seconds=2)
-
-
-class Store(Protocol):
-    """What intake needs of the table."""
-
-    def load(self, key: str, services: Sequence[str]) -> ClusterState | None:
-        """The cluster's head and the named services, consistently; None when nothing is known."""
-
-    def save(
-        self,
-        before: ClusterState,
-        after: ClusterState,
-        *,
-        owed: Sequence[str],
-        now: datetime,
-        token: str,
-    ) -> None:
-        """Write what changed, in one transaction; raise Conflict when somebody else was first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +26,7 @@ class Record:
     """A message of the queue: its id, for the partial batch response, and what it carries."""
 
     message_id: str
-    observation: Observation
+    observed: Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +41,7 @@ class TakenIn:
 class Intake:
     """Takes batches of queue messages in. `stack_name` tells our own resources apart."""
 
-    store: Store
+    store: Table
     routes: tuple[Route, ...]
     stack_name: str
 
@@ -91,7 +69,7 @@ class Intake:
                 logger.info("not ours", extra={"message_id": message_id, "why": event.why})
             else:
                 yield Record(
-                    message_id, Observation(event=event, received_at=_sent_at(message) or now)
+                    message_id, Observed(event=event, received_at=_sent_at(message) or now)
                 )
 
     def _take_in_chunk(
@@ -112,39 +90,13 @@ class Intake:
             logger.exception("not taken in", extra={"message_id": chunk[0].message_id})
             failed.append(chunk[0].message_id)
 
-    def _save(self, chunk: Sequence[Record], run: Invocation) -> Sequence[str]:
-        """Load, decide and save, and again when somebody else saved in between."""
-        pause = timedelta(milliseconds=50)
-        token = run.unique()
-        while True:
-            try:
-                return self._save_once(chunk, run, token)
-            except Conflict:
-                if run.remaining() < GIVE_UP_WITH_LEFT:
-                    raise
-                run.sleep(run.jitter(pause))
-                pause = min(pause * 2, LONGEST_PAUSE)
-
-    def _save_once(self, chunk: Sequence[Record], run: Invocation, token: str) -> Sequence[str]:
-        observations = [record.observation for record in chunk]
-        before = self._load(observations)
-        policy = Policy(route=route_for(cluster_name(before.key), self.routes))
-        decision = incidents.decide(before, observations, run.now(), policy)
-        owed = incidents.newly_owed(before, decision.cluster)
-        if decision.changed:
-            self.store.save(before, decision.cluster, owed=owed, now=run.now(), token=token)
+    def _save(self, chunk: Sequence[Record], run: Invocation) -> Iterable[str]:
+        empty = incidents.cluster_of(chunk[0].observed.event)
+        policy = Policy(route=route_of(empty.key, self.routes))
+        observed = [record.observed for record in chunk]
+        decision, owed = save_decision(self.store, empty, observed, run, policy)
         _log(chunk, decision)
-        return owed
-
-    def _load(self, observations: Sequence[Observation]) -> ClusterState:
-        empty = incidents.cluster_of(observations[0].event)
-        keys = sorted({_key(observation) for observation in observations})
-        return self.store.load(empty.key, keys) or empty
-
-
-def _key(observation: Observation) -> str:
-    subject = incidents.subject_of(observation.event)
-    return subject.key if subject else ""
+        return [to for to, due_at in owed.items() if due_at <= run.now()]
 
 
 def _sent_at(message: Mapping[str, object]) -> datetime | None:
@@ -161,7 +113,7 @@ def _chunks(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
     """Records of one cluster together, in the order they came, at most so many services a chunk."""
     by_cluster: dict[str, list[Record]] = {}
     for record in records:
-        by_cluster.setdefault(incidents.cluster_of(record.observation.event).key, []).append(record)
+        by_cluster.setdefault(incidents.cluster_of(record.observed.event).key, []).append(record)
     for of_cluster in by_cluster.values():
         for start in range(0, len(of_cluster), SERVICES_AT_ONCE):
             yield of_cluster[start : start + SERVICES_AT_ONCE]
@@ -170,13 +122,13 @@ def _chunks(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
 def _log(chunk: Sequence[Record], decision: Decision) -> None:
     """Why was I (not) told? One line for each observation."""
     for record, reason in zip(chunk, decision.reasons, strict=True):
-        event = record.observation.event
+        event = record.observed.event
         logger.info(
             "decided",
             extra={
                 "message_id": record.message_id,
                 "cluster": decision.cluster.key,
-                "service": _key(record.observation),
+                "service": key_of(record.observed),
                 "event": event.name,
                 "reason": str(reason),
             },

@@ -1,31 +1,79 @@
-"""Step two, every minute: find what is due, whatever the events said, and see to it.
+"""Step two, every minute: read again what is open or due, and see to what was not told.
 
-What is owed and was not told (Slack was slow, the channel was held, a function died) is found by
-the sparse index on `due_at`, never by a scan; with nothing due a tick costs one query.
+Events make ecs-watch fast; this makes it right. What is due is found by the sparse index on
+`due_at`, never by a scan: with nothing due a tick costs two reads of the table and none of ECS. Once
+an hour the census reads every service, spread over the ticks, and finds what no event told.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from notifier.model import Invocation
+from notifier.arns import cluster_name, parse_arn
+from notifier.errors import ReadFailed
+from notifier.incidents import BEGINNING, Policy
+from notifier.model import (
+    Census,
+    ClusterState,
+    Due,
+    Invocation,
+    NotReadable,
+    Observation,
+    Reason,
+    Route,
+    ServiceReading,
+)
+from notifier.saving import Table, key_of, route_of, save_decision
 
-BUDGET = timedelta(seconds=50)  # a tick ends before the next one begins
+logger = logging.getLogger(__name__)
+
+LOOK_FOR = timedelta(seconds=60)  # then it is told what was found, and the next tick looks on
+TELL_FOR = timedelta(seconds=150)
+NEEDED_FOR_A_LOOK = timedelta(seconds=20)
+WHILE_HELD = timedelta(seconds=5)
+CENSUS_EVERY = timedelta(hours=1)
+CALLS_A_TICK = 20
+SERVICES_A_CALL = 10
 
 
-class Store(Protocol):
+class Store(Table, Protocol):
     """What the lookout needs of the table."""
 
-    def destinations_due(self, now: datetime) -> Sequence[str]:
-        """The channels that are owed something by now."""
+    def due(self, now: datetime) -> Due:
+        """What is due by now."""
+
+    def census(self) -> Census | None:
+        """Where the census stands."""
+
+    def save_census(self, census: Census) -> None:
+        """Remember where the census stands."""
+
+    def owe_summary(self, destination: str, now: datetime, token: str) -> None:
+        """Let this channel be told what the first census found."""
+
+
+class Ecs(Protocol):
+    """What is read of ECS. Each raises ReadFailed."""
+
+    def services(
+        self, cluster_arn: str, names: Sequence[str], now: datetime
+    ) -> Mapping[str, ServiceReading]:
+        """What DescribeServices shows, ten a call."""
+
+    def clusters(self) -> Sequence[str]:
+        """The ARNs of all clusters."""
+
+    def service_names(self, cluster_arn: str, page: str) -> tuple[Sequence[str], str]:
+        """A page of a cluster's services, and the token of the next page or nothing."""
 
 
 class Teller(Protocol):
     """Whoever tells a channel what it is owed."""
 
-    def tell(self, destination: str, run: Invocation, until: datetime) -> None:
-        """Tell until nothing is due, the channel is held by another, or the time has come."""
+    def tell(self, destination: str, run: Invocation, until: datetime) -> bool:
+        """Tell until nothing is due or the time has come; False when another holds the channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +81,174 @@ class Lookout:
     """The tick."""
 
     store: Store
+    ecs: Ecs
     teller: Teller
+    routes: tuple[Route, ...]
 
-    def tick(self, run: Invocation) -> Sequence[str]:
-        """See to all that is due now; returns the channels that were due."""
-        now = run.now()
-        due = self.store.destinations_due(now)
-        for destination in due:
-            self.teller.tell(destination, run, now + BUDGET)
+    def tick(self, run: Invocation) -> Due:
+        """See to all that is due now; returns what was due."""
+        began = run.now()
+        due = self.store.due(began)
+        channels = dict.fromkeys(due.channels)
+        for cluster_key, keys in due.services.items():
+            if run.now() - began > LOOK_FOR or run.remaining() < NEEDED_FOR_A_LOOK:
+                break
+            channels.update(dict.fromkeys(self._look(cluster_key, keys, run)))
+        channels.update(dict.fromkeys(self._count(run)))
+        self._tell(list(channels), run)
         return due
+
+    # --- what is due --------------------------------------------------------------------------
+
+    def _look(self, cluster_key: str, keys: Sequence[str], run: Invocation) -> Iterable[str]:
+        """Read these services and save what it means. One bad cluster does not stop the others."""
+        try:
+            return self._save(cluster_key, self._read(cluster_key, keys, run), run)
+        except Exception:
+            logger.exception("look failed", extra={"cluster": cluster_key})
+            return ()
+
+    def _read(self, cluster_key: str, keys: Sequence[str], run: Invocation) -> list[Observation]:
+        """What ECS shows of each. It shows nothing of daemons and CodeDeploy deployment groups."""
+        names = [key for key in keys if ":" not in key and parse_arn(cluster_key)]
+        shown: list[Observation] = [
+            NotReadable(service=key, why="not shown by ECS") for key in keys if key not in names
+        ]
+        if not names:
+            return shown
+        try:
+            return [*shown, *self.ecs.services(cluster_key, names, run.now()).values()]
+        except ReadFailed as error:
+            logger.warning("not read", extra={"cluster": cluster_key, "why": error.why})
+            return [*shown, *(NotReadable(service=name, why=error.why) for name in names)]
+
+    def _save(
+        self,
+        cluster_key: str,
+        observations: Sequence[Observation],
+        run: Invocation,
+        *,
+        is_first_census: bool = False,
+    ) -> Iterable[str]:
+        policy = Policy(route=route_of(cluster_key, self.routes), is_first_census=is_first_census)
+        empty = _cluster(cluster_key)
+        decision, owed = save_decision(self.store, empty, observations, run, policy)
+        for observation, reason in zip(observations, decision.reasons, strict=True):
+            about = {"cluster": cluster_key, "service": key_of(observation)}
+            logger.info("looked", extra={**about, "reason": str(reason)})
+        return [to for to, due_at in owed.items() if due_at <= run.now()]
+
+    # --- the census ---------------------------------------------------------------------------
+
+    def _count(self, run: Invocation) -> Iterable[str]:
+        """Read a part of all services; returns the channels that are owed something by it."""
+        try:
+            return self._census_step(run)
+        except ReadFailed as error:
+            logger.warning("census waits", extra={"why": str(error)})
+            return ()
+
+    def _census_step(self, run: Invocation) -> Iterable[str]:
+        before = self.store.census()
+        census = _begun(before, run.now())
+        if census is None:
+            return ()
+        calls, owed = 0, dict[str, None]()
+        if not census.is_listed:
+            clusters = [arn for arn in self.ecs.clusters() if not self._ignored(arn)]
+            census = replace(
+                census, clusters=tuple(clusters), is_listed=True, watched=len(clusters)
+            )
+            calls += 1
+        while census.clusters and calls < CALLS_A_TICK and run.remaining() > NEEDED_FOR_A_LOOK:
+            names, page = self.ecs.service_names(census.clusters[0], census.page)
+            calls += 1 + -(-len(names) // SERVICES_A_CALL)
+            found = self.ecs.services(census.clusters[0], names, run.now()) if names else {}
+            census, channels = self._found(census, list(found.values()), run)
+            owed.update(dict.fromkeys(channels))
+            rest = census.clusters if page else census.clusters[1:]
+            census = replace(
+                census, clusters=rest, page=page, services=census.services + len(names)
+            )
+        if not census.clusters:
+            owed.update(dict.fromkeys(self._finish(census, run)))
+            census = replace(census, finished_at=run.now())
+        self.store.save_census(census)
+        return owed
+
+    def _ignored(self, cluster_arn: str) -> bool:
+        return route_of(cluster_arn, self.routes).ignored
+
+    def _found(
+        self, census: Census, readings: Sequence[ServiceReading], run: Invocation
+    ) -> tuple[Census, Iterable[str]]:
+        """Save only what is not as it should be: a healthy account costs the table nothing."""
+        cluster_arn = census.clusters[0]
+        broken = [reading for reading in readings if _is_broken(reading)]
+        if not broken:
+            return census, ()
+        is_first = census.finished_at is None
+        policy = Policy(route=route_of(cluster_arn, self.routes), is_first_census=is_first)
+        decision, owed = save_decision(self.store, _cluster(cluster_arn), broken, run, policy)
+        if not is_first:
+            return census, [to for to, due_at in owed.items() if due_at <= run.now()]
+        lines = [
+            f"{cluster_name(cluster_arn)} / {reading.service}"
+            for reading, reason in zip(broken, decision.reasons, strict=True)
+            if reason in BEGINNING or reason is Reason.FOUND_BY_CENSUS
+        ]
+        route = policy.route.destination
+        trouble = {**census.trouble, route: (*census.trouble.get(route, ()), *lines)}
+        return replace(census, trouble=trouble), ()
+
+    def _finish(self, census: Census, run: Invocation) -> Iterable[str]:
+        """The first census ends in one message in each channel."""
+        if census.finished_at is not None:
+            return ()
+        channels = {route.destination for route in self.routes if not route.ignored}
+        for channel in sorted(channels):
+            self.store.owe_summary(channel, run.now(), run.unique())
+        return sorted(channels)
+
+    # --- telling ------------------------------------------------------------------------------
+
+    def _tell(self, channels: Sequence[str], run: Invocation) -> None:
+        """Tell each channel; one that another holds is waited for, as it may die with it."""
+        until = run.now() + TELL_FOR
+        waiting = list(channels)
+        while waiting and run.now() < until and run.remaining() > NEEDED_FOR_A_LOOK:
+            waiting = [channel for channel in waiting if not self._is_told(channel, run, until)]
+            if waiting:
+                run.sleep(WHILE_HELD)
+
+    def _is_told(self, channel: str, run: Invocation, until: datetime) -> bool:
+        try:
+            return self.teller.tell(channel, run, until)
+        except Exception:
+            logger.exception("not told yet", extra={"destination": channel})
+            return True
+
+
+def _begun(census: Census | None, now: datetime) -> Census | None:
+    """The round that is under way or begins now; None when the last one is not an hour old."""
+    if census is None:
+        return Census(started_at=now)
+    if census.clusters or not census.is_listed:
+        return census
+    if now - census.started_at < CENSUS_EVERY:
+        return None
+    return Census(started_at=now, finished_at=census.finished_at)
+
+
+def _cluster(cluster_key: str) -> ClusterState:
+    """A cluster as it is before anything is known of it but its key."""
+    arn = parse_arn(cluster_key)
+    if arn is None:
+        return ClusterState(key=cluster_key, account="", region="", partition="aws")
+    return ClusterState(
+        key=cluster_key, account=arn.account, region=arn.region, partition=arn.partition
+    )
+
+
+def _is_broken(reading: ServiceReading) -> bool:
+    return any(row.rollout_state == "FAILED" for row in reading.deployments)

@@ -208,10 +208,14 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Slack has it. `channel` and `ts` name the message; a webhook returns neither."""
+    """Slack has it. `channel` and `ts` name the message; a webhook returns neither.
+
+    `thread_ts` is the root it stands under: none when it is no reply, or its root was deleted.
+    """
 
     channel: str | None
     ts: str | None
+    thread_ts: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +235,21 @@ class Unknown:
 
 
 Outcome = Sent | Refused | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class NotThere:
+    """We looked for a message, and Slack does not have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CannotLook:
+    """We may not or could not look for a message. `code` is Slack's own word."""
+
+    code: str
+
+
+Found = Sent | NotThere | CannotLook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,6 +317,7 @@ class Reason(StrEnum):
     DELETED = "deleted"
     SUPERSEDED = "a superseded deployment failed"
     OVER_BEFORE_TOLD = "it was over before we heard of it"
+    FOUND_BY_CENSUS = "in trouble before we came"
 
     FLAPS_ON = "flaps on: counted, not told again"
     REPEATED = "repeated: counted, not told again yet"
@@ -456,16 +476,22 @@ class StepKind(StrEnum):
     REPLY = "reply"  # what happened, below the root
     FLAT = "flat"  # the same without a thread: a webhook, or news that is over already
     EDIT = "edit"  # the root shows the present state again
-    MARK = "mark"  # the root's reaction says whether it is over
+    MARK = "mark"  # the root's reaction says that all is over
+    UNMARK = "unmark"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One message, and what it tells: of each service up to which revision."""
+    """One message: what it tells, of each service up to which revision, and what it shows.
+
+    `shows` is the cluster's revision; `announces` the services' revisions that reach the channel
+    itself by it.
+    """
 
     kind: StepKind
     tells: Mapping[str, int] = field(default_factory=dict)
     shows: int = 0
+    announces: Mapping[str, int] = field(default_factory=dict)
     is_broadcast: bool = False
 
 
@@ -475,30 +501,35 @@ class Attempt:
 
     key: str
     at: datetime
+    channel: str
     step: Step
-    is_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thread:
-    """A root of an incident in a channel. `number` counts the roots of one incident there.
+    """A root of an incident. `number` counts the roots of one incident, `previous` is the one before.
 
-    `channel` and `ts` name the root in Slack; `shows` is the cluster's revision that it shows, since
-    `edited_at`. `loud_at` is when the thread last reached the channel itself. `is_marked`: the root
-    bears the reaction that says it is over. `previous` is the root before this one.
+    `channel` and `ts` name the root in Slack; `shows` is the cluster's revision that it shows, as
+    of `edited_at`. `loud_at` is when the thread last reached the channel itself, `announced` what
+    of it did. `is_marked`: the root bears the reaction that says all is over. `is_fixed`: Slack
+    does not let us edit it any more; `is_lost`: it was deleted.
     """
 
     generation: int
     number: int = 1
-    channel: str | None = None
-    ts: str | None = None
+    channel: str = ""
+    ts: str = ""
     opened_at: datetime | None = None
     shows: int = 0
     edited_at: datetime | None = None
     loud_at: datetime | None = None
+    announced: Mapping[str, int] = field(default_factory=dict)
     replies: int = 0
     is_marked: bool = False
-    previous: str | None = None
+    is_fixed: bool = False
+    is_lost: bool = False
+    previous_channel: str = ""
+    previous_ts: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -507,7 +538,7 @@ class Owed:
 
     `nonce` changes with everything new that is owed. `tries` counts turns that were begun and not
     ended, and `retry_at` is when the next may begin; `attempt` is a post whose outcome was never
-    written down. `note` says why it is not told where it should be.
+    written down. `instead_of` is the destination that it should have been told in, which refuses.
     """
 
     destination: str
@@ -517,11 +548,52 @@ class Owed:
     retry_at: datetime | None = None
     tries: int = 0
     attempt: Attempt | None = None
-    note: str = ""
+    instead_of: str = ""
+
+    @property
+    def route(self) -> str:
+        """The destination that the services' rows name."""
+        return self.instead_of or self.destination
 
     def is_due(self, now: datetime) -> bool:
         """Whether a turn may begin now."""
         return self.due_at <= now and (self.retry_at is None or self.retry_at <= now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What is due: channels that are owed something, and by cluster the services to read again."""
+
+    channels: tuple[str, ...] = ()
+    services: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mute:
+    """Clusters whose names match `pattern` are not told before `until`; `why` is a person's word."""
+
+    pattern: str
+    until: datetime
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """Where the hourly reading of every service stands.
+
+    `clusters` are still to be read, `page` goes on in the first of them. `watched` and `services`
+    count what this round has seen. The first round remembers by destination what it found in
+    `trouble`. `finished_at` is when the last round ended.
+    """
+
+    started_at: datetime
+    clusters: tuple[str, ...] = ()
+    page: str = ""
+    is_listed: bool = False
+    watched: int = 0
+    services: int = 0
+    trouble: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    finished_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,21 +8,26 @@ that nothing of it is ever live in Slack and no cut goes through an escape. Esca
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from notifier import arns
+from notifier.incidents import cause, failed_deployment
 from notifier.model import (
+    Census,
     ClusterState,
     Deployment,
-    Failure,
+    Impact,
     Message,
+    Phase,
+    Reason,
     ServiceReading,
     ServiceState,
     SubjectKind,
+    Thread,
 )
 
 if TYPE_CHECKING:
@@ -30,45 +35,110 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 MESSAGE_AT_MOST = 9_000  # characters; Slack refuses near 13,000 without documenting it
-NAME_AT_MOST = 255  # of a cluster or service, as AWS limits them
 DEPLOYMENTS_SHOWN = 6
+SERVICES_SHOWN = 10
+LINKS_SHOWN = 4
+
+_SIGN = {Impact.DOWN: "⛔", Impact.REDUCED: "🔴", Impact.SERVING: "🟠", Impact.UNKNOWN: "🔴"}
+_SIGN_OVER = {
+    Phase.RECOVERED: "✅",
+    Phase.NOT_LIVE: "🟠",
+    Phase.QUIET: "⚪",
+    Phase.STOPPED: "⚪",
+    Phase.GONE: "⚪",
+}
+# Said in a reply when it is not simply the first failure.
+_NEWS = {
+    Reason.FAILING_AGAIN: "failing again",
+    Reason.FLAPPING: "flapping: told again when it stayed well for an hour",
+    Reason.ANOTHER_DEPLOYMENT: "another deployment",
+    Reason.WORSE: "worse than before",
+    Reason.STILL_FAILING: "still failing",
+}
+_NOTES = {
+    Reason.SUPERSEDED: "A newer release is live.",
+    Reason.OVER_BEFORE_TOLD: "It was over before ecs-watch heard of it.",
+    Reason.NOW_LIVE: "A newer release is live now.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What was read to explain a failure, and in words what could not be."""
+class Line:
+    """What a message shows of one service."""
 
-    reading: ServiceReading | None = None
+    sign: str
+    name: str
+    kind: str
+    serving: str
+    event: str
+    reason: str
+    revision: str
+    count: int
+    since: datetime | None
+    over: str
+    lasted: str
+    not_live: str
+    fix: str
+    recovering_since: datetime | None
+    news: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """What every message about a cluster needs besides its services."""
+
+    cluster: ClusterState
+    now: datetime
+    mentions: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    is_flat: bool = False
+    instead_of: str = ""
 
 
-def failure_message(
-    cluster: ClusterState, service: ServiceState, facts: Facts, mentions: Sequence[str] = ()
+def root_message(
+    telling: Telling, services: Sequence[ServiceState], previous: Thread | None = None
 ) -> Message:
-    """The message that tells of a failing service. `service.failure` must not be None."""
-    failure = service.failure
-    if failure is None:
-        raise ValueError(f"{service.name} is not failing")
+    """The present state of a cluster's incident, the worst first."""
+    cluster = telling.cluster
+    lines = [_line(service, closed=not cluster.open_services) for service in services]
     return _render(
-        "failure.j2" if failure.event in _words() else "generic.j2",
-        sign=_sign(facts.reading),
-        cluster=arns.cluster_name(cluster.key),
-        service=service.name,
-        kind=str(service.kind),
-        serving=serving(facts.reading),
-        event=failure.event,
-        failing_revision=_failing_revision(failure, facts.reading),
-        reason=failure.reason,
-        count=service.count,
-        since=service.since,
-        occurred_at=failure.occurred_at,
-        deployments=_table(facts.reading),
-        links=_links(cluster, service),
-        account=cluster.account,
-        region=cluster.region,
-        missing=[*facts.missing, *_gone(facts.reading)],
-        mentions=mentions,
+        "root.j2",
+        telling,
+        services[:SERVICES_SHOWN],
+        services=lines[:SERVICES_SHOWN],
+        more=max(len(lines) - SERVICES_SHOWN, 0),
+        sign=_root_sign(cluster, services),
+        is_over=not cluster.open_services,
+        open_count=cluster.open_services,
+        lasted=_span(cluster.opened_at, cluster.closed_at),
+        previous=previous,
     )
+
+
+def reply_message(telling: Telling, services: Sequence[ServiceState], route: str) -> Message:
+    """What happened to one service, or to several at once, since this route was told last."""
+    if len(services) > 1:
+        return _folded(telling, services)
+    (service,) = services
+    line = _line(service, news=_news(service, route))
+    if service.phase.is_open:
+        return _render("failure.j2", telling, services, s=line, deployments=_table(service.reading))
+    note = next((_NOTES[one.reason] for one in service.untold(route) if one.reason in _NOTES), "")
+    return _render("over.j2", telling, services, s=line, note=note)
+
+
+def summary_message(census: Census, destination: str) -> Message:
+    """What the first census found: how much is watched, and what is in trouble already."""
+    found = census.trouble.get(destination, ())
+    text = (
+        _templates()
+        .get_template("summary.j2")
+        .render(
+            _cleaned({"clusters": census.watched, "services": census.services, "trouble": found})
+        )
+    )
+    payload = json.loads(text)
+    return Message(text=payload["text"], blocks=_within_budget(payload["blocks"]))
 
 
 def plain(message: Message) -> Message:
@@ -76,48 +146,125 @@ def plain(message: Message) -> Message:
     return Message(text=message.text)
 
 
+def _folded(telling: Telling, services: Sequence[ServiceState]) -> Message:
+    groups: dict[str, list[str]] = {}
+    for service in services:
+        groups.setdefault(_group(service), []).append(service.name)
+    by_size = sorted(groups.items(), key=lambda group: -len(group[1]))
+    worst = max(services, key=lambda service: (service.phase.is_open, service.impact))
+    return _render(
+        "folded.j2",
+        telling,
+        services,
+        sign=_line(worst).sign,
+        total=len(services),
+        down=sum(one.impact is Impact.DOWN and one.phase.is_open for one in services),
+        groups=by_size[:SERVICES_SHOWN],
+    )
+
+
+def _group(service: ServiceState) -> str:
+    """What several services have in common, in words."""
+    words = _words()
+    if not service.phase.is_open:
+        return str(words["OVER"].get(str(service.phase), service.phase))
+    first = cause(service)
+    event, reason = (first.event, first.reason) if first else ("", "")
+    happened = words["HAPPENED"].get(event, f"ECS reports {event or 'trouble without a name'}")
+    why = words["PLACEMENT"].get(reason, reason)
+    return f"{happened}: {why}" if why else str(happened)
+
+
+def _news(service: ServiceState, route: str) -> str:
+    said = [_NEWS[one.reason] for one in service.untold(route) if one.reason in _NEWS]
+    return said[-1] if said else ""
+
+
+def _line(service: ServiceState, *, news: str = "", closed: bool = False) -> Line:
+    first, failed = cause(service), failed_deployment(service)
+    over = "" if service.phase.is_open else str(service.phase)
+    not_live = ", ".join(_revision(one) for one in service.not_live) if over else ""
+    sign = _SIGN[service.impact] if not over else _SIGN_OVER.get(service.phase, "✅")
+    return Line(
+        sign="☑️" if closed and not_live else sign,
+        name=service.name,
+        kind=str(service.kind),
+        serving=serving(service.reading),
+        event=first.event if first else "",
+        reason=first.reason if first else "",
+        revision=_revision(failed.revision) if failed and not over else "",
+        count=service.count,
+        since=service.since,
+        over=over,
+        lasted=_span(service.since, service.changed_at) if over else "",
+        not_live=not_live,
+        fix=_fix(service) if not over else "",
+        recovering_since=service.well_since,
+        news=news,
+    )
+
+
+def _root_sign(cluster: ClusterState, services: Sequence[ServiceState]) -> str:
+    if cluster.open_services:
+        open_ones = [one.impact for one in services if one.phase.is_open]
+        return _SIGN[max(open_ones, default=Impact.UNKNOWN)]
+    if any(service.not_live for service in services):
+        return "☑️"
+    recovered = any(service.phase is Phase.RECOVERED for service in services)
+    return "✅" if recovered else "⚪"
+
+
+def _span(since: datetime | None, until: datetime | None) -> str:
+    """`24 min`, `3 h 5 min`, `2 days`: as exact as a reader wants it."""
+    if since is None or until is None:
+        return ""
+    minutes = max(round((until - since) / timedelta(minutes=1)), 0)
+    hours, rest = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24} days"
+    if hours:
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{minutes} min" if minutes else "less than a minute"
+
+
 # --- what a reading says ------------------------------------------------------------------------
 
 
 def serving(reading: ServiceReading | None) -> str:
     """`2 of 3 running on :41`, or nothing when it is not known."""
-    if reading is None or reading.status == "MISSING":
+    if reading is None:
         return ""
+    if reading.status == "MISSING":
+        return "not in ECS any more"
     running = [deployment for deployment in reading.deployments if deployment.running_count]
     where = ", ".join(
-        _revision(deployment)
+        _revision(deployment.task_definition)
         if len(running) == 1
-        else f"{deployment.running_count} on {_revision(deployment)}"
+        else f"{deployment.running_count} on {_revision(deployment.task_definition)}"
         for deployment in running
     )
     on = f" on {where}" if len(running) == 1 else f" ({where})" if running else ""
     return f"{reading.running_count} of {reading.desired_count} running{on}"
 
 
-def _gone(reading: ServiceReading | None) -> tuple[str, ...]:
-    is_gone = reading is not None and reading.status == "MISSING"
-    return ("ECS does not show this service any more",) if is_gone else ()
-
-
-def _sign(reading: ServiceReading | None) -> str:
-    if reading is None or reading.status == "MISSING":
-        return "🔴"
-    if reading.running_count >= reading.desired_count:
-        return "🟠"
-    return "🔴" if reading.running_count else "⛔"
-
-
-def _revision(deployment: Deployment) -> str:
-    """`:42` of a task definition's ARN; whole when it has no revision."""
-    label = arns.revision_label(deployment.task_definition)
+def _revision(task_definition: str) -> str:
+    """`:42` of a task definition's ARN; any other text whole."""
+    label = arns.revision_label(task_definition)
     return f":{label.rpartition(':')[2]}" if ":" in label else label
 
 
-def _failing_revision(failure: Failure, reading: ServiceReading | None) -> str:
-    if reading is None or failure.deployment_id is None:
+def _fix(service: ServiceState) -> str:
+    """The release that is rolling out although, or because, another failed."""
+    if service.reading is None:
         return ""
-    of_failure = (row for row in reading.deployments if row.id == failure.deployment_id)
-    return next(map(_revision, of_failure), "")
+    known = {one.id: one for one in service.deployments}
+    for row in service.reading.deployments:
+        deployment = known.get(row.id)
+        is_fix = deployment and not deployment.failed and not deployment.is_rollback
+        newest = row.status == "PRIMARY" and row.rollout_state == "IN_PROGRESS"
+        if newest and is_fix and failed_deployment(service):
+            return _revision(row.task_definition)
+    return ""
 
 
 def _table(reading: ServiceReading | None) -> str:
@@ -131,32 +278,45 @@ def _table(reading: ServiceReading | None) -> str:
     return "\n".join(lines)
 
 
-def _row(deployment: Deployment) -> tuple[str, ...]:
-    counts = (
-        deployment.desired_count,
-        deployment.pending_count,
-        deployment.running_count,
-        deployment.failed_tasks,
-    )
-    return (deployment.status, _revision(deployment), *map(str, counts), deployment.rollout_state)
+def _row(row: Deployment) -> tuple[str, ...]:
+    counts = (row.desired_count, row.pending_count, row.running_count, row.failed_tasks)
+    revision = _revision(row.task_definition)
+    return (row.status, revision, *map(str, counts), row.rollout_state)
 
 
-def _links(cluster: ClusterState, service: ServiceState) -> list[tuple[str, str]]:
-    links = [("cluster", arns.cluster_url(cluster.key))]
-    if service.kind is SubjectKind.SERVICE:
-        pages = (
-            ("deployments", arns.service_deployments_url(cluster.key, service.name)),
-            ("events", arns.service_events_url(cluster.key, service.name)),
-        )
-        links = [*pages, *links]
-    return [(label, url) for label, url in links if url]
+def _links(cluster: ClusterState, services: Sequence[ServiceState]) -> list[tuple[str, str]]:
+    pages: list[tuple[str, str | None]] = []
+    for service in services[: LINKS_SHOWN - 1]:
+        if service.kind is SubjectKind.SERVICE:
+            of_one = len(services) == 1
+            label = "deployments" if of_one else f"{service.name} deployments"
+            pages.append((label, arns.service_deployments_url(cluster.key, service.name)))
+            if of_one:
+                pages.append(("events", arns.service_events_url(cluster.key, service.name)))
+    pages.append(("cluster", arns.cluster_url(cluster.key)))
+    return [(label, url) for label, url in pages if url]
 
 
 # --- templates ----------------------------------------------------------------------------------
 
 
-def _render(template: str, **context: Any) -> Message:
-    text = _templates().get_template(template).render(_cleaned(context))
+def _render(
+    template: str, telling: Telling, services: Sequence[ServiceState], **context: Any
+) -> Message:
+    cluster = telling.cluster
+    everywhere = {
+        "cluster": arns.cluster_name(cluster.key),
+        "account": cluster.account,
+        "region": cluster.region,
+        "links": _links(cluster, services),
+        "mentions": telling.mentions,
+        "missing": telling.missing,
+        "flat": telling.is_flat,
+        "told_at": telling.now,
+        "instead_of": telling.instead_of,
+    }
+    cleaned = _cleaned({**everywhere, **context})
+    text = _templates().get_template(template).render(cleaned)
     payload = json.loads(text)
     return Message(text=payload["text"], blocks=_within_budget(payload["blocks"]))
 
@@ -191,11 +351,9 @@ def _templates() -> "Environment":
     return environment
 
 
-def _words() -> Mapping[str, str]:
-    """The eventNames for which the templates have words."""
-    return cast(
-        "Mapping[str, str]", vars(_templates().get_template("_words.j2").module)["HAPPENED"]
-    )
+def _words() -> Mapping[str, Mapping[str, str]]:
+    """The tables of words in the templates, by name."""
+    return vars(_templates().get_template("_words.j2").module)
 
 
 def _folder() -> Path:
@@ -212,6 +370,8 @@ def _cleaned(value: Any) -> Any:
         return {name: _cleaned(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_cleaned(item) for item in value]
+    if isinstance(value, Line):
+        return {field.name: _cleaned(getattr(value, field.name)) for field in fields(value)}
     return value
 
 

@@ -15,7 +15,7 @@ from notifier.secrets import Secret
 from notifier.settings import SecretStore, Settings
 from notifier.slack import Slack, Webhook
 from notifier.store import Store
-from notifier.teller import Channel, Teller
+from notifier.teller import Door, Teller
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -55,14 +55,14 @@ class Program:
 
     def lookout(self) -> Lookout:
         """Step two."""
-        return Lookout(self.store, self.teller())
+        return Lookout(self.store, Ecs(_ecs), self.teller(), self.routes)
 
     def teller(self) -> Teller:
         """Step three; its connections to Slack live as long as it does."""
         slack = Slack(base_url=self.settings.slack_api_url, token=self._token)
         webhook = Webhook(url=self._webhook_url)
 
-        def door(destination: str) -> Channel:
+        def door(destination: str) -> Door:
             return webhook if destination == WEBHOOK else slack
 
         return Teller(self.store, Ecs(_ecs), door, self.routes)

@@ -1,0 +1,474 @@
+"""The door to the table: rows in, rows out, and the write protocol.
+
+| pk             | sk                  | holds                                       | written by |
+|----------------|---------------------|---------------------------------------------|------------|
+| `cluster#KEY`  | `head`              | `version`, `saved_by`, the incident (`body`)| saves      |
+| `cluster#KEY`  | `service#NAME`      | the state (`body`), `due_at`                | saves      |
+|                |                     | `told#DEST`: the revision told there        | the holder |
+| `cluster#KEY`  | `thread#DEST#G#N`   | the thread (`body`)                         | the holder |
+| `channel#DEST` | `head`              | lease (`owner`, `held_until`), `not_before` | the holder |
+| `channel#DEST` | `owes#KEY`          | `nonce`, `due_at`                           | saves      |
+|                |                     | `tries`, `retry_at`, `attempt`              | the holder |
+| `workspace`    | `edits#MINUTE`      | edits of roots begun in that minute         | anybody    |
+| `workspace`    | `mute#PATTERN`      | a mute (`body`)                             | a person   |
+| `workspace`    | `census`            | where the census stands (`body`)            | the tick   |
+
+Saves go through on the head's version and never write what the channel's holder writes; the holder
+checks its lease in every write and never touches the version. So neither can starve the other, and
+a holder that is late writes nothing. Times in keys and conditions are ISO 8601 in UTC of one length,
+which sort as text. `due` puts a row into the sparse index on `due_at`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from notifier.errors import Conflict, LeaseLost, StoreUnavailable
+from notifier.model import (
+    Attempt,
+    Census,
+    ClusterState,
+    Due,
+    Mute,
+    Owed,
+    ServiceState,
+    Thread,
+)
+from notifier.store import dynamodb
+from notifier.store.dynamodb import Row, key, plain
+from notifier.store.rows import from_json, stamp, to_json
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+KEEP = timedelta(days=30)  # longer than a DLQ's 14 days, so that a redrive still meets its row
+DUE = "due"  # the one partition of the sparse index
+ROWS_AT_ONCE = 90  # of a record; a transaction takes 100 items
+EDITS_A_MINUTE = 40  # of the whole workspace, below Slack's 50
+
+_NOT_IN_BODY = frozenset({"told", "services", "version", "is_owed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The table, by its name. `client` is called when the table is first needed."""
+
+    table: str
+    client: "Callable[[], DynamoDBClient]"
+
+    # --- what is: written by saves ------------------------------------------------------------
+
+    def load(
+        self, cluster_key: str, services: Sequence[str] | None = None, destination: str = ""
+    ) -> ClusterState | None:
+        """The cluster's head, then the services with these keys (all when None), consistently.
+
+        None when nothing is known of the cluster. The head comes first: whoever saves between our
+        reads changes its version, and our own save then fails rather than mixing two states. With
+        a `destination`, `is_owed` says whether something of the cluster is still owed there.
+        """
+        pk = f"cluster#{cluster_key}"
+        head = self._get(pk, "head")
+        if head is None:
+            return None
+        rows = self._query(pk, "service#") if services is None else self._pick(pk, services)
+        states = {state.key: state for state in map(_service, rows)}
+        owed = self._get(f"channel#{destination}", f"owes#{cluster_key}") if destination else None
+        return replace(
+            from_json(ClusterState, head["body"]),
+            version=head["version"],
+            services=states,
+            is_owed=owed is not None,
+        )
+
+    def save(
+        self,
+        before: ClusterState,
+        after: ClusterState,
+        *,
+        owed: Mapping[str, datetime],
+        now: datetime,
+        token: str,
+    ) -> None:
+        """Write the services that changed and what is owed from when on, all or nothing.
+
+        Raises Conflict when somebody else saved first. `token` makes our own write known to us
+        when its answer was lost and the same save is sent again.
+        """
+        changed = [
+            service
+            for name, service in after.services.items()
+            if service != before.services.get(name)
+        ]
+        writes = [
+            self._head_write(before, after, token),
+            *(self._service_write(after.key, service, now) for service in changed),
+            *(
+                self._owed_write(to, before, after, due_at, now, token)
+                for to, due_at in owed.items()
+            ),
+        ]
+        try:
+            self._transact(writes)
+        except Conflict:
+            head = self._get(f"cluster#{after.key}", "head")
+            if head is None or head["saved_by"] != token:
+                raise
+
+    def _head_write(self, before: ClusterState, after: ClusterState, token: str) -> Row:
+        body = to_json(after, without=_NOT_IN_BODY)
+        return self._update(
+            f"cluster#{after.key}",
+            "head",
+            {"body": body, "version": before.version + 1, "saved_by": token},
+            condition="#version = :was" if before.version else "attribute_not_exists(#pk)",
+            values={"was": before.version} if before.version else {},
+        )
+
+    def _service_write(self, cluster_key: str, service: ServiceState, now: datetime) -> Row:
+        changes: Row = {"body": to_json(service, without=_NOT_IN_BODY)}
+        remove = []
+        if service.due_at:
+            changes |= {"due": DUE, "due_at": stamp(service.due_at)}
+        else:
+            remove += ["due", "due_at"]
+        if service.phase.is_open:
+            remove.append("expires_at")
+        else:
+            changes["expires_at"] = int((now + KEEP).timestamp())
+        pk, sk = f"cluster#{cluster_key}", f"service#{service.key}"
+        return self._update(pk, sk, changes, remove=remove)
+
+    def _owed_write(
+        self,
+        destination: str,
+        before: ClusterState,
+        after: ClusterState,
+        due_at: datetime,
+        now: datetime,
+        token: str,
+    ) -> Row:
+        """Owed now: whatever waits comes forward. Owed later: only where nothing is owed yet.
+
+        A new incident begins only when nothing of the old one is owed, by condition.
+        """
+        pk, sk = f"channel#{destination}", f"owes#{after.key}"
+        is_new = after.generation > before.generation > 0
+        condition = "attribute_not_exists(#pk)" if is_new else ""
+        due = {"due": DUE, "due_at": stamp(due_at)}
+        if due_at <= now:
+            return self._update(pk, sk, {"nonce": token, **due}, condition=condition)
+        return self._update(pk, sk, {"nonce": token}, keep=due, condition=condition)
+
+    # --- what was told: written by the channel's holder ---------------------------------------
+
+    def hold(self, destination: str, owner: str, *, now: datetime, until: datetime) -> bool:
+        """Take or renew the channel's lease; False when somebody else has it."""
+        write = self._update(
+            f"channel#{destination}",
+            "head",
+            {"owner": owner, "held_until": stamp(until)},
+            condition="attribute_not_exists(#owner) OR #owner = :owner OR #held_until < :now",
+            values={"now": stamp(now)},
+        )
+        try:
+            self._transact([write])
+        except Conflict:
+            return False
+        return True
+
+    def release(self, destination: str, owner: str, *, now: datetime) -> None:
+        """Let go of the channel; LeaseLost when it was no longer ours."""
+        self._write_channel(
+            destination, {"held_until": stamp(now - timedelta(seconds=1))}, owner, now
+        )
+
+    def not_before(self, destination: str) -> datetime | None:
+        """Until when nothing may be posted in this channel."""
+        head = self._get(f"channel#{destination}", "head")
+        return datetime.fromisoformat(head["not_before"]) if head and "not_before" in head else None
+
+    def wait_until(self, destination: str, until: datetime, *, owner: str, now: datetime) -> None:
+        """Remember that nothing may be posted here before `until`."""
+        self._write_channel(destination, {"not_before": stamp(until)}, owner, now)
+
+    def _write_channel(self, destination: str, changes: Row, owner: str, now: datetime) -> None:
+        write = self._update(
+            f"channel#{destination}",
+            "head",
+            changes,
+            condition="#owner = :owner AND #held_until > :now",
+            values={"owner": owner, "now": stamp(now)},
+        )
+        self._transact([write], leased=True)
+
+    def owed(self, destination: str) -> Sequence[Owed]:
+        """What this channel is owed, oldest first."""
+        rows = self._query(f"channel#{destination}", "owes#")
+        return sorted((_owed(destination, row) for row in rows), key=lambda owed: owed.due_at)
+
+    def begin_try(self, owed: Owed, retry_at: datetime, *, owner: str, now: datetime) -> None:
+        """Count a turn before it begins, so that one which kills us is known to have been tried."""
+        self._write_try(owed, owed.tries + 1, retry_at, owner, now)
+
+    def end_try(self, owed: Owed, retry_at: datetime, *, owner: str, now: datetime) -> None:
+        """The turn ended as it should, with something left to tell: it does not count as a try."""
+        self._write_try(owed, 0, retry_at, owner, now)
+
+    def _write_try(
+        self, owed: Owed, tries: int, retry_at: datetime, owner: str, now: datetime
+    ) -> None:
+        at = stamp(retry_at)
+        changes = {"tries": tries, "retry_at": at, "due_at": at}
+        self._record(owed.destination, owner, now, [self._owed_update(owed, changes)])
+
+    def thread(self, cluster_key: str, route: str, generation: int) -> Thread | None:
+        """The newest thread of this incident for this route."""
+        rows = self._query(f"cluster#{cluster_key}", f"thread#{route}#{generation:08}#")
+        threads = [from_json(Thread, row["body"]) for row in rows]
+        return max(threads, key=lambda thread: thread.number, default=None)
+
+    def note_attempt(self, owed: Owed, attempt: Attempt, *, owner: str, now: datetime) -> None:
+        """Write down what is about to be posted."""
+        write = self._owed_update(owed, {"attempt": to_json(attempt)})
+        self._record(owed.destination, owner, now, [write])
+
+    def record(
+        self,
+        owed: Owed,
+        told: Mapping[str, int],
+        thread: Thread | None,
+        *,
+        owner: str,
+        now: datetime,
+    ) -> None:
+        """Remember what this destination has now been told, and the thread as it is now.
+
+        The attempt stays until all that it tells is recorded.
+        """
+        rows = [
+            self._update(
+                f"cluster#{owed.cluster_key}",
+                f"service#{service}",
+                {f"told#{owed.route}": revision},
+                condition="attribute_exists(#pk)",
+            )
+            for service, revision in told.items()
+        ]
+        first, last = rows[:-ROWS_AT_ONCE], rows[-ROWS_AT_ONCE:]
+        for start in range(0, len(first), ROWS_AT_ONCE):
+            self._record(owed.destination, owner, now, first[start : start + ROWS_AT_ONCE])
+        if thread:
+            last.append(self._thread_write(owed, thread, now))
+        calm = self._owed_update(owed, {"tries": 0}, remove=("attempt",))
+        self._record(owed.destination, owner, now, [*last, calm])
+
+    def settle(self, owed: Owed, *, owner: str, now: datetime) -> None:
+        """Nothing more is owed; nothing happens when a save has renewed the nonce meanwhile."""
+        try:
+            self._record(owed.destination, owner, now, [self._owed_delete(owed)])
+        except LeaseLost:
+            raise
+        except Conflict:
+            return
+
+    def move(self, owed: Owed, to: str, *, owner: str, now: datetime) -> None:
+        """Hand what is owed to another channel, whose holder tells it instead."""
+        put = self._update(
+            f"channel#{to}",
+            f"owes#{owed.cluster_key}",
+            {"nonce": owed.nonce, "due": DUE, "due_at": stamp(now), "instead_of": owed.route},
+        )
+        try:
+            self._record(owed.destination, owner, now, [self._owed_delete(owed), put])
+        except LeaseLost:
+            raise
+        except Conflict:
+            return
+
+    def _owed_update(self, owed: Owed, changes: Row, remove: Sequence[str] = ()) -> Row:
+        return self._update(
+            f"channel#{owed.destination}",
+            f"owes#{owed.cluster_key}",
+            changes,
+            remove=remove,
+            condition="attribute_exists(#pk)",
+        )
+
+    def _owed_delete(self, owed: Owed) -> Row:
+        return {
+            "Delete": {
+                "TableName": self.table,
+                "Key": key(f"channel#{owed.destination}", f"owes#{owed.cluster_key}"),
+                **dynamodb.under("#nonce = :nonce", {"nonce": owed.nonce}),
+            }
+        }
+
+    def _thread_write(self, owed: Owed, thread: Thread, now: datetime) -> Row:
+        sk = f"thread#{owed.route}#{thread.generation:08}#{thread.number:08}"
+        changes = {"body": to_json(thread), "expires_at": int((now + 3 * KEEP).timestamp())}
+        return self._update(f"cluster#{owed.cluster_key}", sk, changes)
+
+    def _record(self, destination: str, owner: str, now: datetime, writes: Sequence[Row]) -> None:
+        """Write under our lease: when another holds the channel, nothing is written."""
+        lease = {
+            "ConditionCheck": {
+                "TableName": self.table,
+                "Key": key(f"channel#{destination}", "head"),
+                **dynamodb.under(
+                    "#owner = :owner AND #held_until > :now", {"owner": owner, "now": stamp(now)}
+                ),
+            }
+        }
+        self._transact([lease, *writes], leased=True)
+
+    # --- what is due, and what the whole workspace shares ---------------------------------------
+
+    def due(self, now: datetime) -> Due:
+        """What is due by now, found by the sparse index: channels that are owed, services to read.
+
+        The index may be a moment behind; the next tick finds what it left out.
+        """
+        keys = self._pages(
+            IndexName="due",
+            KeyConditionExpression="#due = :due AND #due_at <= :now",
+            ExpressionAttributeNames={"#due": "due", "#due_at": "due_at"},
+            ExpressionAttributeValues={":due": {"S": DUE}, ":now": {"S": stamp(now)}},
+        )
+        channels: dict[str, None] = {}
+        services: dict[str, list[str]] = {}
+        for row in keys:
+            if row["sk"].startswith("owes#"):
+                channels[row["pk"].removeprefix("channel#")] = None
+            else:
+                of_cluster = services.setdefault(row["pk"].removeprefix("cluster#"), [])
+                of_cluster.append(row["sk"].removeprefix("service#"))
+        return Due(channels=tuple(channels), services={k: tuple(v) for k, v in services.items()})
+
+    def take_edit(self, now: datetime) -> bool:
+        """One of this minute's edits of the whole workspace; False when all are taken."""
+        write = {
+            "TableName": self.table,
+            "Key": key("workspace", f"edits#{stamp(now)[:16]}"),
+            "UpdateExpression": "SET used = if_not_exists(used, :none) + :one, expires_at = :gone",
+            "ConditionExpression": "attribute_not_exists(used) OR used < :most",
+            "ExpressionAttributeValues": {
+                ":none": {"N": "0"},
+                ":one": {"N": "1"},
+                ":most": {"N": str(EDITS_A_MINUTE)},
+                ":gone": {"N": str(int((now + timedelta(hours=1)).timestamp()))},
+            },
+        }
+        try:
+            self._transact([{"Update": write}])
+        except Conflict:
+            return False
+        return True
+
+    def mutes(self) -> Sequence[Mute]:
+        """Every mute that was not ended by hand, over or not."""
+        return [from_json(Mute, row["body"]) for row in self._query("workspace", "mute#")]
+
+    def mute(self, mute: Mute) -> None:
+        """Begin a mute, or change the one of the same pattern."""
+        expires_at = int(mute.until.timestamp())
+        changes = {"body": to_json(mute), "expires_at": expires_at}
+        self._transact([self._update("workspace", f"mute#{mute.pattern}", changes)])
+
+    def unmute(self, pattern: str) -> bool:
+        """End a mute; False when there is none."""
+        delete = {
+            "Delete": {
+                "TableName": self.table,
+                "Key": key("workspace", f"mute#{pattern}"),
+                **dynamodb.under("attribute_exists(#pk)"),
+            }
+        }
+        try:
+            self._transact([delete])
+        except Conflict:
+            return False
+        return True
+
+    def owe_summary(self, destination: str, now: datetime, token: str) -> None:
+        """Let this channel be told what the first census found."""
+        owed = {"nonce": token, "due": DUE, "due_at": stamp(now)}
+        self._transact([self._update(f"channel#{destination}", "owes#summary", owed)])
+
+    def census(self) -> Census | None:
+        """Where the census stands."""
+        row = self._get("workspace", "census")
+        return from_json(Census, row["body"]) if row else None
+
+    def save_census(self, census: Census) -> None:
+        """Remember where the census stands; two ticks at once merely read the same page twice."""
+        self._transact([self._update("workspace", "census", {"body": to_json(census)})])
+
+    # --- DynamoDB -----------------------------------------------------------------------------
+
+    def _get(self, pk: str, sk: str) -> Row | None:
+        with dynamodb.errors():
+            answer = self.client().get_item(
+                TableName=self.table, Key=key(pk, sk), ConsistentRead=True
+            )
+        return plain(answer["Item"]) if "Item" in answer else None
+
+    def _pick(self, pk: str, services: Sequence[str]) -> Iterator[Row]:
+        """The rows of these services that exist; at most 100, as BatchGetItem takes.
+
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+        """
+        keys = [key(pk, f"service#{service}") for service in services]
+        while keys:
+            asked: Any = {self.table: {"Keys": keys, "ConsistentRead": True}}
+            with dynamodb.errors():
+                answer: Row = dict(self.client().batch_get_item(RequestItems=asked))
+            yield from map(plain, answer["Responses"][self.table])
+            left = answer["UnprocessedKeys"].get(self.table, {}).get("Keys", [])
+            if len(left) == len(keys):
+                raise StoreUnavailable("BatchGetItem: throttled")
+            keys = list(left)
+
+    def _query(self, pk: str, prefix: str) -> Iterator[Row]:
+        return self._pages(
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
+            ExpressionAttributeValues={":pk": {"S": pk}, ":prefix": {"S": prefix}},
+            ConsistentRead=True,
+        )
+
+    def _pages(self, **query: Any) -> Iterator[Row]:
+        with dynamodb.errors():
+            paginator = self.client().get_paginator("query")
+            for page in paginator.paginate(TableName=self.table, **query):
+                yield from map(plain, page["Items"])
+
+    def _update(self, pk: str, sk: str, changes: Row, **more: Any) -> Row:
+        return {"Update": dynamodb.update(self.table, pk, sk, changes, **more)}
+
+    def _transact(self, writes: "Sequence[Any]", *, leased: bool = False) -> None:
+        """All or nothing. With `leased` the first write checks the lease.
+
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+        """
+        with dynamodb.errors(leased=leased):
+            self.client().transact_write_items(TransactItems=list(writes))
+
+
+def _service(row: Row) -> ServiceState:
+    told = {name.removeprefix("told#"): at for name, at in row.items() if name.startswith("told#")}
+    return replace(from_json(ServiceState, row["body"]), told=told)
+
+
+def _owed(destination: str, row: Row) -> Owed:
+    retry_at = row.get("retry_at")
+    return Owed(
+        destination=destination,
+        cluster_key=row["sk"].removeprefix("owes#"),
+        nonce=row["nonce"],
+        due_at=datetime.fromisoformat(row["due_at"]),
+        retry_at=datetime.fromisoformat(retry_at) if retry_at else None,
+        tries=row.get("tries", 0),
+        attempt=from_json(Attempt, row["attempt"]) if "attempt" in row else None,
+        instead_of=row.get("instead_of", ""),
+    )

@@ -1,0 +1,192 @@
+"""What a thread needs next, so that a reader of Slack knows what we know.
+
+Pure: the cluster's state and what was told of it go in, the next message or the time to wait for
+comes out. What a message says is for `rendering`, whether Slack took it for `teller`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from notifier.incidents import COUNTS_WITHIN
+from notifier.model import (
+    ClusterState,
+    Phase,
+    Reason,
+    ServiceState,
+    Step,
+    StepKind,
+    Thread,
+    Transition,
+)
+
+FOLD_ABOVE = 3  # services that wait to be told are then one reply
+REPLIES_AT_MOST = 50
+ROOT_FRESH_FOR = timedelta(days=1)
+BETWEEN_BROADCASTS = timedelta(minutes=5)
+BETWEEN_EDITS = timedelta(seconds=20)
+
+# What must reach the channel itself, not only the thread.
+LOUD = {Reason.NEWLY_FAILING, Reason.FAILING_AGAIN, Reason.FLAPPING, Reason.WORSE}
+# What is over before anybody heard of it needs no thread.
+FLAT = {Reason.OVER_BEFORE_TOLD, Reason.SUPERSEDED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a cluster is told: the route its services name, the channel posted to, its manners."""
+
+    route: str
+    channel: str
+    has_threads: bool = True
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing before then."""
+
+    until: datetime
+
+
+def next_step(
+    cluster: ClusterState, thread: Thread | None, place: Place, now: datetime
+) -> Step | Wait | None:
+    """The next message for this place, the time to wait for, or None when all is told."""
+    mine = [one for one in cluster.services.values() if one.destination == place.route]
+    untold = [one for one in mine if one.untold(place.route)]
+    if flat := _flat(untold, thread, place):
+        return _telling(StepKind.FLAT, flat, place)
+    if not place.has_threads:
+        return None
+    if _needs_root(cluster, thread, untold, place, now):
+        return Step(kind=StepKind.ROOT, shows=cluster.revision, announces=_revisions(_open(mine)))
+    if thread is None:
+        return None
+    if untold:
+        return _reply(untold, thread, place, now)
+    return _hushed(mine, thread, place, now) or _upkeep(cluster, mine, thread, now)
+
+
+def in_incident(cluster: ClusterState, route: str) -> list[ServiceState]:
+    """The services that the present root shows, the worst first."""
+    shown = [
+        one
+        for one in cluster.services.values()
+        if one.destination == route
+        and one.generation == cluster.generation
+        and one.phase not in (Phase.WELL, Phase.ROLLING)
+    ]
+    return sorted(shown, key=lambda one: (not one.phase.is_open, -one.impact, one.key))
+
+
+def _flat(
+    untold: Sequence[ServiceState], thread: Thread | None, place: Place
+) -> Sequence[ServiceState]:
+    if not place.has_threads:
+        return untold
+    if thread is not None:
+        return ()
+    return [one for one in untold if all(each.reason in FLAT for each in one.untold(place.route))]
+
+
+def _needs_root(
+    cluster: ClusterState,
+    thread: Thread | None,
+    untold: Sequence[ServiceState],
+    place: Place,
+    now: datetime,
+) -> bool:
+    if thread is None:
+        return bool(untold)
+    if not untold:
+        return False
+    begins = any(one.reason in LOUD for each in untold for one in each.untold(place.route))
+    is_old = thread.opened_at is not None and now - thread.opened_at > ROOT_FRESH_FOR
+    moved = thread.channel != place.channel
+    return moved or thread.is_lost or thread.replies >= REPLIES_AT_MOST or (is_old and begins)
+
+
+def _reply(untold: Sequence[ServiceState], thread: Thread, place: Place, now: datetime) -> Step:
+    """One service a message, or all of one kind in one message when too many wait."""
+    failing = [one for one in untold if one.phase.is_open]
+    group = failing or list(untold)
+    if len(group) <= FOLD_ABOVE:
+        group = [min(group, key=lambda one: (one.untold(place.route)[0].at, one.key))]
+    step = _telling(StepKind.REPLY, group, place)
+    loud = [one for one in group if _is_loud(one, one.untold(place.route), thread)]
+    if not loud or place.quiet or not _may_be_loud(thread, now):
+        return step
+    return Step(kind=step.kind, tells=step.tells, announces=_revisions(loud), is_broadcast=True)
+
+
+def _hushed(
+    mine: Sequence[ServiceState], thread: Thread, place: Place, now: datetime
+) -> Step | Wait | None:
+    """What could not reach the channel when it came, because another just had, does so later."""
+    hushed = [one for one in _open(mine) if _is_loud(one, one.transitions, thread)]
+    if not hushed or place.quiet:
+        return None
+    if not _may_be_loud(thread, now) and thread.loud_at:
+        return Wait(thread.loud_at + BETWEEN_BROADCASTS)
+    return Step(
+        kind=StepKind.REPLY,
+        tells=_revisions(hushed),
+        announces=_revisions(hushed),
+        is_broadcast=True,
+    )
+
+
+def _upkeep(
+    cluster: ClusterState, mine: Sequence[ServiceState], thread: Thread, now: datetime
+) -> Step | Wait | None:
+    """Keep the root true: at once for what a reader must know, seldom for counts."""
+    if not thread.is_fixed and not thread.is_lost:
+        due_at = _edit_due_at(cluster, thread)
+        if due_at is not None and due_at <= now:
+            return Step(kind=StepKind.EDIT, shows=cluster.revision)
+        if due_at is not None:
+            return Wait(due_at)
+    should_be_marked = _is_all_recovered(cluster, mine)
+    if should_be_marked != thread.is_marked and not thread.is_lost:
+        return Step(kind=StepKind.MARK if should_be_marked else StepKind.UNMARK)
+    return None
+
+
+def _edit_due_at(cluster: ClusterState, thread: Thread) -> datetime | None:
+    edited_at = thread.edited_at
+    if edited_at is None:
+        return None
+    if thread.shows < cluster.revision:
+        return edited_at + BETWEEN_EDITS
+    if cluster.open_services and cluster.touched_at and cluster.touched_at > edited_at:
+        return edited_at + COUNTS_WITHIN
+    return None
+
+
+def _is_all_recovered(cluster: ClusterState, mine: Sequence[ServiceState]) -> bool:
+    shown = [one for one in mine if one.generation == cluster.generation]
+    over = (Phase.RECOVERED, Phase.WELL, Phase.ROLLING)
+    return not cluster.open_services and all(one.phase in over for one in shown)
+
+
+def _may_be_loud(thread: Thread, now: datetime) -> bool:
+    return thread.loud_at is None or now - thread.loud_at >= BETWEEN_BROADCASTS
+
+
+def _is_loud(service: ServiceState, transitions: Sequence[Transition], thread: Thread) -> bool:
+    announced = thread.announced.get(service.key, 0)
+    return any(one.reason in LOUD and one.revision > announced for one in transitions)
+
+
+def _telling(kind: StepKind, group: Iterable[ServiceState], place: Place) -> Step:
+    tells = {one.key: one.untold(place.route)[-1].revision for one in group}
+    return Step(kind=kind, tells=tells)
+
+
+def _open(services: Iterable[ServiceState]) -> list[ServiceState]:
+    return [one for one in services if one.phase.is_open]
+
+
+def _revisions(services: Iterable[ServiceState]) -> dict[str, int]:
+    return {one.key: one.revision for one in services}
