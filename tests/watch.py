@@ -8,7 +8,7 @@ assert "checkout" in watch.slack.texts[0]
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,22 @@ import boto3
 from notifier.errors import ReadFailed
 from notifier.intake import Intake, TakenIn
 from notifier.lookout import Lookout
-from notifier.model import Deployment, Invocation, Message, Outcome, Route, Sent, ServiceReading
+from notifier.model import (
+    CannotLook,
+    Deployment,
+    Due,
+    Found,
+    Invocation,
+    Message,
+    NotThere,
+    Outcome,
+    Refusal,
+    Refused,
+    Route,
+    Sent,
+    ServiceReading,
+    Unknown,
+)
 from notifier.routing import parse_channels
 from notifier.store import Store
 from notifier.teller import Teller
@@ -41,26 +56,108 @@ class Clock:
 
 @dataclass
 class Posted:
+    """A message as Slack keeps it."""
+
     channel: str
+    ts: str
     message: Message
     at: datetime
+    thread_ts: str | None = None
+    is_broadcast: bool = False
+    key: str = ""
+    edits: int = 0
+    is_marked: bool = False
 
 
 @dataclass
 class FakeSlack:
-    """Answers each post with the next of `answers`, then with Sent."""
+    """Answers each call with the next of `answers` for its method, then as Slack would."""
 
     clock: Clock
+    has_threads: bool = True
+    can_look: bool = True
     posts: list[Posted] = field(default_factory=list)
     answers: list[Outcome | Exception] = field(default_factory=list)
+    edit_answers: list[Outcome] = field(default_factory=list)
+    commits_lost_posts: bool = False
 
-    def post(self, channel: str, message: Message) -> Outcome:
-        answer = self.answers.pop(0) if self.answers else Sent(channel, f"{len(self.posts)}.0")
+    def post(
+        self,
+        channel: str,
+        message: Message,
+        *,
+        thread_ts: str | None = None,
+        broadcast: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Outcome:
+        answer = self.answers.pop(0) if self.answers else None
         if isinstance(answer, Exception):
             raise answer
-        if isinstance(answer, Sent):
-            self.posts.append(Posted(channel, message, self.clock.now()))
-        return answer
+        lost_but_there = isinstance(answer, Unknown) and self.commits_lost_posts
+        if answer is not None and not isinstance(answer, Sent) and not lost_but_there:
+            return answer
+        root = self.find_ts(thread_ts)
+        posted = Posted(
+            channel,
+            f"{len(self.posts) + 1}.0",
+            message,
+            self.clock.now(),
+            thread_ts if root else None,
+            broadcast,
+            (metadata or {}).get("event_payload", {}).get("key", ""),
+        )
+        self.posts.append(posted)
+        if answer is not None:
+            return answer
+        if not self.has_threads:
+            return Sent(None, None)
+        return Sent(channel, posted.ts, posted.thread_ts)
+
+    def update(self, channel: str, ts: str, message: Message) -> Outcome:
+        if self.edit_answers:
+            return self.edit_answers.pop(0)
+        posted = self.find_ts(ts)
+        if posted is None:
+            return Refused(Refusal.TARGET, "message_not_found")
+        posted.message, posted.edits = message, posted.edits + 1
+        return Sent(channel, ts)
+
+    def find(
+        self, channel: str, key: str, *, since: datetime, thread_ts: str | None = None
+    ) -> Found:
+        if not self.can_look:
+            return CannotLook("missing_scope")
+        for one in self.posts:
+            if (one.channel, one.key, one.thread_ts) == (
+                channel,
+                key,
+                thread_ts,
+            ) and one.at >= since:
+                return Sent(channel, one.ts, one.thread_ts)
+        return NotThere()
+
+    def mark(self, channel: str, ts: str, *, on: bool) -> Outcome:
+        posted = self.find_ts(ts)
+        if posted:
+            posted.is_marked = on
+        return Sent(channel, ts)
+
+    def permalink(self, channel: str, ts: str) -> str:
+        return f"https://slack.example/{channel}/{ts}"
+
+    def find_ts(self, ts: str | None) -> Posted | None:
+        return next((one for one in self.posts if one.ts == ts), None)
+
+    def delete(self, ts: str) -> None:
+        self.posts = [one for one in self.posts if one.ts != ts]
+
+    @property
+    def roots(self) -> list[Posted]:
+        return [one for one in self.posts if one.thread_ts is None]
+
+    @property
+    def replies(self) -> list[Posted]:
+        return [one for one in self.posts if one.thread_ts is not None]
 
     @property
     def texts(self) -> list[str]:
@@ -72,6 +169,7 @@ class FakeEcs:
     """Shows the services it was given; any other is MISSING, as in DescribeServices."""
 
     shown: dict[str, ServiceReading] = field(default_factory=dict)
+    listed: list[str] = field(default_factory=list)
     fails: str = ""
     calls: list[Sequence[str]] = field(default_factory=list)
 
@@ -81,7 +179,25 @@ class FakeEcs:
         self.calls.append(names)
         if self.fails:
             raise ReadFailed("DescribeServices", self.fails)
-        return {name: self.shown.get(name) or reading(name, status="MISSING") for name in names}
+        shown = {name: self.shown.get(name) or reading(name, status="MISSING") for name in names}
+        return {name: replace(one, read_at=now) for name, one in shown.items()}
+
+    def clusters(self) -> Sequence[str]:
+        self.calls.append(["ListClusters"])
+        return self.listed
+
+    def service_names(self, _cluster_arn: str, page: str) -> tuple[Sequence[str], str]:
+        self.calls.append(["ListServices"])
+        names, start = sorted(self.shown), int(page or 0)
+        rest = start + 100 < len(names)
+        return names[start : start + 100], str(start + 100) if rest else ""
+
+    def show(self, name: str, *, running: int, desired: int, rows: Any = ()) -> None:
+        self.shown[name] = reading(name, running=running, desired=desired, rows=rows)
+
+    def show_well(self, name: str, revision: int = 42, count: int = 2) -> None:
+        rows = [deployment_row(revision, running=count)]
+        self.show(name, running=count, desired=count, rows=rows)
 
 
 def reading(
@@ -153,7 +269,7 @@ class Watch:
         self.routes: tuple[Route, ...] = parse_channels(channels)
         self.teller = Teller(self.store, self.ecs, lambda _: self.slack, self.routes)
         self.intake = Intake(self.store, self.routes, "ecs-watch")
-        self.lookout = Lookout(self.store, self.teller)
+        self.lookout = Lookout(self.store, self.ecs, self.teller, self.routes)
         self._ids = itertools.count(1)
 
     def run(self, seconds: float = 300) -> Invocation:
@@ -181,9 +297,13 @@ class Watch:
     def tell(self, destination: str = "C01") -> None:
         self.teller.tell(destination, self.run(), self.clock.at + timedelta(seconds=50))
 
-    def tick(self, after: timedelta = timedelta(minutes=1)) -> Sequence[str]:
+    def tick(self, after: timedelta = timedelta(minutes=1)) -> Due:
         self.clock.at += after
         return self.lookout.tick(self.run())
+
+    def ticks(self, minutes: int) -> None:
+        for _ in range(minutes):
+            self.tick()
 
 
 def sqs_message(number: int, event: Mapping[str, Any] | str) -> dict[str, Any]:

@@ -272,7 +272,7 @@ def _on_progress(before: ServiceState, event: Event, now: datetime) -> ServiceSt
 def _on_stop(
     before: ServiceState, task: TaskStateChange, observed: Observed, now: datetime, policy: Policy
 ) -> tuple[ServiceState, Reason]:
-    """Count the deaths of tasks: ECS sends no event for a service whose tasks die after they ran."""
+    """Count the deaths of tasks: ECS tells of no service whose tasks die after they ran."""
     rolling = {one.id for one in before.deployments if not one.completed}
     if not is_failing_stop(task, in_deployment=task.started_by in rolling):
         return before, Reason.BENIGN_STOP
@@ -325,7 +325,7 @@ def _on_failure(
     reason = _why_news(before, failure, now, policy)
     failing = _with_cause(before, failure)
     if reason in BEGINNING:
-        failing = _begin(failing, before, failure, observed, now, policy)
+        failing = _begin(failing, observed, now, policy)
     return replace(
         failing,
         phase=Phase.FAILING,
@@ -366,21 +366,15 @@ def _with_cause(service: ServiceState, failure: Failure) -> ServiceState:
 
 
 def _begin(
-    failing: ServiceState,
-    before: ServiceState,
-    failure: Failure,
-    observed: Observed,
-    now: datetime,
-    policy: Policy,
+    failing: ServiceState, observed: Observed, now: datetime, policy: Policy
 ) -> ServiceState:
     """A service that was not failing begins to: what is told of it starts anew."""
-    recent = tuple(at for at in before.flaps if now - at <= policy.window)
+    recent = tuple(at for at in failing.flaps if now - at <= policy.window)
     return replace(
         failing,
         impact=Impact.UNKNOWN,
-        causes=(failure,) if not recent else failing.causes,
         count=0,
-        since=failure.occurred_at,
+        since=observed.event.occurred_at,
         flaps=(*recent, now)[-KEPT_AT_MOST:],
         is_late=_is_late(observed),
         destination=policy.route.destination,

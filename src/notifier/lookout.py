@@ -1,8 +1,8 @@
 """Step two, every minute: read again what is open or due, and see to what was not told.
 
 Events make ecs-watch fast; this makes it right. What is due is found by the sparse index on
-`due_at`, never by a scan: with nothing due a tick costs two reads of the table and none of ECS. Once
-an hour the census reads every service, spread over the ticks, and finds what no event told.
+`due_at`, never by a scan: with nothing due a tick costs two reads of the table and none of ECS.
+Once an hour the census reads every service, spread over the ticks, and finds what no event told.
 """
 
 import logging

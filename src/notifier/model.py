@@ -427,9 +427,9 @@ class ClusterState:
 
     `key` is the cluster's ARN, or `unknown cluster (account, region)` where no event told it.
     `version` is raised by every save, `revision` by what a reader would see, `touched_at` by counts
-    too. `open_services` counts all, loaded or not. `generation` numbers the cluster's incidents; one
-    that closed goes on when something fails within the window. `is_owed` says that something of it
-    was not told yet. `services` are by their keys.
+    too. `open_services` counts all, loaded or not. `generation` numbers the cluster's incidents;
+    one that closed goes on when something fails within the window. `is_owed` says that something
+    of it was not told yet. `services` are by their keys.
     """
 
     key: str
@@ -507,7 +507,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thread:
-    """A root of an incident. `number` counts the roots of one incident, `previous` is the one before.
+    """A root of an incident. `number` counts an incident's roots; `previous_…` names the last.
 
     `channel` and `ts` name the root in Slack; `shows` is the cluster's revision that it shows, as
     of `edited_at`. `loud_at` is when the thread last reached the channel itself, `announced` what
@@ -570,7 +570,7 @@ class Due:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mute:
-    """Clusters whose names match `pattern` are not told before `until`; `why` is a person's word."""
+    """Of clusters whose names match `pattern` nothing is told before `until`, for a `why`."""
 
     pattern: str
     until: datetime

@@ -27,7 +27,6 @@ from notifier.model import (
     ServiceReading,
     ServiceState,
     SubjectKind,
-    Thread,
 )
 
 if TYPE_CHECKING:
@@ -95,17 +94,15 @@ class Telling:
     instead_of: str = ""
 
 
-def root_message(
-    telling: Telling, services: Sequence[ServiceState], previous: Thread | None = None
-) -> Message:
-    """The present state of a cluster's incident, the worst first."""
+def root_message(telling: Telling, services: Sequence[ServiceState], previous: str = "") -> Message:
+    """The present state of a cluster's incident, the worst first; `previous` links the last root."""
     cluster = telling.cluster
     lines = [_line(service, closed=not cluster.open_services) for service in services]
     return _render(
         "root.j2",
         telling,
         services[:SERVICES_SHOWN],
-        services=lines[:SERVICES_SHOWN],
+        lines=lines[:SERVICES_SHOWN],
         more=max(len(lines) - SERVICES_SHOWN, 0),
         sign=_root_sign(cluster, services),
         is_over=not cluster.open_services,
@@ -196,7 +193,7 @@ def _line(service: ServiceState, *, news: str = "", closed: bool = False) -> Lin
         count=service.count,
         since=service.since,
         over=over,
-        lasted=_span(service.since, service.changed_at) if over else "",
+        lasted=_span(service.since, service.changed_at) if over and not not_live else "",
         not_live=not_live,
         fix=_fix(service) if not over else "",
         recovering_since=service.well_since,
@@ -257,14 +254,18 @@ def _fix(service: ServiceState) -> str:
     """The release that is rolling out although, or because, another failed."""
     if service.reading is None:
         return ""
-    known = {one.id: one for one in service.deployments}
+    failed = failed_deployment(service)
     for row in service.reading.deployments:
-        deployment = known.get(row.id)
-        is_fix = deployment and not deployment.failed and not deployment.is_rollback
-        newest = row.status == "PRIMARY" and row.rollout_state == "IN_PROGRESS"
-        if newest and is_fix and failed_deployment(service):
+        rolls_out = row.status == "PRIMARY" and row.rollout_state == "IN_PROGRESS"
+        if failed and rolls_out and _number(row.task_definition) > _number(failed.revision):
             return _revision(row.task_definition)
     return ""
+
+
+def _number(task_definition: str) -> int:
+    """A roll-back goes to a lower revision, a fix comes with a higher one."""
+    digits = task_definition.rpartition(":")[2]
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
 
 
 def _table(reading: ServiceReading | None) -> str:

@@ -56,7 +56,7 @@ def save_decision(
     pause, token = FIRST_PAUSE, run.unique()
     while True:
         try:
-            return _once(table, empty, observations, run, policy, token)
+            return _once(table, empty, observations, run, policy, token=token)
         except Conflict:
             if run.remaining() < GIVE_UP_WITH_LEFT:
                 raise
@@ -70,6 +70,7 @@ def _once(
     observations: Sequence[Observation],
     run: Invocation,
     policy: Policy,
+    *,
     token: str,
 ) -> tuple[Decision, Mapping[str, datetime]]:
     keys = sorted(set(filter(None, map(key_of, observations))))

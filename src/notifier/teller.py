@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Protocol, TypedDict
 
-from notifier import incidents
 from notifier.arns import cluster_name, parse_arn
 from notifier.errors import LeaseLost, ReadFailed, StoreUnavailable
 from notifier.incidents import Policy
@@ -41,7 +40,7 @@ from notifier.model import (
 )
 from notifier.rendering import Telling, plain, reply_message, root_message, summary_message
 from notifier.saving import Table, route_of, save_decision
-from notifier.threads import Place, Wait, in_incident, next_step
+from notifier.threads import BETWEEN_EDITS, Place, Wait, in_incident, next_step
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ class Store(Table, Protocol):
     ) -> None: ...
     def owed(self, destination: str) -> Sequence[Owed]: ...
     def begin_try(self, owed: Owed, retry_at: datetime, *, owner: str, now: datetime) -> None: ...
-    def end_try(self, owed: Owed, retry_at: datetime, *, owner: str, now: datetime) -> None: ...
+    def end_try(self, owed: Owed, due_at: datetime, *, owner: str, now: datetime) -> None: ...
     def thread(self, cluster_key: str, route: str, generation: int) -> Thread | None: ...
     def note_attempt(self, owed: Owed, attempt: Attempt, *, owner: str, now: datetime) -> None: ...
     def record(
@@ -115,6 +114,7 @@ class Door(Protocol):
         self, channel: str, key: str, *, since: datetime, thread_ts: str | None = None
     ) -> Found: ...
     def mark(self, channel: str, ts: str, *, on: bool) -> Outcome: ...
+    def permalink(self, channel: str, ts: str) -> str: ...
 
 
 class _EndTurn(Exception):
@@ -432,13 +432,23 @@ class _Taking:
         return self.holding.destination
 
     def message(self) -> Message:
-        shown = in_incident(self.cluster, self.owed.route)
         if self.step.kind in (StepKind.ROOT, StepKind.EDIT):
-            message = root_message(self.telling(), shown, self.thread)
+            shown = in_incident(self.cluster, self.owed.route)
+            message = root_message(self.telling(), shown, self.previous())
         else:
             told = [self.cluster.services[key] for key in self.step.tells]
             message = reply_message(self.telling(), told, self.owed.route)
         return plain(message) if self.owed.tries + 1 >= WITHOUT_FACTS_FROM else message
+
+    def previous(self) -> str:
+        """Where the thread was before this root."""
+        if self.thread is None:
+            return ""
+        is_new = self.step.kind is StepKind.ROOT
+        channel = self.thread.channel if is_new else self.thread.previous_channel
+        ts = self.thread.ts if is_new else self.thread.previous_ts
+        door = self.holding.teller.door(self.holding.destination)
+        return door.permalink(channel, ts) if ts else ""
 
     def telling(self) -> Telling:
         route = self.holding.route(self.owed)
@@ -495,7 +505,10 @@ class _Taking:
         elif isinstance(outcome, Refused):
             self.edit_refused(begun, outcome)
         else:
-            raise _EndTurn(self.now + AFTER_UNKNOWN)
+            # It may still arrive: the next edit must not come before it.
+            later = self.now + AFTER_UNKNOWN
+            self.record({}, replace(begun, edited_at=later - BETWEEN_EDITS))
+            raise _EndTurn(later)
 
     def edit_refused(self, thread: Thread, outcome: Refused) -> None:
         logger.warning("edit refused", extra={"code": outcome.code})

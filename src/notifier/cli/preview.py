@@ -12,8 +12,8 @@ from notifier.cli.files import read_envelope
 from notifier.cli.text import message_text
 from notifier.errors import MalformedEvent
 from notifier.events import parse
-from notifier.model import Message, NotOurs, Observation
-from notifier.rendering import Facts, failure_message
+from notifier.model import Message, NotOurs, Observed
+from notifier.rendering import Telling, reply_message
 from notifier.routing import parse_channels, route_for
 
 SUMMARY = "print what Slack would get for event files"
@@ -75,7 +75,7 @@ def preview(name: str, channels: str) -> Preview:
         return Preview(name, "", f"nothing is told, it ends in the dead-letter queue: {error}")
     if isinstance(event, NotOurs):
         return Preview(name, "", f"nothing is told: {event.why}")
-    observation = Observation(event=event, received_at=event.sent_at)
+    observation = Observed(event=event, received_at=event.sent_at)
     empty = incidents.cluster_of(event)
     route = route_for(cluster_name(empty.key), parse_channels(channels))
     policy = incidents.Policy(route=route)
@@ -84,8 +84,13 @@ def preview(name: str, channels: str) -> Preview:
     if reason not in incidents.TOLD:
         return Preview(name, "", f"nothing is told: {reason}")
     (service,) = decision.cluster.services.values()
-    mentions = () if route.quiet else route.mentions
-    message = failure_message(decision.cluster, service, Facts(), mentions)
+    telling = Telling(
+        cluster=decision.cluster,
+        now=event.sent_at,
+        mentions=() if route.quiet else route.mentions,
+        is_flat=True,
+    )
+    message = reply_message(telling, [service], route.destination)
     return Preview(name, route.destination, str(reason), message)
 
 

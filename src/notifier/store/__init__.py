@@ -15,8 +15,8 @@
 
 Saves go through on the head's version and never write what the channel's holder writes; the holder
 checks its lease in every write and never touches the version. So neither can starve the other, and
-a holder that is late writes nothing. Times in keys and conditions are ISO 8601 in UTC of one length,
-which sort as text. `due` puts a row into the sparse index on `due_at`.
+a holder that is late writes nothing. Times in keys and conditions are ISO 8601 in UTC of one
+length, which sort as text. `due` puts a row into the sparse index on `due_at`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -105,7 +105,7 @@ class Store:
             self._head_write(before, after, token),
             *(self._service_write(after.key, service, now) for service in changed),
             *(
-                self._owed_write(to, before, after, due_at, now, token)
+                self._owed_write(to, before, after, due_at, now=now, token=token)
                 for to, due_at in owed.items()
             ),
         ]
@@ -146,6 +146,7 @@ class Store:
         before: ClusterState,
         after: ClusterState,
         due_at: datetime,
+        *,
         now: datetime,
         token: str,
     ) -> Row:
@@ -210,18 +211,18 @@ class Store:
 
     def begin_try(self, owed: Owed, retry_at: datetime, *, owner: str, now: datetime) -> None:
         """Count a turn before it begins, so that one which kills us is known to have been tried."""
-        self._write_try(owed, owed.tries + 1, retry_at, owner, now)
-
-    def end_try(self, owed: Owed, retry_at: datetime, *, owner: str, now: datetime) -> None:
-        """The turn ended as it should, with something left to tell: it does not count as a try."""
-        self._write_try(owed, 0, retry_at, owner, now)
-
-    def _write_try(
-        self, owed: Owed, tries: int, retry_at: datetime, owner: str, now: datetime
-    ) -> None:
         at = stamp(retry_at)
-        changes = {"tries": tries, "retry_at": at, "due_at": at}
+        changes = {"tries": owed.tries + 1, "retry_at": at, "due_at": at}
         self._record(owed.destination, owner, now, [self._owed_update(owed, changes)])
+
+    def end_try(self, owed: Owed, due_at: datetime, *, owner: str, now: datetime) -> None:
+        """The turn ended as it should, with something left to tell: it does not count as a try.
+
+        What is saved meanwhile comes forward: unlike `retry_at`, a save sets `due_at` anew.
+        """
+        changes = {"tries": 0, "due_at": stamp(due_at)}
+        write = self._owed_update(owed, changes, remove=("retry_at",))
+        self._record(owed.destination, owner, now, [write])
 
     def thread(self, cluster_key: str, route: str, generation: int) -> Thread | None:
         """The newest thread of this incident for this route."""

@@ -1,4 +1,4 @@
-"""Nouns as JSON and back. A field that an older row lacks has its default; one too many is left out.
+"""Nouns as JSON and back. A field that a row lacks has its default; one too many is left out.
 
 So a version of the program reads what the one before it wrote, and the other way round.
 """
@@ -66,11 +66,10 @@ def _made(hint: Any, value: Any) -> Any:
         return tuple(_made(get_args(hint)[0], item) for item in value)
     if origin is not None:
         return {key: _made(get_args(hint)[1], item) for key, item in value.items()}
-    if is_dataclass(hint):
-        hints = _hints(hint)  # type: ignore[arg-type]
-        return hint(
-            **{name: _made(hints[name], item) for name, item in value.items() if name in hints}
-        )
+    if isinstance(hint, type) and is_dataclass(hint):
+        hints = _hints(hint)
+        known = {name: _made(hints[name], item) for name, item in value.items() if name in hints}
+        return hint(**known)
     if hint is datetime:
         return datetime.fromisoformat(value)
     return hint(value) if isinstance(hint, type) and issubclass(hint, Enum) else value
