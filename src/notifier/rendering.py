@@ -95,7 +95,7 @@ class Telling:
 
 
 def root_message(telling: Telling, services: Sequence[ServiceState], previous: str = "") -> Message:
-    """The present state of a cluster's incident, the worst first; `previous` links the last root."""
+    """The present state of a cluster's incident, worst first; `previous` links the last root."""
     cluster = telling.cluster
     lines = [_line(service, closed=not cluster.open_services) for service in services]
     return _render(
