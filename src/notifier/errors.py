@@ -6,6 +6,7 @@ WatchError
 ├── Conflict             somebody else saved first; load and decide again       (retryable)
 ├── LeaseLost            the channel has another holder now; stop at once       (retryable)
 ├── StoreUnavailable     the table did not answer, or late, or with an error    (retryable)
+│   └── Busy             two transactions met at a row; the same again succeeds (retryable)
 ├── SecretUnavailable    the token or webhook URL could not be read             (retryable)
 └── ReadFailed           ECS could not be read; `why` says in a word            (retryable)
 """
@@ -41,6 +42,10 @@ class StoreUnavailable(WatchError):
     """The table could not be reached, throttled us, or failed inside."""
 
     retryable = True
+
+
+class Busy(StoreUnavailable):
+    """Another transaction was at work on the same row. No condition failed: try the same again."""
 
 
 class SecretUnavailable(WatchError):

@@ -63,7 +63,7 @@ def _program() -> Program:
 
 def _invocation(context: LambdaContext) -> Invocation:
     return Invocation(
-        id=context.aws_request_id,
+        id=f"{context.aws_request_id}/{uuid.uuid4().hex}",  # noqa: TID251 a retry has the same request id
         now=lambda: datetime.now(UTC),  # noqa: TID251
         remaining=lambda: timedelta(milliseconds=context.get_remaining_time_in_millis()),
         sleep=lambda pause: time.sleep(pause.total_seconds()),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from notifier import incidents
-from notifier.errors import MalformedEvent
+from notifier.errors import Conflict, MalformedEvent, StoreUnavailable
 from notifier.events import parse
 from notifier.incidents import Decision, Policy
 from notifier.model import Invocation, NotOurs, Observed, Route
@@ -18,7 +18,7 @@ from notifier.saving import Table, key_of, route_of, save_decision
 
 logger = logging.getLogger(__name__)
 
-SERVICES_AT_ONCE = 40  # rows of one transaction; DynamoDB takes 100 items, each row may need two
+SERVICES_AT_ONCE = 40  # rows of one transaction: DynamoDB takes 100 items, and 4 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,10 @@ class Intake:
     ) -> None:
         try:
             destinations.update(self._save(chunk, run))
+        except (Conflict, StoreUnavailable) as error:
+            # The table is busy; forty saves instead of one would not help it.
+            logger.warning("not taken in", extra={"why": str(error), "messages": len(chunk)})
+            failed += [record.message_id for record in chunk]
         except Exception:
             # One bad record must not take its neighbours with it: each is tried by itself.
             if len(chunk) > 1:

@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 LOOK_FOR = timedelta(seconds=60)  # then it is told what was found, and the next tick looks on
 TELL_FOR = timedelta(seconds=150)
 NEEDED_FOR_A_LOOK = timedelta(seconds=20)
+A_CHANNELS_TURN = timedelta(seconds=15)
 WHILE_HELD = timedelta(seconds=5)
 CENSUS_EVERY = timedelta(hours=1)
 CALLS_A_TICK = 20
@@ -73,7 +74,7 @@ class Teller(Protocol):
     """Whoever tells a channel what it is owed."""
 
     def tell(self, destination: str, run: Invocation, until: datetime) -> bool:
-        """Tell until nothing is due or the time has come; False when another holds the channel."""
+        """Tell until nothing is due, with True; or the time has come, or another holds it: False."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,17 +214,20 @@ class Lookout:
     # --- telling ------------------------------------------------------------------------------
 
     def _tell(self, channels: Sequence[str], run: Invocation) -> None:
-        """Tell each channel; one that another holds is waited for, as it may die with it."""
-        until = run.now() + TELL_FOR
-        waiting = list(channels)
+        """Tell each channel in turn for a while, so that none with much to tell starves another.
+
+        One that somebody else holds is waited for: it may have died with it.
+        """
+        until, waiting = run.now() + TELL_FOR, list(channels)
         while waiting and run.now() < until and run.remaining() > NEEDED_FOR_A_LOOK:
-            waiting = [channel for channel in waiting if not self._is_told(channel, run, until)]
-            if waiting:
+            began = run.now()
+            waiting = [channel for channel in waiting if not self._is_told(channel, run)]
+            if waiting and run.now() - began < WHILE_HELD:
                 run.sleep(WHILE_HELD)
 
-    def _is_told(self, channel: str, run: Invocation, until: datetime) -> bool:
+    def _is_told(self, channel: str, run: Invocation) -> bool:
         try:
-            return self.teller.tell(channel, run, until)
+            return self.teller.tell(channel, run, run.now() + A_CHANNELS_TURN)
         except Exception:
             logger.exception("not told yet", extra={"destination": channel})
             return True

@@ -3,6 +3,7 @@
 Values only: nothing here does I/O, reads a clock or knows AWS's JSON.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -539,6 +540,7 @@ class Owed:
     `nonce` changes with everything new that is owed. `tries` counts turns that were begun and not
     ended, and `retry_at` is when the next may begin; `attempt` is a post whose outcome was never
     written down. `instead_of` is the destination that it should have been told in, which refuses.
+    `since` is when the oldest of it was saved.
     """
 
     destination: str
@@ -549,6 +551,7 @@ class Owed:
     tries: int = 0
     attempt: Attempt | None = None
     instead_of: str = ""
+    since: datetime | None = None
 
     @property
     def route(self) -> str:
@@ -562,10 +565,14 @@ class Owed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """What is due: channels that are owed something, and by cluster the services to read again."""
+    """What is due: channels that are owed something, and by cluster the services to read again.
+
+    `open_clusters` counts all with something open or watched, due now or later.
+    """
 
     channels: tuple[str, ...] = ()
     services: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    open_clusters: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -600,7 +607,8 @@ class Census:
 class Invocation:
     """One run of a function: who it is, what time it is, how long it may go on.
 
-    `jitter` gives a random time up to the one given (full jitter); `unique` makes an id.
+    `jitter` gives a random time up to the one given (full jitter); `unique` makes an id. `tally`
+    counts what happened, for the metrics.
     """
 
     id: str
@@ -609,3 +617,4 @@ class Invocation:
     sleep: Callable[[timedelta], None]
     jitter: Callable[[timedelta], timedelta]
     unique: Callable[[], str]
+    tally: Counter[str] = field(default_factory=Counter)

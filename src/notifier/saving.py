@@ -80,6 +80,7 @@ def _once(
     owed = incidents.newly_owed(before, decision.cluster, now)
     if decision.changed:
         table.save(before, decision.cluster, owed=owed, now=now, token=token)
+    run.tally.update(map(str, decision.reasons))
     return decision, owed
 
 

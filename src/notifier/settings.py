@@ -12,6 +12,8 @@ from typing import Self
 from notifier.errors import SettingsError
 
 SLACK_API_URL = "https://slack.com/api/"
+# The token goes there, so in clear text only to this machine.
+_SLACK_API_URL = r"(https://[^\s?#]+|http://(127\.0\.0\.1|localhost)(:\d+)?(/[^\s?#]*)?)/|"
 
 
 class SecretStore(StrEnum):
@@ -57,5 +59,5 @@ def _problems(environ: Mapping[str, str]) -> Iterator[str]:
         yield "neither SLACK_TOKEN_NAME nor SLACK_WEBHOOK_NAME is set: there is nowhere to tell"
     if environ.get("SECRET_STORE", "") not in ("", *SecretStore):
         yield f"SECRET_STORE must be one of {', '.join(SecretStore)}"
-    if not re.fullmatch(r"https?://[^\s?#]+/|", environ.get("SLACK_API_URL", "")):
-        yield "SLACK_API_URL must be an http(s) address that ends with a slash"
+    if not re.fullmatch(_SLACK_API_URL, environ.get("SLACK_API_URL", "")):
+        yield "SLACK_API_URL must be an https address that ends with a slash"

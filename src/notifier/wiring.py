@@ -46,7 +46,7 @@ class Program:
     @cached_property
     def store(self) -> Store:
         """The door to the table."""
-        return Store(self.settings.table_name, _dynamodb)
+        return store_of(self.settings.table_name)
 
     @cached_property
     def intake(self) -> Intake:
@@ -84,6 +84,11 @@ class Program:
             client=lambda: _client(service),
             monotonic=time.monotonic,
         )
+
+
+def store_of(table_name: str) -> Store:
+    """The door to a deployed stack's table, for a person's commands."""
+    return Store(table_name, _dynamodb)
 
 
 def _dynamodb() -> "DynamoDBClient":

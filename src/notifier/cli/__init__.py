@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from notifier import __version__
-from notifier.cli import preview, replay
+from notifier.cli import mute, mutes, preview, replay, unmute
 from notifier.errors import WatchError
 
 EXIT_CODES = """
@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ecs-watch {__version__}")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
-    for verb in (preview, replay):
+    for verb in (preview, replay, mute, mutes, unmute):
         added = verbs.add_parser(
             verb.__name__.rpartition(".")[2],
             help=verb.SUMMARY,

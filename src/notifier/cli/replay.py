@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from notifier.cli.files import read_envelope
+from notifier.cli.stack import add_stack, outputs_of
 from notifier.errors import WatchError
 from notifier.events import parse, retimed
 from notifier.model import NotOurs
@@ -29,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="an event as JSON; - is stdin")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--stack", default="ecs-watch", help="the deployed stack (default: ecs-watch)"
-    )
+    add_stack(where)
     where.add_argument("--queue-url", help="its queue, when you may not read the stack")
     parser.add_argument("--keep-times", action="store_true", help="leave the events' times alone")
     parser.add_argument("--dry-run", action="store_true", help="say what would be sent")
@@ -41,7 +40,9 @@ def run(options: argparse.Namespace) -> int:
     """Send each file; 1 when one could not be read, or holds no event of ours."""
     now = datetime.now(UTC)  # noqa: TID251 the shell is where the clock comes in
     events = [(name, _event(name, now, keep=options.keep_times)) for name in options.files]
-    queue_url = options.queue_url or (None if options.dry_run else _queue_of(options.stack))
+    queue_url = options.queue_url or (
+        None if options.dry_run else outputs_of(options.stack)["EventsQueueUrl"]
+    )
     for name, event in events:
         if event is None:
             print(f"{name}: not an event that is told or remembered; not sent", file=sys.stderr)
@@ -57,20 +58,6 @@ def _event(name: str, now: datetime, *, keep: bool) -> Mapping[str, object] | No
     if envelope is None or isinstance(parse(envelope), NotOurs):
         return None
     return envelope if keep else retimed(envelope, now)
-
-
-def _queue_of(stack: str) -> str:
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        stacks = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-    except (BotoCoreError, ClientError) as error:
-        raise WatchError(f"stack '{stack}' could not be read: {error}") from error
-    outputs = {row["OutputKey"]: row["OutputValue"] for row in stacks[0].get("Outputs", [])}
-    if "EventsQueueUrl" not in outputs:
-        raise WatchError(f"stack '{stack}' has no output EventsQueueUrl: is it ecs-watch?")
-    return outputs["EventsQueueUrl"]
 
 
 def _send(queue_url: str, event: Mapping[str, object]) -> str:

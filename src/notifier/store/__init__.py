@@ -19,12 +19,13 @@ a holder that is late writes nothing. Times in keys and conditions are ISO 8601 
 length, which sort as text. `due` puts a row into the sparse index on `due_at`.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from notifier.errors import Conflict, LeaseLost, StoreUnavailable
+from notifier.errors import Busy, Conflict, LeaseLost, StoreUnavailable
 from notifier.model import (
     Attempt,
     Census,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 KEEP = timedelta(days=30)  # longer than a DLQ's 14 days, so that a redrive still meets its row
 DUE = "due"  # the one partition of the sparse index
 ROWS_AT_ONCE = 90  # of a record; a transaction takes 100 items
+BUSY_PAUSES = (0.01, 0.03, 0.06, 0.1)  # seconds
 EDITS_A_MINUTE = 40  # of the whole workspace, below Slack's 50
 
 _NOT_IN_BODY = frozenset({"told", "services", "version", "is_owed"})
@@ -56,6 +58,7 @@ class Store:
 
     table: str
     client: "Callable[[], DynamoDBClient]"
+    sleep: Callable[[float], None] = time.sleep
 
     # --- what is: written by saves ------------------------------------------------------------
 
@@ -73,7 +76,8 @@ class Store:
         if head is None:
             return None
         rows = self._query(pk, "service#") if services is None else self._pick(pk, services)
-        states = {state.key: state for state in map(_service, rows)}
+        # A row that TTL has deleted may be born again with nothing in it but what was told.
+        states = {state.key: state for state in map(_service, (r for r in rows if "body" in r))}
         owed = self._get(f"channel#{destination}", f"owes#{cluster_key}") if destination else None
         return replace(
             from_json(ClusterState, head["body"]),
@@ -157,10 +161,12 @@ class Store:
         pk, sk = f"channel#{destination}", f"owes#{after.key}"
         is_new = after.generation > before.generation > 0
         condition = "attribute_not_exists(#pk)" if is_new else ""
-        due = {"due": DUE, "due_at": stamp(due_at)}
+        due, since = {"due": DUE, "due_at": stamp(due_at)}, {"since": stamp(due_at)}
         if due_at <= now:
-            return self._update(pk, sk, {"nonce": token, **due}, condition=condition)
-        return self._update(pk, sk, {"nonce": token}, keep=due, condition=condition)
+            changes, keep = {"nonce": token, **due}, since
+        else:
+            changes, keep = {"nonce": token}, {**due, **since}
+        return self._update(pk, sk, changes, keep=keep, condition=condition)
 
     # --- what was told: written by the channel's holder ---------------------------------------
 
@@ -253,7 +259,6 @@ class Store:
                 f"cluster#{owed.cluster_key}",
                 f"service#{service}",
                 {f"told#{owed.route}": revision},
-                condition="attribute_exists(#pk)",
             )
             for service, revision in told.items()
         ]
@@ -331,21 +336,26 @@ class Store:
 
         The index may be a moment behind; the next tick finds what it left out.
         """
-        keys = self._pages(
-            IndexName="due",
-            KeyConditionExpression="#due = :due AND #due_at <= :now",
-            ExpressionAttributeNames={"#due": "due", "#due_at": "due_at"},
-            ExpressionAttributeValues={":due": {"S": DUE}, ":now": {"S": stamp(now)}},
+        rows = list(
+            self._pages(
+                IndexName="due",
+                KeyConditionExpression="due = :due",
+                ExpressionAttributeValues={":due": {"S": DUE}},
+            )
         )
         channels: dict[str, None] = {}
         services: dict[str, list[str]] = {}
-        for row in keys:
+        for row in (one for one in rows if one["due_at"] <= stamp(now)):
             if row["sk"].startswith("owes#"):
                 channels[row["pk"].removeprefix("channel#")] = None
             else:
                 of_cluster = services.setdefault(row["pk"].removeprefix("cluster#"), [])
                 of_cluster.append(row["sk"].removeprefix("service#"))
-        return Due(channels=tuple(channels), services={k: tuple(v) for k, v in services.items()})
+        return Due(
+            channels=tuple(channels),
+            services={cluster: tuple(keys) for cluster, keys in services.items()},
+            open_clusters=len({row["pk"] for row in rows if row["sk"].startswith("service#")}),
+        )
 
     def take_edit(self, now: datetime) -> bool:
         """One of this minute's edits of the whole workspace; False when all are taken."""
@@ -450,8 +460,20 @@ class Store:
     def _transact(self, writes: "Sequence[Any]", *, leased: bool = False) -> None:
         """All or nothing. With `leased` the first write checks the lease.
 
+        Two transactions that meet at a row are cancelled though no condition failed, and that is
+        common here: whoever asks for a channel meets its holder. So the same is tried again.
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
         """
+        for pause in BUSY_PAUSES:
+            try:
+                self._transact_once(writes, leased=leased)
+            except Busy:
+                self.sleep(pause)
+            else:
+                return
+        self._transact_once(writes, leased=leased)
+
+    def _transact_once(self, writes: "Sequence[Any]", *, leased: bool) -> None:
         with dynamodb.errors(leased=leased):
             self.client().transact_write_items(TransactItems=list(writes))
 
@@ -462,7 +484,7 @@ def _service(row: Row) -> ServiceState:
 
 
 def _owed(destination: str, row: Row) -> Owed:
-    retry_at = row.get("retry_at")
+    retry_at, since = row.get("retry_at"), row.get("since")
     return Owed(
         destination=destination,
         cluster_key=row["sk"].removeprefix("owes#"),
@@ -472,4 +494,5 @@ def _owed(destination: str, row: Row) -> Owed:
         tries=row.get("tries", 0),
         attempt=from_json(Attempt, row["attempt"]) if "attempt" in row else None,
         instead_of=row.get("instead_of", ""),
+        since=datetime.fromisoformat(since) if since else None,
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from notifier.errors import Conflict, LeaseLost, StoreUnavailable, WatchError
+from notifier.errors import Busy, Conflict, LeaseLost, StoreUnavailable, WatchError
 
 Row = dict[str, Any]
 
@@ -97,14 +97,6 @@ def errors(*, leased: bool = False) -> Iterator[None]:
         raise StoreUnavailable(str(error)) from error
 
 
-_SOMEBODY_WAS_FIRST = {
-    "ConditionalCheckFailed",
-    "ConditionalCheckFailedException",
-    "TransactionConflict",
-    "TransactionConflictException",
-}
-
-
 def _meaning(response: Mapping[str, Any], *, leased: bool) -> WatchError:
     """Sort a refusal by DynamoDB's codes.
 
@@ -114,6 +106,8 @@ def _meaning(response: Mapping[str, Any], *, leased: bool) -> WatchError:
     causes = [cause.get("Code") for cause in response.get("CancellationReasons", [])]
     if leased and causes[:1] == ["ConditionalCheckFailed"]:
         return LeaseLost(code)
-    if {code, *causes} & _SOMEBODY_WAS_FIRST:
+    if "ConditionalCheckFailed" in causes:
         return Conflict(f"{code} {causes}")
+    if "TransactionConflict" in causes or code == "TransactionInProgressException":
+        return Busy(f"{code} {causes}")
     return StoreUnavailable(f"{code}: {response['Error'].get('Message', '')}")
