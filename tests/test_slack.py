@@ -6,22 +6,42 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.errors import SecretUnavailable
-from notifier.model import Message, Outcome, Refusal, Refused, Sent, Unknown
+from notifier.model import (
+    CannotLook,
+    Found,
+    Message,
+    NotThere,
+    Outcome,
+    Refusal,
+    Refused,
+    Sent,
+    Unknown,
+)
 from notifier.slack import Slack, Webhook
 from notifier.slack.answers import Answer, Reply, api_answer, webhook_outcome
+from notifier.slack.finding import PAGE, PAGES
+from notifier.slack.finding import find as find_by
+from sandbox.workspace import FULL_SCOPES, MINIMAL_SCOPES, Channel, Workspace
 from tests.raw_server import RawServer, response, sends
+
+if TYPE_CHECKING:
+    from notifier.teller import Door
 
 TOKEN = "xoxb-1234567890-SecretOfTheBot"
 HOOK = "services/T0001/B0002/SecretOfTheHook"
 MESSAGE = Message(text="prod-web: 1 of 3 running", blocks=({"type": "divider"},))
 POSTED = {"ok": True, "channel": "C01", "ts": "1503435956.000247"}
+DEPLOYS = "C0DEPLOYS1"
+SINCE = datetime(2026, 11, 23, 12, 3, 0, 250_000, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +100,63 @@ def body_of(request: bytes) -> dict[str, object]:
     return parsed
 
 
+def form_of(request: bytes) -> dict[str, str]:
+    assert b"Content-Type: application/x-www-form-urlencoded" in request
+    parsed = parse_qs(request.partition(b"\r\n\r\n")[2].decode(), strict_parsing=True)
+    return {name: value for name, (value,) in parsed.items()}
+
+
+class Clock:
+    """Seconds since the epoch that stand still until they are told to go on."""
+
+    def __init__(self) -> None:
+        self.now = SINCE.timestamp()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def workspace(clock: Clock) -> Iterator[Workspace]:
+    with Workspace(token=TOKEN, scopes=FULL_SCOPES, clock=clock, limits=None) as running:
+        yield running
+
+
+@pytest.fixture
+def bot(workspace: Workspace) -> Slack:
+    return bot_of(workspace)
+
+
+def bot_of(workspace: Workspace) -> Slack:
+    return Slack(base_url=workspace.api_url, token=lambda _: TOKEN)
+
+
+def post_with(slack: Slack, key: str, thread_ts: str | None = None) -> Outcome:
+    metadata = {"event_type": "ecs_watch", "event_payload": {"key": key}}
+    return slack.post(DEPLOYS, MESSAGE, thread_ts=thread_ts, metadata=metadata)
+
+
+def ts_of(outcome: Outcome | Found) -> str:
+    assert isinstance(outcome, Sent)
+    assert outcome.ts
+    return outcome.ts
+
+
 # --- what is asked ----------------------------------------------------------------------------
+
+
+def test_both_ways_to_slack_are_doors_of_the_teller() -> None:
+    doors: list[Door] = [
+        Slack(base_url="http://127.0.0.1/", token=lambda _: TOKEN),
+        Webhook(url=lambda _: HOOK),
+    ]
+
+    assert [door.has_threads for door in doors] == [True, False]
 
 
 def test_a_post_goes_to_its_channel_with_previews_off() -> None:
@@ -140,6 +216,48 @@ def test_an_edit_replaces_text_and_blocks_and_makes_no_mention_out_of_foreign_te
     }
 
 
+def test_a_reply_says_which_root_it_stands_under(bot: Slack) -> None:
+    root = post_with(bot, "K1")
+    reply = post_with(bot, "K2", ts_of(root))
+
+    assert root == Sent(DEPLOYS, ts_of(root), None)
+    assert reply == Sent(DEPLOYS, ts_of(reply), ts_of(root))
+
+
+def test_a_reply_to_a_root_that_was_deleted_stands_alone(workspace: Workspace, bot: Slack) -> None:
+    root = ts_of(post_with(bot, "K1"))
+    workspace.channel("deploys").delete(root)
+    reply = post_with(bot, "K2", root)
+
+    assert reply == Sent(DEPLOYS, ts_of(reply), None)
+
+
+@pytest.mark.parametrize("message", [None, [], "1.2", {}, {"thread_ts": 1.2}, {"thread_ts": ""}])
+def test_a_post_whose_answer_names_no_root_has_none(message: object) -> None:
+    assert post_answered(said(POSTED | {"message": message})) == Sent("C01", "1503435956.000247")
+
+
+def test_a_root_with_replies_stands_under_no_root_when_it_is_edited(bot: Slack) -> None:
+    root = ts_of(post_with(bot, "K1"))
+    post_with(bot, "K2", root)
+
+    assert bot.update(DEPLOYS, root, MESSAGE) == Sent(DEPLOYS, root, None)
+
+
+def test_a_message_that_may_not_be_edited_any_more_is_a_lost_target(
+    workspace: Workspace, bot: Slack, clock: Clock
+) -> None:
+    root = ts_of(post_with(bot, "K1"))
+    clock.now += 120
+    workspace.team.edit_window = 60
+
+    closed = bot.update(DEPLOYS, root, MESSAGE)
+    gone = bot.update(DEPLOYS, "1.000000", MESSAGE)
+
+    assert closed == Refused(Refusal.TARGET, "edit_window_closed")
+    assert gone == Refused(Refusal.TARGET, "message_not_found")
+
+
 def test_any_method_can_be_called() -> None:
     with slack_that(said({"ok": True, "team": "T1"})) as (slack, server):
         answer = slack.call("auth.test", {})
@@ -164,6 +282,19 @@ def test_a_webhook_gets_a_flat_message_without_token_or_channel() -> None:
     }
 
 
+def test_a_webhook_cannot_look_edit_or_mark_and_sends_nothing_for_it() -> None:
+    with webhook_that(response("ok")) as (webhook, server):
+        edited = webhook.update("C01", "1.2", MESSAGE)
+        found = webhook.find("C01", "K1", since=SINCE, thread_ts="1.2")
+        marked = webhook.mark("C01", "1.2", on=True)
+        link = webhook.permalink("C01", "1.2")
+
+    assert edited == Refused(Refusal.TARGET, "webhook")
+    assert found == CannotLook("webhook")
+    assert (marked, link) == (Sent(None, None), "")
+    assert server.connections == 0
+
+
 def test_a_netrc_entry_never_takes_the_tokens_place(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +313,308 @@ def test_importing_the_door_does_not_load_requests() -> None:
     check = "import sys, notifier.slack; sys.exit('requests' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+# --- found again ------------------------------------------------------------------------------
+
+
+def test_a_post_whose_answer_was_lost_is_found_in_the_channel(
+    workspace: Workspace, bot: Slack
+) -> None:
+    workspace.inject("chat.postMessage", "accept_then_close")
+    assert post_with(bot, "K1") == Unknown("connection_lost")
+    post_with(bot, "K2")
+
+    first, _ = workspace.channel("deploys").messages
+    assert bot.find(DEPLOYS, "K1", since=SINCE) == Sent(DEPLOYS, first.ts, None)
+
+
+def test_a_reply_whose_answer_was_lost_is_found_below_its_root(
+    workspace: Workspace, bot: Slack
+) -> None:
+    root = ts_of(post_with(bot, "K1"))
+    workspace.inject("chat.postMessage", "accept_then_reset")
+    assert post_with(bot, "K2", root) == Unknown("connection_lost")
+
+    reply = workspace.channel("deploys").messages[1].ts
+    assert bot.find(DEPLOYS, "K2", since=SINCE, thread_ts=root) == Sent(DEPLOYS, reply, root)
+    assert bot.find(DEPLOYS, "K2", since=SINCE) == NotThere()
+
+
+def test_a_root_with_replies_is_found_as_a_root(bot: Slack) -> None:
+    root = ts_of(post_with(bot, "K1"))
+    post_with(bot, "K2", root)
+
+    assert bot.find(DEPLOYS, "K1", since=SINCE) == Sent(DEPLOYS, root, None)
+
+
+def test_a_reply_whose_root_was_deleted_is_found_alone_in_the_channel(
+    workspace: Workspace, bot: Slack
+) -> None:
+    root = ts_of(post_with(bot, "K1"))
+    workspace.channel("deploys").delete(root)
+    workspace.inject("chat.postMessage", "accept_then_close")
+    post_with(bot, "K2", root)
+
+    (alone,) = workspace.channel("deploys").messages
+    assert bot.find(DEPLOYS, "K2", since=SINCE, thread_ts=root) == Sent(DEPLOYS, alone.ts, None)
+    assert bot.find(DEPLOYS, "K3", since=SINCE, thread_ts=root) == NotThere()
+
+
+def test_a_post_that_never_arrived_is_not_there(workspace: Workspace, bot: Slack) -> None:
+    root = ts_of(post_with(bot, "K1"))
+    workspace.inject("chat.postMessage", "close")
+    post_with(bot, "K2", root)
+
+    assert bot.find(DEPLOYS, "K2", since=SINCE) == NotThere()
+    assert bot.find(DEPLOYS, "K2", since=SINCE, thread_ts=root) == NotThere()
+
+
+def test_what_was_posted_at_the_first_moment_counts_and_what_was_before_does_not(
+    bot: Slack,
+) -> None:
+    ts = ts_of(post_with(bot, "K1"))
+
+    assert ts == "1795435380.250000"
+    assert bot.find(DEPLOYS, "K1", since=SINCE) == Sent(DEPLOYS, ts)
+    assert bot.find(DEPLOYS, "K1", since=SINCE + timedelta(microseconds=1)) == NotThere()
+
+
+def test_a_search_is_asked_in_a_form_and_with_the_metadata() -> None:
+    empty = {"ok": True, "messages": [], "has_more": False}
+    with slack_that(said(empty)) as (slack, server):
+        slack.find("C01", "K1", since=SINCE)
+        slack.find("C01", "K1", since=SINCE, thread_ts="1.000002")
+
+    asked = {
+        "channel": "C01",
+        "oldest": "1795435380.250000",
+        "inclusive": "true",
+        "include_all_metadata": "true",
+        "limit": "50",
+    }
+    in_channel, below = server.requests
+    assert in_channel.startswith(b"POST /conversations.history ")
+    assert below.startswith(b"POST /conversations.replies ")
+    assert b"Authorization: Bearer " + TOKEN.encode() in below
+    assert form_of(in_channel) == asked
+    assert form_of(below) == asked | {"ts": "1.000002"}
+
+
+def test_a_search_goes_on_over_pages(workspace: Workspace, bot: Slack) -> None:
+    keys = [f"K{number}" for number in range(2 * PAGE + 1)]
+    first, *_, last = [ts_of(post_with(bot, key)) for key in keys]
+
+    assert bot.find(DEPLOYS, keys[0], since=SINCE) == Sent(DEPLOYS, first)
+    assert [call.method for call in workspace.calls[-3:]] == ["conversations.history"] * 3
+    assert bot.find(DEPLOYS, keys[-1], since=SINCE) == Sent(DEPLOYS, last)
+    assert workspace.calls[-2].arguments.get("cursor"), "the newest comes first"
+
+
+def page(*messages: object, cursor: object = "", **more: object) -> dict[str, object]:
+    return {"ok": True, "messages": list(messages), **more} | {
+        "response_metadata": {"next_cursor": cursor}
+    }
+
+
+def keyed(**more: object) -> dict[str, object]:
+    return {"ts": "1.2", "metadata": {"event_type": "e", "event_payload": {"key": "K1"}}} | more
+
+
+def found_with(*answers: Answer | Refused | Unknown) -> tuple[Found, list[str]]:
+    """What becomes of a search that is given these answers, and the cursors that it sent."""
+    left, cursors = list(answers), list[str]()
+
+    def read(_: str, arguments: object) -> Answer | Refused | Unknown:
+        assert isinstance(arguments, dict)
+        cursors.append(arguments.get("cursor", ""))
+        return left.pop(0)
+
+    return find_by(read, "C01", "K1", SINCE, None), cursors
+
+
+def test_a_channel_with_too_many_messages_is_given_up_not_called_empty() -> None:
+    answers = [Answer(page(cursor=f"c{number}")) for number in range(1, PAGES + 1)]
+
+    found, cursors = found_with(*answers)
+
+    assert found == CannotLook("too_many_messages")
+    assert cursors == ["", *(f"c{number}" for number in range(1, PAGES))]
+
+
+def test_a_search_that_fails_on_a_later_page_cannot_say_that_nothing_is_there() -> None:
+    limited = Refused(Refusal.RATE_LIMITED, "ratelimited", timedelta(seconds=5))
+
+    assert found_with(Answer(page(cursor="c1")), limited) == (CannotLook("ratelimited"), ["", "c1"])
+
+
+def test_without_the_scope_nothing_can_be_looked_for(clock: Clock) -> None:
+    with Workspace(token=TOKEN, scopes=MINIMAL_SCOPES, clock=clock, limits=None) as workspace:
+        slack = bot_of(workspace)
+        root = ts_of(post_with(slack, "K1"))
+
+        assert slack.find(DEPLOYS, "K1", since=SINCE) == CannotLook("missing_scope")
+        assert slack.find(DEPLOYS, "K1", since=SINCE, thread_ts=root) == CannotLook("missing_scope")
+        assert slack.mark(DEPLOYS, root, on=True) == Refused(Refusal.CREDENTIALS, "missing_scope")
+
+
+def test_in_a_channel_it_was_not_invited_to_nothing_can_be_looked_for(clock: Clock) -> None:
+    scopes = FULL_SCOPES | {"chat:write.public"}
+    foreign = [Channel(DEPLOYS, "deploys")]
+    with Workspace(foreign, token=TOKEN, scopes=scopes, clock=clock, limits=None) as workspace:
+        slack = bot_of(workspace)
+        ts_of(post_with(slack, "K1"))
+
+        assert slack.find(DEPLOYS, "K1", since=SINCE) == CannotLook("not_in_channel")
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("rate_limited", "ratelimited"),
+        ("close", "connection_lost"),
+        ("html", "answer_unreadable"),
+        ("status", "http_500"),
+        ("error", "internal_error"),
+        ("redirect", "http_302"),
+        ("revoke_token", "token_revoked"),
+    ],
+)
+def test_a_search_that_slack_does_not_answer_says_why(
+    workspace: Workspace, bot: Slack, fault: str, code: str
+) -> None:
+    post_with(bot, "K1")
+    workspace.inject("conversations.history", fault)
+
+    assert bot.find(DEPLOYS, "K1", since=SINCE) == CannotLook(code)
+
+
+STRANGE: list[tuple[str, dict[str, object], Found]] = [
+    ("no metadata", page({"ts": "1.2", "text": "K1"}), NotThere()),
+    ("metadata is a list", page(keyed(metadata=["K1"])), NotThere()),
+    ("metadata is text", page(keyed(metadata="K1")), NotThere()),
+    ("no payload", page(keyed(metadata={"event_type": "e"})), NotThere()),
+    ("payload is a list", page(keyed(metadata={"event_payload": ["key"]})), NotThere()),
+    ("the key is a number", page(keyed(metadata={"event_payload": {"key": 1}})), NotThere()),
+    ("another key", page(keyed(metadata={"event_payload": {"key": "K2"}})), NotThere()),
+    ("messages that are none", page(None, 1, "K1", [keyed()]), NotThere()),
+    ("the right one among them", page(None, {}, keyed()), Sent("C01", "1.2")),
+    ("the root is no text", page(keyed(thread_ts=1)), Sent("C01", "1.2")),
+    ("no ts", page(keyed(ts=None)), CannotLook("answer_incomplete")),
+    ("ts is empty", page(keyed(ts="")), CannotLook("answer_incomplete")),
+    ("no messages", {"ok": True}, CannotLook("answer_incomplete")),
+    ("messages is an object", {"ok": True, "messages": {}}, CannotLook("answer_incomplete")),
+    ("messages is null", {"ok": True, "messages": None}, CannotLook("answer_incomplete")),
+    ("more, but no way to it", page(has_more=True), CannotLook("answer_incomplete")),
+    ("the cursor is a number", page(cursor=7), NotThere()),
+    ("the end is no object", {"ok": True, "messages": [], "response_metadata": 1}, NotThere()),
+    ("an error that is our token", {"ok": False, "error": TOKEN}, CannotLook("no_error_code")),
+    ("half a character leads on", page(cursor="\ud83d"), CannotLook("too_many_messages")),
+]
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"), [pytest.param(answer, found, id=name) for name, answer, found in STRANGE]
+)
+def test_whatever_a_search_is_answered_it_comes_to_an_end(
+    answer: dict[str, object], found: Found
+) -> None:
+    with slack_that(said(answer)) as (slack, server):
+        assert slack.find("C01", "K1", since=SINCE) == found
+    assert len(server.requests) <= PAGES
+
+
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.just("K1")),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(
+                ["messages", "ts", "thread_ts", "metadata", "event_payload", "key", "next_cursor"]
+            ),
+            inner,
+        ),
+    ),
+)
+
+
+@given(body=st.dictionaries(st.sampled_from(["messages", "response_metadata"]), ANYTHING))
+def test_no_answer_to_a_search_is_too_strange(body: dict[str, object]) -> None:
+    found, _ = found_with(*[Answer(body)] * PAGES)
+
+    if isinstance(found, CannotLook):
+        assert found.code in ("answer_incomplete", "too_many_messages")
+
+
+@pytest.mark.parametrize(
+    ("token", "code"), [("xoxb-SecretOf mine", "secret_malformed"), (None, "secret_unavailable")]
+)
+def test_without_a_token_nothing_can_be_looked_for(token: str | None, code: str) -> None:
+    with RawServer(sends(said(page()))) as server:
+        slack = Slack(base_url=server.url, token=Kept(token, token))
+
+        assert slack.find("C01", "K1", since=SINCE) == CannotLook(code)
+        assert slack.permalink("C01", "1.2") == ""
+    assert server.connections == 0
+
+
+# --- marks and addresses ----------------------------------------------------------------------
+
+
+def test_a_message_is_marked_once_however_often_it_is_asked(
+    workspace: Workspace, bot: Slack
+) -> None:
+    root = ts_of(post_with(bot, "K1"))
+    (message,) = workspace.channel("deploys").messages
+
+    assert [bot.mark(DEPLOYS, root, on=True) for _ in range(2)] == [Sent(DEPLOYS, root)] * 2
+    assert list(message.reactions) == ["white_check_mark"]
+    assert [bot.mark(DEPLOYS, root, on=False) for _ in range(2)] == [Sent(DEPLOYS, root)] * 2
+    assert message.reactions == {}
+    outcomes = [call.outcome for call in workspace.calls if call.method.startswith("reactions")]
+    assert outcomes == ["ok", "already_reacted", "ok", "no_reaction"]
+
+
+@pytest.mark.parametrize(("on", "word"), [(True, "no_reaction"), (False, "already_reacted")])
+def test_the_other_methods_word_does_not_count_as_marked(on: bool, word: str) -> None:
+    with slack_that(said({"ok": False, "error": word})) as (slack, _):
+        assert slack.mark("C01", "1.2", on=on) == Refused(Refusal.UNAVAILABLE, word)
+
+
+@pytest.mark.parametrize(
+    ("word", "refusal"),
+    [
+        ("message_not_found", Refusal.TARGET),
+        ("bad_timestamp", Refusal.TARGET),
+        ("not_reactable", Refusal.TARGET),
+        ("thread_locked", Refusal.TARGET),
+        ("too_many_emoji", Refusal.TARGET),
+        ("too_many_reactions", Refusal.TARGET),
+        ("invalid_name", Refusal.PAYLOAD),
+        ("no_item_specified", Refusal.PAYLOAD),
+        ("is_archived", Refusal.CHANNEL),
+    ],
+)
+def test_a_mark_that_cannot_be_made_is_refused(word: str, refusal: Refusal) -> None:
+    with slack_that(said({"ok": False, "error": word})) as (slack, _):
+        assert slack.mark("C01", "1.2", on=True) == Refused(refusal, word)
+
+
+def test_a_message_has_an_address(workspace: Workspace, bot: Slack) -> None:
+    root = ts_of(post_with(bot, "K1"))
+
+    link = f"{workspace.url}archives/{DEPLOYS}/p{root.replace('.', '')}"
+    assert bot.permalink(DEPLOYS, root) == link
+    assert bot.permalink(DEPLOYS, "1.000000") == ""
+
+
+@pytest.mark.parametrize(
+    "link",
+    [None, 1, "", "javascript:alert(1)", "https://a.slack.com/x|Console", "https://a.b/x> <!here"],
+)
+def test_an_address_that_a_link_cannot_hold_is_none(link: object) -> None:
+    with slack_that(said({"ok": True, "permalink": link})) as (slack, _):
+        assert slack.permalink("C01", "1.2") == ""
 
 
 # --- Slack's words ----------------------------------------------------------------------------

@@ -8,12 +8,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from notifier.model import Message, Outcome, Refusal, Refused, Sent, Unknown
+from notifier.model import CannotLook, Found, Message, Outcome, Refusal, Refused, Sent, Unknown
 from notifier.slack import Slack, Webhook
 from tests.raw_server import (
     Behaviour,
@@ -380,6 +380,42 @@ def test_after_a_cut_the_next_post_goes_out_on_a_new_connection() -> None:
 
     assert outcomes == [Unknown("timeout"), Sent("C01", "1503435956.000247")]
     assert server.connections == 2
+
+
+# --- looking ----------------------------------------------------------------------------------
+
+
+def look(url: str, within: timedelta) -> Found:
+    started = time.monotonic()
+    found = bot(url, within).find("C01", "K1", since=datetime(2026, 11, 23, tzinfo=UTC))
+
+    assert time.monotonic() - started < within.total_seconds() + SLACK_AND_SCHEDULING
+    assert "SecretOf" not in repr(found)
+    return found
+
+
+@pytest.mark.parametrize("behave", SLOW)
+def test_a_search_that_is_not_answered_ends_at_the_deadline(behave: Behaviour) -> None:
+    with RawServer(behave) as server:
+        assert look(server.url, SHORT) == CannotLook("timeout")
+
+
+@pytest.mark.parametrize(("behave", "code"), BROKEN)
+def test_a_search_whose_answer_cannot_be_read_says_why(behave: Behaviour, code: str) -> None:
+    with RawServer(behave) as server:
+        assert look(server.url, AMPLE) == CannotLook(code)
+
+
+def test_the_pages_of_a_search_share_one_deadline() -> None:
+    page = {"ok": True, "messages": [], "response_metadata": {"next_cursor": "more"}}
+
+    def slowly(server: RawServer, connection: socket.socket) -> None:
+        server.stopping.wait(0.15)
+        connection.sendall(response(json.dumps(page)))
+
+    with RawServer(slowly) as server:
+        assert look(server.url, MODEST) == CannotLook("timeout")
+    assert 1 < len(server.requests) < 4
 
 
 # --- through a proxy --------------------------------------------------------------------------

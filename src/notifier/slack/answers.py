@@ -19,6 +19,7 @@ _LONGEST_WAIT = timedelta(minutes=15)
 
 # https://docs.slack.dev/reference/methods/chat.postMessage#errors
 # https://docs.slack.dev/reference/methods/chat.update#errors
+# https://docs.slack.dev/reference/methods/reactions.add#errors
 # https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors
 _CODES: dict[Refusal, str] = {
     Refusal.RATE_LIMITED: "ratelimited rate_limited message_limit_exceeded",
@@ -34,7 +35,7 @@ _CODES: dict[Refusal, str] = {
         invalid_array_arg invalid_charset invalid_form_data invalid_json json_not_object
         invalid_post_type missing_post_type missing_charset superfluous_charset
         as_user_not_supported no_dual_broadcast_content_update cant_broadcast_message
-        invalid_payload user_not_found""",
+        invalid_payload user_not_found invalid_name no_item_specified""",
     Refusal.CHANNEL: """
         channel_not_found not_in_channel is_archived is_inactive channel_is_archived
         restricted_action restricted_action_read_only_channel restricted_action_thread_only_channel
@@ -50,7 +51,8 @@ _CODES: dict[Refusal, str] = {
     Refusal.TARGET: """
         message_not_found cant_update_message edit_window_closed block_mismatch
         thread_not_found invalid_thread_ts cannot_reply_to_message
-        restricted_action_thread_locked restricted_action_non_threadable_channel""",
+        restricted_action_thread_locked restricted_action_non_threadable_channel
+        bad_timestamp not_reactable thread_locked too_many_emoji too_many_reactions""",
 }
 REFUSALS = {code: refusal for refusal, codes in _CODES.items() for code in codes.split()}
 
@@ -141,8 +143,16 @@ def sent(answer: Answer | Refused | Unknown) -> Outcome:
         return answer
     channel, ts = answer.body.get("channel"), answer.body.get("ts")
     if isinstance(channel, str) and isinstance(ts, str) and channel and ts:
-        return Sent(channel, ts)
+        return Sent(channel, ts, thread_of(answer.body.get("message"), ts))
     return Unknown("answer_incomplete")
+
+
+def thread_of(message: object, ts: str) -> str | None:
+    """The root that a message stands under. A root with replies names itself, which is none."""
+    match message:
+        case {"thread_ts": str(root)} if root not in ("", ts):
+            return root
+    return None
 
 
 def _json_object(body: bytes | None) -> dict[str, object]:

@@ -1,11 +1,10 @@
 """How a request goes out: once, with the secret of the hour, and ended at its deadline."""
 
-import json
 import logging
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from notifier.errors import SecretUnavailable
 from notifier.model import Refusal, Refused, Unknown
 from notifier.slack.answers import Reply
+from notifier.slack.bodies import Body
 
 if TYPE_CHECKING:
     import requests
@@ -51,15 +51,22 @@ class Line:
         self._deadline = deadline
         self._session: requests.Session | None = None
 
+    def until(self) -> float:
+        """When what begins now must have ended, on the monotonic clock."""
+        return self._monotonic() + self._deadline.total_seconds()
+
     def send(
         self,
         target: Callable[[str], Target],
-        arguments: Mapping[str, object],
+        body: Body,
         judge: Callable[[Reply], _Judged],
+        until: float | None = None,
     ) -> _Judged | Refused | Unknown:
-        """Post the arguments as JSON; `judge` reads the answer where there is one."""
-        until = self._monotonic() + self._deadline.total_seconds()
-        body = json.dumps(arguments).encode()
+        """Post the body; `judge` reads the answer where there is one.
+
+        `until` is for requests that share a deadline; without it this one has its own.
+        """
+        until = self.until() if until is None else until
 
         def once(secret: str) -> _Judged | Refused | Unknown:
             if not self._shape.fullmatch(secret):
@@ -84,7 +91,7 @@ class Line:
             _log.warning("slack.secret_unavailable", extra={"why": str(error)})
             return None
 
-    def _exchange(self, target: Target, body: bytes, seconds: float) -> Reply | Refused | Unknown:
+    def _exchange(self, target: Target, body: Body, seconds: float) -> Reply | Refused | Unknown:
         if seconds <= 0:
             return Refused(Refusal.UNAVAILABLE, "timeout")
         session = self._session = self._session or _new_session()
@@ -166,7 +173,7 @@ class _Exchange:
 
 
 def _run(
-    exchange: _Exchange, session: "requests.Session", target: Target, body: bytes, seconds: float
+    exchange: _Exchange, session: "requests.Session", target: Target, body: Body, seconds: float
 ) -> None:
     """The thread's work. No error leaves it: texts of `requests` and `urllib3` quote the URL."""
     try:
@@ -179,7 +186,7 @@ def _run(
 
 
 def _post(
-    exchange: _Exchange, session: "requests.Session", target: Target, body: bytes, seconds: float
+    exchange: _Exchange, session: "requests.Session", target: Target, body: Body, seconds: float
 ) -> None:
     import requests
 
@@ -188,10 +195,10 @@ def _post(
             request.headers["Authorization"] = f"Bearer {target.token}"
         return request
 
-    headers = {"Content-Type": "application/json; charset=utf-8"}
+    headers = {"Content-Type": body.content_type}
     # `auth` rather than a plain header: else an entry in ~/.netrc would take the token's place.
     request = session.prepare_request(
-        requests.Request("POST", target.url, data=body, headers=headers, auth=authorize)
+        requests.Request("POST", target.url, data=body.content, headers=headers, auth=authorize)
     )
     settings = session.merge_environment_settings(request.url, {}, True, None, None)
     adapter: Any = session.get_adapter(target.url)
