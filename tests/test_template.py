@@ -270,6 +270,12 @@ def test_an_event_that_ends_in_a_dead_letter_queue_raises_an_alarm(queue: str) -
     assert (alarm["Namespace"], alarm["Statistic"]) == ("AWS/SQS", "Maximum")
 
 
+@pytest.mark.parametrize("function", ["EventsFunction", "TickFunction"])
+def test_a_function_that_fails_raises_an_alarm(function: str) -> None:
+    (alarm,) = alarms_on("Errors", {"Name": "FunctionName", "Value": {"Ref": function}})
+    assert (alarm["Namespace"], alarm["Statistic"]) == ("AWS/Lambda", "Sum")
+
+
 @pytest.mark.parametrize("alarm", ALARMS)
 def test_an_alarm_goes_off_at_the_first_loss_and_says_what_to_do(alarm: str) -> None:
     properties = ALARMS[alarm]
@@ -300,14 +306,14 @@ def test_no_action_is_a_wildcard() -> None:
 
 def test_the_watcher_only_reads_ecs() -> None:
     ecs = {a for s in STATEMENTS for a in actions(s) if a.startswith("ecs:")}
-    assert ecs == {"ecs:DescribeServices"}
+    assert ecs == {"ecs:DescribeServices", "ecs:ListClusters", "ecs:ListServices"}
 
 
 def test_any_resource_is_allowed_only_where_a_comment_says_why() -> None:
     lines = TEMPLATE.read_text().splitlines()
     places = [i for i, line in enumerate(lines) if re.search(r"Resource: *['\"]?\*", line)]
-    allowed = [s for s in STATEMENTS if "*" in as_list(s.get("Resource"))]
-    assert len(places) == len(allowed) == 2
+    allowed = [s for s in STATEMENTS if "*" in as_list(s.get("Resource"))]  # or denied
+    assert len(places) == len(allowed) == 3
     assert all(lines[place - 1].strip().startswith("#") for place in places)
 
 
@@ -341,6 +347,14 @@ def test_a_function_writes_to_its_own_log_and_has_its_permissions_when_it_starts
     (policy,) = of_type("IAM::Policy").values()
     assert {"Ref": role} in policy["Roles"]
     assert PLAIN["Resources"][function]["DependsOn"] == "WatcherPolicy"
+
+
+def test_in_a_vpc_only_lambda_itself_may_make_network_interfaces() -> None:
+    network = [s for s in STATEMENTS if any(a.startswith("ec2:") for a in actions(s))]
+    allowed, denied = network
+    assert (allowed["Effect"], denied["Effect"]) == ("Allow", "Deny")
+    assert actions(allowed) == actions(denied)
+    assert "lambda:SourceFunctionArn" in denied["Condition"]["ArnLike"]
 
 
 @pytest.mark.parametrize("role", of_type("IAM::Role"))

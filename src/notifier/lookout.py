@@ -74,7 +74,7 @@ class Teller(Protocol):
     """Whoever tells a channel what it is owed."""
 
     def tell(self, destination: str, run: Invocation, until: datetime) -> bool:
-        """Tell until nothing is due, with True; or the time has come, or another holds it: False."""
+        """Tell what is due; False when the time ran out, or another holds the channel."""
 
 
 @dataclass(frozen=True, slots=True)

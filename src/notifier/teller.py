@@ -164,7 +164,7 @@ class Teller:
             except LeaseLost:
                 logger.warning("lease lost", extra={"destination": destination})
                 return False
-        return True
+        return holding.has_time()
 
     def fallback(self, destination: str) -> str | None:
         """Where to tell what this channel refuses: the channel of the last rule that has one."""
