@@ -210,17 +210,26 @@ def as_envelope(value: Mapping[str, object]) -> Mapping[str, object] | None:
     }
 
 
-def retimed(envelope: Mapping[str, object], now: datetime) -> Mapping[str, object]:
-    """The same event as if it were sent now; its other times keep their distance to that.
+def renewed(
+    envelope: Mapping[str, object], now: datetime, *, account: str = "", region: str = ""
+) -> Mapping[str, object]:
+    """The same event as if it were sent now, of another deployment, and of this account and region.
 
-    `envelope` must be one that `parse` takes.
+    Its other times keep their distance to `now`. `envelope` must be one that `parse` takes.
     """
     fields = _Fields(envelope)
     moved = now - _envelope(fields, _required(fields, "detail-type")).sent_at
-    detail = {
-        key: _moved(key, value, moved) for key, value in fields.child("detail").values.items()
+    known = fields.child("detail").values
+    detail = {key: _moved(key, value, moved) for key, value in known.items()}
+    if fields.child("detail").text("deploymentId").startswith("ecs-svc/"):
+        detail["deploymentId"] = f"ecs-svc/{int(now.timestamp() * 1000)}"
+    whose = {"account": account, "region": region}
+    return {
+        **envelope,
+        **{key: value for key, value in whose.items() if value},
+        "time": _stamp(now),
+        "detail": detail,
     }
-    return {**envelope, "time": _stamp(now), "detail": detail}
 
 
 def _moved(key: str, value: object, by: timedelta) -> object:

@@ -10,6 +10,7 @@ from functools import cache
 from random import uniform
 from typing import Any, Protocol
 
+from notifier import metrics
 from notifier.model import Invocation
 from notifier.settings import Settings
 from notifier.wiring import Program
@@ -48,12 +49,23 @@ def on_events(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any
         except Exception:
             # It is saved and owed: the tick tells it, so the messages must not come back.
             logger.exception("not told yet", extra={"destination": destination})
+    _emit(run)
     return {"batchItemFailures": [{"itemIdentifier": failed} for failed in taken.failed]}
 
 
 def on_tick(_event: Mapping[str, Any], context: LambdaContext) -> None:
     """See to all that is due."""
-    _program().lookout().tick(_invocation(context))
+    run = _invocation(context)
+    try:
+        _program().lookout().tick(run)
+    finally:
+        _emit(run)
+
+
+def _emit(run: Invocation) -> None:
+    """Lambda hands standard output to CloudWatch Logs as it is."""
+    if run.tally:
+        print(metrics.line(run.tally, run.now(), stack=os.environ.get("STACK_NAME", "")))
 
 
 @cache

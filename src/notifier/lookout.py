@@ -21,6 +21,7 @@ from notifier.model import (
     Invocation,
     NotReadable,
     Observation,
+    Owed,
     Reason,
     Route,
     ServiceReading,
@@ -44,6 +45,9 @@ class Store(Table, Protocol):
 
     def due(self, now: datetime) -> Due:
         """What is due by now."""
+
+    def owed(self, destination: str) -> Sequence[Owed]:
+        """What this channel is owed."""
 
     def census(self) -> Census | None:
         """Where the census stands."""
@@ -97,7 +101,18 @@ class Lookout:
             channels.update(dict.fromkeys(self._look(cluster_key, keys, run)))
         channels.update(dict.fromkeys(self._count(run)))
         self._tell(list(channels), run)
+        self._measure(due, run)
         return due
+
+    def _measure(self, due: Due, run: Invocation) -> None:
+        """How much is owed, since when, and how much is open."""
+        channels = {route.destination for route in self.routes if not route.ignored}
+        owed = [one for channel in sorted(channels) for one in self.store.owed(channel)]
+        ages = [run.now() - one.since for one in owed if one.since]
+        run.tally["Ticks"] += 1
+        run.tally["Owed"] += len(owed)
+        run.tally["OwedAge"] += int(max(ages, default=timedelta()).total_seconds())
+        run.tally["OpenClusters"] += due.open_clusters
 
     # --- what is due --------------------------------------------------------------------------
 

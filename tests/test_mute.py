@@ -1,0 +1,70 @@
+"""`ecs-watch mute`, `mutes` and `unmute` over a real table."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from unittest.mock import patch
+
+import pytest
+from moto import mock_aws
+
+from notifier.cli import main
+from notifier.cli.mute import span
+from tests.watch import table
+
+Capture = pytest.CaptureFixture[str]
+OUTPUTS = {"TableName": "ecs-watch", "EventsQueueUrl": "https://sqs/queue"}
+
+
+@pytest.fixture(autouse=True)
+def deployed() -> Iterator[None]:
+    from notifier import wiring
+
+    wiring._client.cache_clear()
+    with mock_aws():
+        table()
+        verbs = ("mute", "mutes", "unmute")
+        patches = [patch(f"notifier.cli.{verb}.outputs_of", lambda _: OUTPUTS) for verb in verbs]
+        for one in patches:
+            one.start()
+        yield
+        for one in patches:
+            one.stop()
+    wiring._client.cache_clear()
+
+
+def test_a_mute_is_listed_with_its_end_and_why(capsys: Capture) -> None:
+    assert main(["mute", "--cluster", "prod-*", "--for", "2h", "--why", "planned failover"]) == 0
+    main(["mutes"])
+
+    assert "prod-*: muted until" in (shown := capsys.readouterr().out)
+    assert "planned failover" in shown
+
+
+def test_a_mute_can_be_ended_early(capsys: Capture) -> None:
+    main(["mute", "--cluster", "prod-*", "--for", "2h"])
+
+    assert main(["unmute", "--cluster", "prod-*"]) == 0
+    main(["mutes"])
+    assert capsys.readouterr().out.endswith("nothing is muted\n")
+
+
+def test_ending_a_mute_that_is_not_there_says_where_to_look(capsys: Capture) -> None:
+    assert main(["unmute", "--cluster", "prod-*"]) == 1
+
+    assert "'prod-*' is not muted; `ecs-watch mutes`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [("30m", timedelta(minutes=30)), ("2h", timedelta(hours=2)), ("1d", timedelta(days=1))],
+)
+def test_a_span_is_a_number_and_a_unit(text: str, length: timedelta) -> None:
+    assert span(text) == length
+
+
+@pytest.mark.parametrize("text", ["", "2", "0h", "31d", "-1h", "forever", "2 hours"])
+def test_any_other_span_is_refused(text: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["mute", "--cluster", "x", "--for", text])
+
+    assert ended.value.code == 2
