@@ -6,13 +6,13 @@ Once an hour the census reads every service, spread over the ticks, and finds wh
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from notifier.arns import cluster_name, parse_arn
-from notifier.errors import ReadFailed
+from notifier.errors import Conflict, ReadFailed, StoreUnavailable
 from notifier.incidents import BEGINNING, Policy
 from notifier.model import (
     Census,
@@ -38,6 +38,9 @@ WHILE_HELD = timedelta(seconds=5)
 CENSUS_EVERY = timedelta(hours=1)
 CALLS_A_TICK = 20
 SERVICES_A_CALL = 10
+SERVICES_AT_ONCE = 40  # of one look and one save: DynamoDB takes 100 items, and 4 MB
+TROUBLE_AT_MOST = 1_000  # services of which the summary knows by name, for a row holds 400 kB
+FOR_GOOD = {"gone", "no permission"}  # what reading this cluster again in a minute does not help
 
 
 class Store(Table, Protocol):
@@ -95,7 +98,7 @@ class Lookout:
         began = run.now()
         due = self.store.due(began)
         channels = dict.fromkeys(due.channels)
-        for cluster_key, keys in due.services.items():
+        for cluster_key, keys in _at_once(due.services):
             if run.now() - began > LOOK_FOR or run.remaining() < NEEDED_FOR_A_LOOK:
                 break
             channels.update(dict.fromkeys(self._look(cluster_key, keys, run)))
@@ -117,11 +120,17 @@ class Lookout:
     # --- what is due --------------------------------------------------------------------------
 
     def _look(self, cluster_key: str, keys: Sequence[str], run: Invocation) -> Iterable[str]:
-        """Read these services and save what it means. One bad cluster does not stop the others."""
+        """Read these services and save what it means. A bad one does not stop the others."""
         try:
-            return self._save(cluster_key, self._read(cluster_key, keys, run), run)
+            return list(self._save(cluster_key, self._read(cluster_key, keys, run), run))
+        except (Conflict, StoreUnavailable) as error:
+            # The table is busy; forty saves instead of one would not help it.
+            logger.warning("not looked", extra={"cluster": cluster_key, "why": str(error)})
+            return ()
         except Exception:
-            logger.exception("look failed", extra={"cluster": cluster_key})
+            if len(keys) > 1:
+                return [to for key in keys for to in self._look(cluster_key, [key], run)]
+            logger.exception("look failed", extra={"cluster": cluster_key, "service": keys[0]})
             return ()
 
     def _read(self, cluster_key: str, keys: Sequence[str], run: Invocation) -> list[Observation]:
@@ -160,37 +169,54 @@ class Lookout:
         """Read a part of all services; returns the channels that are owed something by it."""
         try:
             return self._census_step(run)
-        except ReadFailed as error:
-            logger.warning("census waits", extra={"why": str(error)})
+        except Exception:
+            logger.exception("census failed")
             return ()
 
     def _census_step(self, run: Invocation) -> Iterable[str]:
-        before = self.store.census()
-        census = _begun(before, run.now())
+        census = _begun(self.store.census(), run.now())
         if census is None:
             return ()
         calls, owed = 0, dict[str, None]()
-        if not census.is_listed:
-            clusters = [arn for arn in self.ecs.clusters() if not self._ignored(arn)]
-            census = replace(
-                census, clusters=tuple(clusters), is_listed=True, watched=len(clusters)
-            )
-            calls += 1
-        while census.clusters and calls < CALLS_A_TICK and run.remaining() > NEEDED_FOR_A_LOOK:
-            names, page = self.ecs.service_names(census.clusters[0], census.page)
-            calls += 1 + -(-len(names) // SERVICES_A_CALL)
-            found = self.ecs.services(census.clusters[0], names, run.now()) if names else {}
-            census, channels = self._found(census, list(found.values()), run)
+        while calls < CALLS_A_TICK and run.remaining() > NEEDED_FOR_A_LOOK:
+            try:
+                census, made, channels = self._read_a_page(census, run)
+            except ReadFailed as error:
+                logger.warning("census waits", extra={"why": str(error)})
+                break
+            calls += made
             owed.update(dict.fromkeys(channels))
-            rest = census.clusters if page else census.clusters[1:]
-            census = replace(
-                census, clusters=rest, page=page, services=census.services + len(names)
-            )
-        if not census.clusters:
-            owed.update(dict.fromkeys(self._finish(census, run)))
-            census = replace(census, finished_at=run.now())
+            if not census.clusters:
+                owed.update(dict.fromkeys(self._finish(census, run)))
+                census = replace(census, finished_at=run.now())
+                break
         self.store.save_census(census)
         return owed
+
+    def _read_a_page(self, census: Census, run: Invocation) -> tuple[Census, int, Iterable[str]]:
+        """The census after the next page of services, how many calls it took, and who is owed."""
+        if not census.is_listed:
+            return self._listed(census), 1, ()
+        cluster_arn, *rest = census.clusters
+        try:
+            names, page = self.ecs.service_names(cluster_arn, census.page)
+            found = self.ecs.services(cluster_arn, names, run.now()) if names else {}
+        except ReadFailed as error:
+            if error.why not in FOR_GOOD:
+                raise
+            logger.warning("cluster not read", extra={"cluster": cluster_arn, "why": str(error)})
+            return replace(census, clusters=tuple(rest), page=""), 1, ()
+        census, channels = self._found(census, list(found.values()), run)
+        if census.finished_at is None:
+            census = replace(census, services=census.services + len(names))
+        left = census.clusters if page else tuple(rest)
+        calls = 1 + -(-len(names) // SERVICES_A_CALL)
+        return replace(census, clusters=left, page=page), calls, channels
+
+    def _listed(self, census: Census) -> Census:
+        clusters = tuple(arn for arn in self.ecs.clusters() if not self._ignored(arn))
+        watched = len(clusters) if census.finished_at is None else census.watched
+        return replace(census, clusters=clusters, is_listed=True, watched=watched)
 
     def _ignored(self, cluster_arn: str) -> bool:
         return route_of(cluster_arn, self.routes).ignored
@@ -205,17 +231,22 @@ class Lookout:
             return census, ()
         is_first = census.finished_at is None
         policy = Policy(route=route_of(cluster_arn, self.routes), is_first_census=is_first)
-        decision, owed = save_decision(self.store, _cluster(cluster_arn), broken, run, policy)
+        lines: list[str] = []
+        channels: dict[str, None] = {}
+        for start in range(0, len(broken), SERVICES_AT_ONCE):
+            part = broken[start : start + SERVICES_AT_ONCE]
+            decision, owed = save_decision(self.store, _cluster(cluster_arn), part, run, policy)
+            channels.update({to: None for to, due_at in owed.items() if due_at <= run.now()})
+            lines += [
+                f"{cluster_name(cluster_arn)} / {reading.service}"
+                for reading, reason in zip(part, decision.reasons, strict=True)
+                if reason in BEGINNING or reason is Reason.FOUND_BY_CENSUS
+            ]
         if not is_first:
-            return census, [to for to, due_at in owed.items() if due_at <= run.now()]
-        lines = [
-            f"{cluster_name(cluster_arn)} / {reading.service}"
-            for reading, reason in zip(broken, decision.reasons, strict=True)
-            if reason in BEGINNING or reason is Reason.FOUND_BY_CENSUS
-        ]
+            return census, channels
         route = policy.route.destination
-        trouble = {**census.trouble, route: (*census.trouble.get(route, ()), *lines)}
-        return replace(census, trouble=trouble), ()
+        known = (*census.trouble.get(route, ()), *lines)[:TROUBLE_AT_MOST]
+        return replace(census, trouble={**census.trouble, route: known}), ()
 
     def _finish(self, census: Census, run: Invocation) -> Iterable[str]:
         """The first census ends in one message in each channel."""
@@ -256,7 +287,15 @@ def _begun(census: Census | None, now: datetime) -> Census | None:
         return census
     if now - census.started_at < CENSUS_EVERY:
         return None
-    return Census(started_at=now, finished_at=census.finished_at)
+    # What the first round found stays: its summary may not have been told yet.
+    return replace(census, started_at=now, is_listed=False)
+
+
+def _at_once(services: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Sequence[str]]]:
+    """So many services of a cluster as one look and one save take."""
+    for cluster_key, keys in services.items():
+        for start in range(0, len(keys), SERVICES_AT_ONCE):
+            yield cluster_key, keys[start : start + SERVICES_AT_ONCE]
 
 
 def _cluster(cluster_key: str) -> ClusterState:

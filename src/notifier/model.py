@@ -589,8 +589,8 @@ class Census:
     """Where the hourly reading of every service stands.
 
     `clusters` are still to be read, `page` goes on in the first of them. `watched` and `services`
-    count what this round has seen. The first round remembers by destination what it found in
-    `trouble`. `finished_at` is when the last round ended.
+    count what the first round has seen, `trouble` is what it found, by destination. `finished_at`
+    is when the last round ended.
     """
 
     started_at: datetime

@@ -15,7 +15,7 @@ from typing import Protocol, TypedDict
 
 from notifier.arns import cluster_name, parse_arn
 from notifier.errors import LeaseLost, ReadFailed, StoreUnavailable
-from notifier.incidents import Policy
+from notifier.incidents import BEGINNING, Policy
 from notifier.model import (
     Attempt,
     CannotLook,
@@ -27,6 +27,7 @@ from notifier.model import (
     Mute,
     Outcome,
     Owed,
+    Phase,
     Refusal,
     Refused,
     Route,
@@ -40,7 +41,7 @@ from notifier.model import (
 )
 from notifier.rendering import Telling, plain, reply_message, root_message, summary_message
 from notifier.saving import Table, route_of, save_decision
-from notifier.threads import BETWEEN_EDITS, Place, Wait, in_incident, next_step
+from notifier.threads import BETWEEN_EDITS, FLAT, Place, Wait, in_incident, next_step
 
 logger = logging.getLogger(__name__)
 
@@ -56,16 +57,20 @@ SERVICES_READ_AT_ONCE = 30
 SUMMARY = "summary"  # what the first census owes each channel, in place of a cluster
 KEY_OF = "ecs_watch"  # event_type of the metadata by which a post is found again
 
+# What Slack limits, or refuses, apart from each other.
+ANYTHING, POSTS, EDITS = "anything", "posts", "edits"
+
 
 class Store(Table, Protocol):
     """What telling needs of the table. See `notifier.store` for each."""
 
     def hold(self, destination: str, owner: str, *, now: datetime, until: datetime) -> bool: ...
     def release(self, destination: str, owner: str, *, now: datetime) -> None: ...
-    def not_before(self, destination: str) -> datetime | None: ...
+    def not_before(self, destination: str) -> Mapping[str, datetime]: ...
     def wait_until(
-        self, destination: str, until: datetime, *, owner: str, now: datetime
+        self, destination: str, method: str, until: datetime, *, owner: str, now: datetime
     ) -> None: ...
+    def nonce(self, owed: Owed) -> str: ...
     def owed(self, destination: str) -> Sequence[Owed]: ...
     def begin_try(self, owed: Owed, retry_at: datetime, *, owner: str, now: datetime) -> None: ...
     def end_try(self, owed: Owed, due_at: datetime, *, owner: str, now: datetime) -> None: ...
@@ -164,6 +169,9 @@ class Teller:
             except LeaseLost:
                 logger.warning("lease lost", extra={"destination": destination})
                 return False
+        fallback = self.fallback(destination)
+        if holding.has_moved and fallback and not self.tell(fallback, run, until):
+            return False
         return holding.has_time()
 
     def fallback(self, destination: str) -> str | None:
@@ -183,6 +191,9 @@ class _Holding:
     until: datetime
     last_post_at: datetime | None = None
     visited: set[str] = field(default_factory=set)
+    closed_until: dict[str, datetime] = field(default_factory=dict)
+    was_unavailable: bool = False
+    has_moved: bool = False
 
     @property
     def store(self) -> Store:
@@ -197,13 +208,38 @@ class _Holding:
         return [owed for owed in self.store.owed(self.destination) if owed.is_due(now)]
 
     def is_wanted(self) -> bool:
-        """Whether something is due, may be posted now, and time is left to post it."""
-        not_before = self.store.not_before(self.destination)
-        is_open = not_before is None or not_before <= self.run.now()
-        return self.has_time() and is_open and bool(self.due())
+        """Whether something is due, Slack may be asked now, and time is left to do it."""
+        self.closed_until = dict(self.store.not_before(self.destination))
+        return self.has_time() and not self.is_closed(ANYTHING) and bool(self.due())
+
+    def is_closed(self, method: str) -> bool:
+        until = self.closed_until.get(method)
+        return until is not None and until > self.run.now()
+
+    def close(self, method: str, until: datetime) -> None:
+        """Remember that Slack is not to be asked for this before then."""
+        self.closed_until[method] = until
+        self.store.wait_until(self.destination, method, until, **self.mine)
+
+    def wait_if_closed(self, method: str) -> None:
+        if self.is_closed(method):
+            raise _EndTurn(self.closed_until[method])
 
     def has_time(self) -> bool:
         return self.run.now() < self.until and self.run.remaining() > NEEDED_FOR_A_POST
+
+    @property
+    def door(self) -> Door:
+        return self.teller.door(self.destination)
+
+    @property
+    def fallback(self) -> str | None:
+        return self.teller.fallback(self.destination)
+
+    def hold(self) -> None:
+        """Renew the lease before what may take a while; LeaseLost when it is not ours any more."""
+        if not self.renew():
+            raise LeaseLost(self.destination)
 
     def renew(self) -> bool:
         now = self.run.now()
@@ -216,229 +252,356 @@ class _Holding:
             try:
                 self.turn(owed)
             except _EndChannel as end:
-                self.store.wait_until(self.destination, end.retry_at, **self.mine)
+                self.close(ANYTHING, end.retry_at)
                 return
             finally:
                 self.visited.add(owed.cluster_key)
 
-    def others_wait_for_their_root(self, owed: Owed) -> bool:
-        others = {one.cluster_key for one in self.due()} - self.visited - {owed.cluster_key}
-        return bool(others)
+    def let_others_have_their_root(self, owed: Owed) -> None:
+        """A cluster's first turn ends with its root while others had no turn yet."""
+        if owed.cluster_key not in self.visited:
+            others = {one.cluster_key for one in self.due()} - self.visited
+            if others - {owed.cluster_key}:
+                raise _EndTurn(self.run.now())
 
     def turn(self, owed: Owed) -> None:
         """One cluster's turn. An exception of ours ends this turn, never the holder's."""
+        self.hold()
         self.store.begin_try(owed, self.run.now() + _back_off(owed.tries), **self.mine)
+        turn = _Turn(self, owed)
         try:
-            self.tell(owed)
-            self.store.settle(owed, **self.mine)
+            turn.tell()
+            self.store.settle(turn.owed, **self.mine)
         except _EndTurn as end:
-            self.store.end_try(owed, end.retry_at, **self.mine)
+            self.store.end_try(turn.owed, end.retry_at, **self.mine)
             if isinstance(end, _EndChannel):
                 raise
         except _Moved:
-            return
+            self.has_moved = True
         except (LeaseLost, StoreUnavailable):
             raise
         except Exception:
             logger.exception("turn failed", extra=_about(owed))
 
-    def tell(self, owed: Owed) -> None:
-        """All that this cluster's thread needs; returns when it needs nothing more."""
-        if owed.cluster_key == SUMMARY:
-            self.tell_summary(owed)
-            return
-        self.wait_for_mute(owed)
-        missing: tuple[str, ...] = ()
-        if owed.attempt:
-            self.settle_attempt(owed, owed.attempt)
-        elif owed.tries + 1 < WITHOUT_FACTS_FROM:
-            missing = self.look(owed)
-        while step := self.next_step(owed):
-            cluster, thread, one = step
-            if owed.tries >= TRIES:
-                self.give_up(owed, one, "it failed too often")
-                continue
-            self.take(_Taking(self, owed, cluster, thread, one, missing))
-            if self.others_wait_for_their_root(owed) and owed.cluster_key not in self.visited:
-                raise _EndTurn(self.run.now())
-
-    def wait_for_mute(self, owed: Owed) -> None:
-        name, now = cluster_name(owed.cluster_key), self.run.now()
-        ends = [
-            mute.until
-            for mute in self.store.mutes()
-            if mute.until > now and fnmatchcase(name, mute.pattern)
-        ]
-        if ends:
-            logger.info("muted", extra=_about(owed))
-            raise _EndTurn(max(ends))
-
-    def next_step(self, owed: Owed) -> tuple[ClusterState, Thread | None, Step] | None:
-        if not self.has_time():
-            raise _EndTurn(self.run.now())
-        cluster = self.store.load(owed.cluster_key)
-        if cluster is None:
-            return None
-        thread = self.store.thread(cluster.key, owed.route, cluster.generation)
-        step = next_step(cluster, thread, self.place(owed), self.run.now())
-        if isinstance(step, Wait):
-            raise _EndTurn(step.until)
-        return (cluster, thread, step) if step else None
-
-    def place(self, owed: Owed) -> Place:
-        return Place(
-            route=owed.route,
-            channel=self.destination,
-            has_threads=self.teller.door(self.destination).has_threads,
-            quiet=self.route(owed).quiet,
-        )
-
-    def route(self, owed: Owed) -> Route:
-        return route_of(owed.cluster_key, self.teller.routes)
-
-    # --- the facts ----------------------------------------------------------------------------
-
-    def look(self, owed: Owed) -> tuple[str, ...]:
-        """Read what ECS shows of what is to be told, and save it. It never stops an alert."""
-        cluster = self.store.load(owed.cluster_key)
-        if cluster is None or parse_arn(cluster.key) is None:
-            return ()
-        names = _to_read(cluster, owed.route)
-        if not names:
-            return ()
-        try:
-            readings = self.teller.ecs.services(cluster.key, names, self.run.now())
-        except ReadFailed as error:
-            return (f"could not be read: {error}",)
-        policy = Policy(route=self.route(owed))
-        save_decision(self.store, cluster, list(readings.values()), self.run, policy)
-        return ()
-
-    # --- attempts -----------------------------------------------------------------------------
-
-    def settle_attempt(self, owed: Owed, attempt: Attempt) -> None:
-        """Find out whether the last post, whose outcome nobody wrote down, has arrived."""
-        may_look_at = attempt.at + AFTER_UNKNOWN
-        if self.run.now() < may_look_at:
-            raise _EndTurn(may_look_at)
-        cluster = self.store.load(owed.cluster_key)
-        if cluster is None:
-            return
-        thread = self.store.thread(cluster.key, owed.route, cluster.generation)
-        replied_to = thread.ts if thread and attempt.step.kind is StepKind.REPLY else None
-        door = self.teller.door(self.destination)
-        since = attempt.at - AFTER_UNKNOWN * 2
-        found = door.find(attempt.channel, attempt.key, since=since, thread_ts=replied_to)
-        if isinstance(found, Sent):
-            after = _thread_after(cluster, thread, attempt.step, found, attempt.at)
-            self.store.record(owed, attempt.step.tells, after, **self.mine)
-        elif isinstance(found, CannotLook):
-            logger.warning(
-                "posted again: whether it arrived cannot be seen", extra={"code": found.code}
-            )
-
-    def give_up(self, owed: Owed, step: Step, why: str) -> None:
-        logger.error("given up", extra={**_about(owed), "told": dict(step.tells), "why": why})
-        cluster = self.store.load(owed.cluster_key)
-        if cluster is None:
-            return
-        told = {
-            one.key: one.revision
-            for one in cluster.services.values()
-            if one.destination == owed.route and one.untold(owed.route)
-        }
-        thread = self.store.thread(cluster.key, owed.route, cluster.generation)
-        now = self.run.now()
-        shown = replace(thread, shows=cluster.revision, edited_at=now) if thread else None
-        self.store.record(owed, told, shown, **self.mine)
-        if not told:
-            raise _EndTurn(now + PROBE_EVERY)
-
-    # --- posts --------------------------------------------------------------------------------
-
-    def take(self, taking: "_Taking") -> None:
-        match taking.step.kind:
-            case StepKind.EDIT:
-                taking.edit()
-            case StepKind.MARK | StepKind.UNMARK:
-                taking.mark()
-            case _:
-                taking.post()
-
-    def tell_summary(self, owed: Owed) -> None:
-        """What the first census found, once in each channel."""
-        census = self.store.census()
-        if census is None:
-            return
-        message = summary_message(census, self.destination)
-        if isinstance(outcome := self.post(self.destination, message), Refused):
-            raise _EndChannel(self.run.now() + (outcome.retry_after or PROBE_EVERY))
-
-    def post(self, channel: str, message: Message, **more: "object") -> Outcome:
+    def post(
+        self,
+        channel: str,
+        message: Message,
+        *,
+        key: str,
+        thread_ts: str | None = None,
+        broadcast: bool = False,
+    ) -> Outcome:
         """One post, a second after the last, under a lease that outlives it."""
         if self.last_post_at:
             wait = self.last_post_at + BETWEEN_POSTS - self.run.now()
             self.run.sleep(max(wait, timedelta()))
-        if not self.renew():
-            raise LeaseLost(self.destination)
+        self.hold()
         self.last_post_at = self.run.now()
-        door = self.teller.door(self.destination)
-        return door.post(channel, message, **more)  # type: ignore[arg-type]
+        return self.door.post(
+            channel,
+            message,
+            thread_ts=thread_ts,
+            broadcast=broadcast,
+            metadata={"event_type": KEY_OF, "event_payload": {"key": key}},
+        )
+
+    def refused(self, outcome: Refused, method: str) -> _EndTurn:
+        """How long Slack wants to be left alone, and with what."""
+        self.run.tally["Refused"] += 1
+        about = {"destination": self.destination, "code": outcome.code, "method": method}
+        logger.error("refused", extra={**about, "refusal": str(outcome.refusal)})
+        again_at = self.run.now() + (outcome.retry_after or PROBE_EVERY)
+        if outcome.refusal is Refusal.RATE_LIMITED:
+            self.close(method, again_at)
+            return _EndTurn(again_at)
+        if outcome.refusal is Refusal.UNAVAILABLE and not self.was_unavailable:
+            self.was_unavailable = True  # of this message, perhaps; the next one tells
+            return _EndTurn(again_at)
+        return _EndChannel(again_at)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One cluster's turn."""
+
+    holding: _Holding
+    owed: Owed
+    missing: tuple[str, ...] = ()
+
+    @property
+    def store(self) -> Store:
+        return self.holding.store
+
+    @property
+    def now(self) -> datetime:
+        return self.holding.run.now()
+
+    @property
+    def route(self) -> Route:
+        return route_of(self.owed.cluster_key, self.holding.teller.routes)
+
+    @property
+    def is_plain(self) -> bool:
+        return self.owed.tries + 1 >= WITHOUT_FACTS_FROM
+
+    def tell(self) -> None:
+        """All that this cluster's thread needs; returns when it needs nothing more."""
+        if self.owed.tries >= TRIES:
+            self.give_up_all()
+        elif self.owed.cluster_key == SUMMARY:
+            self.tell_summary()
+        else:
+            self.tell_cluster()
+
+    def tell_cluster(self) -> None:
+        self.heed_mutes()
+        if self.owed.attempt:
+            self.settle_attempt(self.owed.attempt)
+        elif not self.is_plain and not self.holding.is_closed(POSTS):
+            self.missing = self.look()
+        while step := self.next_step():
+            step.take()
+            self.holding.let_others_have_their_root(self.owed)
+
+    def next_step(self) -> "_Taking | None":
+        if not self.holding.has_time():
+            raise _EndTurn(self.now)
+        cluster, thread = self.load()
+        if cluster is None:
+            return None
+        step = next_step(cluster, thread, self.place(), self.now)
+        if isinstance(step, Wait):
+            raise _EndTurn(step.until)
+        return _Taking(self, cluster, thread, step) if step else None
+
+    def load(self) -> tuple[ClusterState | None, Thread | None]:
+        """What is and what was told. Whatever is saved after this has another nonce."""
+        self.owed = replace(self.owed, nonce=self.store.nonce(self.owed))
+        cluster = self.store.load(self.owed.cluster_key)
+        if cluster is None:
+            return None, None
+        return cluster, self.store.thread(cluster.key, self.owed.route, cluster.generation)
+
+    def place(self) -> Place:
+        return Place(
+            route=self.owed.route,
+            channel=self.holding.destination,
+            has_threads=self.holding.door.has_threads,
+            quiet=self.route.quiet,
+        )
+
+    def record(self, told: Mapping[str, int], thread: Thread | None) -> None:
+        self.store.record(self.owed, told, thread, **self.holding.mine)
+
+    # --- mutes --------------------------------------------------------------------------------
+
+    def heed_mutes(self) -> None:
+        """Nothing is told before a mute's end; what began and was over by then never is."""
+        name = cluster_name(self.owed.cluster_key)
+        ends = [mute.until for mute in self.store.mutes() if fnmatchcase(name, mute.pattern)]
+        if not ends:
+            return
+        cluster, _ = self.load()
+        if cluster and (told := _over_unheard(cluster, self.owed.route, max(ends))):
+            logger.info("over before a mute's end", extra={**_about(self.owed), "told": told})
+            self.record(told, None)
+        if max(ends) > self.now:
+            logger.info("muted", extra=_about(self.owed))
+            raise _EndTurn(max(ends))
+
+    # --- the facts ----------------------------------------------------------------------------
+
+    def look(self) -> tuple[str, ...]:
+        """Read what ECS shows of what is to be told, and save it. It never stops an alert."""
+        cluster = self.store.load(self.owed.cluster_key)
+        if cluster is None or parse_arn(cluster.key) is None:
+            return ()
+        names = _to_read(cluster, self.owed.route)
+        if not names:
+            return ()
+        run = self.holding.run
+        try:
+            readings = self.holding.teller.ecs.services(cluster.key, names, run.now())
+        except ReadFailed as error:
+            return (f"could not be read: {error}",)
+        save_decision(self.store, cluster, list(readings.values()), run, Policy(route=self.route))
+        return ()
+
+    # --- attempts -----------------------------------------------------------------------------
+
+    def settle_attempt(self, attempt: Attempt) -> None:
+        """Find out whether the last post, whose outcome nobody wrote down, has arrived."""
+        cluster, thread = self.load()
+        replied_to = thread.ts if thread and attempt.step.kind is StepKind.REPLY else None
+        found = self.find(attempt, replied_to)
+        if found and cluster:
+            after = _thread_after(cluster, thread, attempt.step, found, attempt.at)
+            self.record(attempt.step.tells, after)
+
+    def find(self, attempt: Attempt, replied_to: str | None = None) -> Sent | None:
+        """The message of this attempt, once Slack had time to commit it."""
+        may_look_at = attempt.at + AFTER_UNKNOWN
+        if self.now < may_look_at:
+            raise _EndTurn(may_look_at)
+        since = attempt.at - AFTER_UNKNOWN * 2
+        door = self.holding.door
+        found = door.find(attempt.channel, attempt.key, since=since, thread_ts=replied_to)
+        if isinstance(found, CannotLook):
+            about = {**_about(self.owed), "code": found.code}
+            logger.warning("posted again: whether it arrived cannot be seen", extra=about)
+        return found if isinstance(found, Sent) else None
+
+    def attempt(
+        self, step: Step, message: Message, channel: str, thread_ts: str | None = None
+    ) -> Outcome:
+        """Note what is about to be posted, and post it; once more as text if Slack wants that."""
+        self.holding.wait_if_closed(POSTS)
+        key = self.holding.run.unique()
+        attempt = Attempt(key=key, at=self.now, channel=channel, step=step)
+        self.store.note_attempt(self.owed, attempt, **self.holding.mine)
+
+        def post(message: Message) -> Outcome:
+            return self.holding.post(
+                channel, message, key=key, thread_ts=thread_ts, broadcast=step.is_broadcast
+            )
+
+        outcome = post(message)
+        if _is_refused(outcome, Refusal.PAYLOAD) and message.blocks:
+            logger.error("blocks refused, sent as text", extra={**_about(self.owed)})
+            outcome = post(plain(message))
+        if isinstance(outcome, Sent):
+            self.holding.was_unavailable = False
+        return outcome
+
+    def lost_sight(self, outcome: Outcome) -> _EndTurn:
+        code = getattr(outcome, "code", "")
+        logger.warning("outcome unknown", extra={**_about(self.owed), "code": code})
+        return _EndTurn(self.now + AFTER_UNKNOWN)
+
+    # --- what is given up ---------------------------------------------------------------------
+
+    def give_up_all(self) -> None:
+        """What failed so often is left out, all of it, until something new is saved."""
+        cluster, thread = self.load()
+        if cluster is None:
+            self.given_up({}, "it failed too often")
+            return
+        mine = [one for one in cluster.services.values() if one.destination == self.owed.route]
+        told = {one.key: one.revision for one in mine if one.untold(self.owed.route)}
+        self.given_up(told, "it failed too often")
+        announced = {one.key: one.revision for one in mine if one.phase.is_open}
+        self.record(told, _silent(thread, cluster, announced, self.now))
+
+    def given_up(self, told: Mapping[str, int], why: str) -> None:
+        self.holding.run.tally["GivenUp"] += 1
+        logger.error("given up", extra={**_about(self.owed), "told": dict(told), "why": why})
+
+    # --- the summary --------------------------------------------------------------------------
+
+    def tell_summary(self) -> None:
+        """What the first census found, once in each channel."""
+        census, attempt = self.store.census(), self.owed.attempt
+        if census is None or (attempt and self.find(attempt)):
+            return
+        message = summary_message(census, self.owed.route)
+        step, channel = Step(kind=StepKind.FLAT), self.holding.destination
+        match outcome := self.attempt(step, plain(message) if self.is_plain else message, channel):
+            case Sent():
+                return
+            case Refused(refusal=Refusal.PAYLOAD):
+                self.given_up({}, outcome.code)
+            case Refused():
+                self.record({}, None)
+                if outcome.refusal is Refusal.CHANNEL and self.holding.fallback:
+                    raise _EndTurn(self.now + PROBE_EVERY)  # incidents are told elsewhere
+                raise self.holding.refused(outcome, POSTS)
+            case _:
+                raise self.lost_sight(outcome)
 
 
 @dataclass(frozen=True, slots=True)
 class _Taking:
     """One step being taken."""
 
-    holding: _Holding
-    owed: Owed
+    turn: _Turn
     cluster: ClusterState
     thread: Thread | None
     step: Step
-    missing: tuple[str, ...]
+
+    @property
+    def holding(self) -> _Holding:
+        return self.turn.holding
 
     @property
     def now(self) -> datetime:
-        return self.holding.run.now()
+        return self.turn.now
 
-    def record(self, told: Mapping[str, int], thread: Thread | None) -> None:
-        self.holding.store.record(self.owed, told, thread, **self.holding.mine)
+    def take(self) -> None:
+        if self.step.kind is StepKind.EDIT and self.thread:
+            self.edit(self.thread)
+        elif self.step.kind in (StepKind.MARK, StepKind.UNMARK) and self.thread:
+            self.mark(self.thread)
+        else:
+            self.post()
+
+    # --- posts --------------------------------------------------------------------------------
 
     def post(self) -> None:
-        """Note what is about to be posted, post it, and record what became of it."""
-        message = self.message()
-        key, channel = self.holding.run.unique(), self.channel()
-        attempt = Attempt(key=key, at=self.now, channel=channel, step=self.step)
-        self.holding.store.note_attempt(self.owed, attempt, **self.holding.mine)
-        outcome = self.send(channel, message, key)
-        if isinstance(outcome, Refused) and outcome.refusal is Refusal.PAYLOAD and message.blocks:
-            logger.error("blocks refused, sent as text", extra={"code": outcome.code})
-            outcome = self.send(channel, plain(message), key)
-        self.settle(outcome)
-
-    def send(self, channel: str, message: Message, key: str) -> Outcome:
-        is_reply = self.step.kind is StepKind.REPLY and self.thread
-        return self.holding.post(
-            channel,
-            message,
-            thread_ts=self.thread.ts if is_reply and self.thread else None,
-            broadcast=self.step.is_broadcast,
-            metadata={"event_type": KEY_OF, "event_payload": {"key": key}},
+        """Post it and record what became of it."""
+        replied_to = self.thread if self.step.kind is StepKind.REPLY else None
+        channel = replied_to.channel if replied_to else self.holding.destination
+        outcome = self.turn.attempt(
+            self.step, self.message(), channel, replied_to.ts if replied_to else None
         )
+        match outcome:
+            case Sent():
+                after = _thread_after(self.cluster, self.thread, self.step, outcome, self.now)
+                self.turn.record(self.step.tells, after)
+            case Refused(refusal=Refusal.PAYLOAD):
+                self.give_up(outcome)
+            case Refused(refusal=Refusal.TARGET) if self.thread and replied_to:
+                self.turn.record({}, replace(self.thread, is_lost=True))
+            case Refused():
+                self.turn.record({}, None)
+                self.refused(outcome)
+            case _:
+                raise self.turn.lost_sight(outcome)
 
-    def channel(self) -> str:
-        if self.step.kind is StepKind.REPLY and self.thread:
-            return self.thread.channel
-        return self.holding.destination
+    def give_up(self, outcome: Refused) -> None:
+        """Slack takes neither the blocks nor the text: what they tell is left out, loudly."""
+        route, told = self.turn.owed.route, self.step.tells
+        if self.step.kind is StepKind.ROOT:
+            services = self.cluster.services.values()
+            told = {one.key: one.revision for one in services if one.untold(route)}
+        self.turn.given_up(told, outcome.code)
+        announced = {**_announced(self.thread), **self.step.announces}
+        after = replace(self.thread, announced=announced) if self.thread else None
+        self.turn.record(told, after)
+
+    def refused(self, outcome: Refused) -> None:
+        to = self.holding.fallback
+        if outcome.refusal is Refusal.CHANNEL and to:
+            about = {**_about(self.turn.owed), "code": outcome.code, "to": to}
+            logger.error("told elsewhere", extra=about)
+            self.holding.run.tally["Refused"] += 1
+            self.holding.store.move(self.turn.owed, to, **self.holding.mine)
+            raise _Moved
+        raise self.holding.refused(outcome, POSTS)
+
+    # --- what is said -------------------------------------------------------------------------
 
     def message(self) -> Message:
+        route = self.turn.owed.route
         if self.step.kind in (StepKind.ROOT, StepKind.EDIT):
-            shown = in_incident(self.cluster, self.owed.route)
+            shown = in_incident(self.cluster, route)
             message = root_message(self.telling(), shown, self.previous())
         else:
-            told = [self.cluster.services[key] for key in self.step.tells]
-            message = reply_message(self.telling(), told, self.owed.route)
-        return plain(message) if self.owed.tries + 1 >= WITHOUT_FACTS_FROM else message
+            message = reply_message(self.telling(), self.told_of(), route)
+        return plain(message) if self.turn.is_plain else message
+
+    def told_of(self) -> list[ServiceState]:
+        return [self.cluster.services[key] for key in self.step.tells]
 
     def previous(self) -> str:
         """Where the thread was before this root."""
@@ -447,90 +610,103 @@ class _Taking:
         is_new = self.step.kind is StepKind.ROOT
         channel = self.thread.channel if is_new else self.thread.previous_channel
         ts = self.thread.ts if is_new else self.thread.previous_ts
-        door = self.holding.teller.door(self.holding.destination)
-        return door.permalink(channel, ts) if ts else ""
+        return self.holding.door.permalink(channel, ts) if ts else ""
 
     def telling(self) -> Telling:
-        route = self.holding.route(self.owed)
-        is_first = self.step.kind is StepKind.ROOT or (
-            self.step.kind is StepKind.FLAT and self.cluster.open_services > 0
-        )
+        route = self.turn.route
         return Telling(
             cluster=self.cluster,
             now=self.now,
-            mentions=route.mentions if is_first and not route.quiet else (),
-            missing=self.missing,
+            mentions=route.mentions if self.rings() and not route.quiet else (),
+            missing=self.turn.missing,
             is_flat=self.step.kind is StepKind.FLAT,
-            instead_of=self.owed.instead_of,
+            instead_of=self.turn.owed.instead_of,
         )
 
-    def settle(self, outcome: Outcome) -> None:
-        """Record what was told, or say when it may be tried again."""
-        match outcome:
-            case Sent():
-                after = _thread_after(self.cluster, self.thread, self.step, outcome, self.now)
-                self.record(self.step.tells, after)
-            case Refused(refusal=Refusal.PAYLOAD):
-                self.holding.give_up(self.owed, self.step, outcome.code)
-            case Refused(refusal=Refusal.TARGET) if self.thread:
-                self.record({}, replace(self.thread, is_lost=True))
-            case Refused():
-                self.record({}, None)
-                self.refused(outcome)
-            case _:
-                logger.warning("outcome unknown", extra={"code": outcome.code})
-                raise _EndTurn(self.now + AFTER_UNKNOWN)
+    def rings(self) -> bool:
+        """A root rings its people; without threads, each failure that begins does."""
+        if self.step.kind is not StepKind.FLAT:
+            return self.step.kind is StepKind.ROOT and self.cluster.open_services > 0
+        return any(
+            one.reason in BEGINNING
+            for service in self.told_of()
+            if service.phase.is_open
+            for one in service.untold(self.turn.owed.route)
+        )
 
-    def refused(self, outcome: Refused) -> None:
-        logger.error("refused", extra={"code": outcome.code, "refusal": str(outcome.refusal)})
-        fallback = self.holding.teller.fallback(self.holding.destination)
-        if outcome.refusal is Refusal.CHANNEL and fallback:
-            self.holding.store.move(self.owed, fallback, **self.holding.mine)
-            raise _Moved
-        raise _EndChannel(self.now + (outcome.retry_after or PROBE_EVERY))
+    # --- edits --------------------------------------------------------------------------------
 
-    def edit(self) -> None:
+    def edit(self, thread: Thread) -> None:
         """The root shows the present state. Doing it twice does no harm, so there is no attempt."""
-        thread = self.thread
-        if thread is None:
-            return
+        self.holding.wait_if_closed(EDITS)
+        message = self.message()
         if not self.holding.store.take_edit(self.now):
             raise _EndTurn(self.now + BUDGET_IS_BACK_IN)
+        self.holding.hold()
         begun = replace(thread, edited_at=self.now)
-        self.record({}, begun)
-        door = self.holding.teller.door(self.holding.destination)
-        outcome = door.update(thread.channel, thread.ts, self.message())
-        if isinstance(outcome, Sent):
-            self.record({}, replace(begun, shows=self.step.shows))
-        elif isinstance(outcome, Refused):
-            self.edit_refused(begun, outcome)
-        else:
-            # It may still arrive: the next edit must not come before it.
-            later = self.now + AFTER_UNKNOWN
-            self.record({}, replace(begun, edited_at=later - BETWEEN_EDITS))
-            raise _EndTurn(later)
+        self.turn.record({}, begun)
+        outcome = self.holding.door.update(thread.channel, thread.ts, message)
+        if _is_refused(outcome, Refusal.PAYLOAD) and message.blocks:
+            logger.error("blocks refused, edited as text", extra={**_about(self.turn.owed)})
+            outcome = self.holding.door.update(thread.channel, thread.ts, plain(message))
+        match outcome:
+            case Sent():
+                self.turn.record({}, replace(begun, shows=self.step.shows))
+            case Refused():
+                self.edit_refused(begun, outcome)
+            case _:
+                # It may still arrive: the next edit must not come before it.
+                later = self.now + AFTER_UNKNOWN
+                shows = min(thread.shows, self.step.shows - 1)
+                again = replace(begun, edited_at=later - BETWEEN_EDITS, shows=shows)
+                self.turn.record({}, again)
+                raise _EndTurn(later)
 
     def edit_refused(self, thread: Thread, outcome: Refused) -> None:
-        logger.warning("edit refused", extra={"code": outcome.code})
         if outcome.refusal is Refusal.TARGET:
+            logger.warning("edit refused", extra={"code": outcome.code})
             is_lost = outcome.code == "message_not_found"
-            self.record({}, replace(thread, is_lost=is_lost, is_fixed=not is_lost))
+            self.turn.record({}, replace(thread, is_lost=is_lost, is_fixed=not is_lost))
         elif outcome.refusal is Refusal.PAYLOAD:
-            self.record({}, replace(thread, shows=self.step.shows))
+            self.turn.given_up({}, outcome.code)
+            self.turn.record({}, replace(thread, shows=self.step.shows))
         else:
-            raise _EndTurn(self.now + (outcome.retry_after or PROBE_EVERY))
+            raise self.holding.refused(outcome, EDITS)
 
-    def mark(self) -> None:
+    def mark(self, thread: Thread) -> None:
         """A reaction is a courtesy: what Slack refuses for good is not asked for again."""
-        thread = self.thread
-        if thread is None:
-            return
+        self.holding.hold()
         is_on = self.step.kind is StepKind.MARK
-        door = self.holding.teller.door(self.holding.destination)
-        outcome = door.mark(thread.channel, thread.ts, on=is_on)
-        if isinstance(outcome, Refused) and outcome.refusal is Refusal.RATE_LIMITED:
+        outcome = self.holding.door.mark(thread.channel, thread.ts, on=is_on)
+        if _is_refused(outcome, Refusal.RATE_LIMITED) and isinstance(outcome, Refused):
             raise _EndTurn(self.now + (outcome.retry_after or PROBE_EVERY))
-        self.record({}, replace(thread, is_marked=is_on))
+        self.turn.record({}, replace(thread, is_marked=is_on))
+
+
+def _is_refused(outcome: Outcome, refusal: Refusal) -> bool:
+    return isinstance(outcome, Refused) and outcome.refusal is refusal
+
+
+def _over_unheard(cluster: ClusterState, route: str, until: datetime) -> dict[str, int]:
+    """The services whose trouble began unheard and was over by then. *Not live* is not over."""
+    told = {}
+    for one in cluster.services.values():
+        untold = one.untold(route) if one.destination == route else ()
+        if not untold or one.phase.is_open or one.phase is Phase.NOT_LIVE:
+            continue
+        if untold[0].reason in BEGINNING | FLAT and untold[-1].at <= until:
+            told[one.key] = one.revision
+    return told
+
+
+def _silent(
+    thread: Thread | None, cluster: ClusterState, announced: Mapping[str, int], now: datetime
+) -> Thread | None:
+    """The thread as if it had shown and announced all that is."""
+    if thread is None:
+        return None
+    loud = {**thread.announced, **announced}
+    return replace(thread, shows=cluster.revision, edited_at=now, announced=loud)
 
 
 def _thread_after(

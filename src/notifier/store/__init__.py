@@ -6,7 +6,8 @@
 | `cluster#KEY`  | `service#NAME`      | the state (`body`), `due_at`                | saves      |
 |                |                     | `told#DEST`: the revision told there        | the holder |
 | `cluster#KEY`  | `thread#DEST#G#N`   | the thread (`body`)                         | the holder |
-| `channel#DEST` | `head`              | lease (`owner`, `held_until`), `not_before` | the holder |
+| `channel#DEST` | `head`              | lease (`owner`, `held_until`)               | the holder |
+|                |                     | `not_before#METHOD`                         |            |
 | `channel#DEST` | `owes#KEY`          | `nonce`, `due_at`                           | saves      |
 |                |                     | `tries`, `retry_at`, `attempt`              | the holder |
 | `workspace`    | `edits#MINUTE`      | edits of roots begun in that minute         | anybody    |
@@ -191,14 +192,20 @@ class Store:
             destination, {"held_until": stamp(now - timedelta(seconds=1))}, owner, now
         )
 
-    def not_before(self, destination: str) -> datetime | None:
-        """Until when nothing may be posted in this channel."""
-        head = self._get(f"channel#{destination}", "head")
-        return datetime.fromisoformat(head["not_before"]) if head and "not_before" in head else None
+    def not_before(self, destination: str) -> Mapping[str, datetime]:
+        """Until when Slack is not to be asked for what, in this channel."""
+        head = self._get(f"channel#{destination}", "head") or {}
+        return {
+            name.removeprefix("not_before#"): datetime.fromisoformat(until)
+            for name, until in head.items()
+            if name.startswith("not_before#")
+        }
 
-    def wait_until(self, destination: str, until: datetime, *, owner: str, now: datetime) -> None:
-        """Remember that nothing may be posted here before `until`."""
-        self._write_channel(destination, {"not_before": stamp(until)}, owner, now)
+    def wait_until(
+        self, destination: str, method: str, until: datetime, *, owner: str, now: datetime
+    ) -> None:
+        """Remember that Slack is not to be asked for this here before `until`."""
+        self._write_channel(destination, {f"not_before#{method}": stamp(until)}, owner, now)
 
     def _write_channel(self, destination: str, changes: Row, owner: str, now: datetime) -> None:
         write = self._update(
@@ -221,12 +228,28 @@ class Store:
         changes = {"tries": owed.tries + 1, "retry_at": at, "due_at": at}
         self._record(owed.destination, owner, now, [self._owed_update(owed, changes)])
 
+    def nonce(self, owed: Owed) -> str:
+        """Its nonce now. What is read of the cluster after this is at least as new."""
+        row = self._get(f"channel#{owed.destination}", f"owes#{owed.cluster_key}")
+        return str(row["nonce"]) if row else owed.nonce
+
     def end_try(self, owed: Owed, due_at: datetime, *, owner: str, now: datetime) -> None:
         """The turn ended as it should, with something left to tell: it does not count as a try.
 
-        What is saved meanwhile comes forward: unlike `retry_at`, a save sets `due_at` anew.
+        What a save has added meanwhile is due at once.
         """
         changes = {"tries": 0, "due_at": stamp(due_at)}
+        try:
+            write = self._owed_update(owed, changes, remove=("retry_at",), is_same=True)
+            self._record(owed.destination, owner, now, [write])
+        except LeaseLost:
+            raise
+        except Conflict:
+            self._begin_anew(owed, owner=owner, now=now)
+
+    def _begin_anew(self, owed: Owed, *, owner: str, now: datetime) -> None:
+        """Something new is owed: it has not been tried, and waits for nothing."""
+        changes = {"tries": 0, "due_at": stamp(now)}
         write = self._owed_update(owed, changes, remove=("retry_at",))
         self._record(owed.destination, owner, now, [write])
 
@@ -267,17 +290,17 @@ class Store:
             self._record(owed.destination, owner, now, first[start : start + ROWS_AT_ONCE])
         if thread:
             last.append(self._thread_write(owed, thread, now))
-        calm = self._owed_update(owed, {"tries": 0}, remove=("attempt",))
-        self._record(owed.destination, owner, now, [*last, calm])
+        arrived = self._owed_update(owed, {}, remove=("attempt",))
+        self._record(owed.destination, owner, now, [*last, arrived])
 
     def settle(self, owed: Owed, *, owner: str, now: datetime) -> None:
-        """Nothing more is owed; nothing happens when a save has renewed the nonce meanwhile."""
+        """Nothing more is owed, unless a save has renewed the nonce meanwhile: that is due now."""
         try:
             self._record(owed.destination, owner, now, [self._owed_delete(owed)])
         except LeaseLost:
             raise
         except Conflict:
-            return
+            self._begin_anew(owed, owner=owner, now=now)
 
     def move(self, owed: Owed, to: str, *, owner: str, now: datetime) -> None:
         """Hand what is owed to another channel, whose holder tells it instead."""
@@ -291,15 +314,18 @@ class Store:
         except LeaseLost:
             raise
         except Conflict:
-            return
+            self._begin_anew(owed, owner=owner, now=now)
 
-    def _owed_update(self, owed: Owed, changes: Row, remove: Sequence[str] = ()) -> Row:
+    def _owed_update(
+        self, owed: Owed, changes: Row, remove: Sequence[str] = (), *, is_same: bool = False
+    ) -> Row:
         return self._update(
             f"channel#{owed.destination}",
             f"owes#{owed.cluster_key}",
             changes,
             remove=remove,
-            condition="attribute_exists(#pk)",
+            condition="#nonce = :nonce" if is_same else "attribute_exists(#pk)",
+            values={"nonce": owed.nonce} if is_same else {},
         )
 
     def _owed_delete(self, owed: Owed) -> Row:

@@ -42,17 +42,17 @@ def update(
     keep = keep or {}
     sets = [f"{place(name)} = :{_safe(name)}" for name in changes]
     sets += [f"{place(n)} = if_not_exists({place(n)}, :{_safe(n)})" for n in keep]
-    expression = f"SET {', '.join(sets)}"
-    if remove:
-        expression += " REMOVE " + ", ".join(map(place, remove))
+    parts = [f"SET {', '.join(sets)}"] if sets else []
+    parts += [f"REMOVE {', '.join(map(place, remove))}"] if remove else []
     names = (*changes, *keep, *remove, *_names_in(condition))
     given = {_safe(name): value for name, value in (changes | keep).items()} | (values or {})
+    typed_values = {f":{name}": typed(value) for name, value in given.items()}
     return {
         "TableName": table,
         "Key": key(pk, sk),
-        "UpdateExpression": expression,
+        "UpdateExpression": " ".join(parts),
         "ExpressionAttributeNames": {place(name): name for name in names},
-        "ExpressionAttributeValues": {f":{name}": typed(value) for name, value in given.items()},
+        **({"ExpressionAttributeValues": typed_values} if typed_values else {}),
         **({"ConditionExpression": condition} if condition else {}),
     }
 
