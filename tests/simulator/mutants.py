@@ -121,10 +121,10 @@ MUTANTS = {
 }
 
 
-def caught(mutant: Mutant, seeds: range) -> list[int]:
+def caught(mutant: Mutant, seeds: range) -> Iterator[int]:
     """The seeds in which the checker sees what the mutant breaks."""
     scenario = SCENARIOS[mutant.scenario]
     with mutant.broken():
-        return [
-            seed for seed in seeds if violations(History(scenario, seed, store=mutant.store).run())
-        ]
+        for seed in seeds:
+            if violations(History(scenario, seed, store=mutant.store).run()):
+                yield seed

@@ -60,6 +60,11 @@ def only(name: str) -> Callable[[Random], list[Cast]]:
 # --- what befalls Slack -------------------------------------------------------------------------
 
 
+def down_for(seconds: float) -> Callable[[History], None]:
+    """Slack is gone from the first moment on."""
+    return lambda history: history.slack.refuse_between(0.0, seconds, DOWN)
+
+
 def _for_a_while(
     *outcomes: Refused | Unknown, lasts: float = 20 * MINUTE
 ) -> Callable[[History], None]:
@@ -71,11 +76,6 @@ def _for_a_while(
         history.slack.refuse_between(start, end, history.rng.choice(outcomes))
 
     return arrange
-
-
-def _down_for(seconds: float) -> Callable[[History], None]:
-    """Slack is gone from the first moment on."""
-    return lambda history: history.slack.refuse_between(0.0, seconds, DOWN)
 
 
 def _deletions(history: History) -> None:
@@ -114,6 +114,7 @@ UNAMBIGUOUS = (
     replace(_SLACK, name="limited-for-long", arrange=_for_a_while(LIMITED)),
     replace(_SLACK, name="deletions", arrange=_deletions),
     replace(_TABLE, name="conflicts", faults=Faults(table_conflict=0.2)),
+    Scenario("table-down", outage, Faults(table_unreachable=1.0), faults_for=10 * MINUTE),
     replace(_TABLE, name="slow-table", faults=Faults(table_slow=0.3, table_answer_lost=0.05)),
     replace(_TABLE, name="late-index", faults=Faults(index_lag=20.0)),
     Scenario("ecs-fails", some_services, Faults(ecs_throttled=0.3, ecs_slow=0.3, ecs_stale=0.3)),
@@ -167,7 +168,7 @@ def by_name(scenarios: Iterable[Scenario]) -> dict[str, Scenario]:
     return {scenario.name: scenario for scenario in scenarios}
 
 
-LONG = (Scenario("slack-down-for-a-week", some_services, arrange=_down_for(7 * DAY)),)
+LONG = (Scenario("slack-down-for-a-week", some_services, arrange=down_for(7 * DAY)),)
 
 SCENARIOS = by_name((*UNAMBIGUOUS, *AMBIGUOUS, *HEALTHY_DAYS, *LONG))
 SCENARIOS |= by_name(
