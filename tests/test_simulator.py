@@ -31,6 +31,7 @@ MUTANT_SEEDS = range(150)
 # What the program does not keep yet. Strict: whoever mends it is told to take the line away.
 KNOWN = {
     "conflicts": "a record that meets a transaction of somebody else's is not tried again",
+    "stalled-bursts": "who stood still takes a lease again that another had meanwhile, and posts",
     "table-down": "a batch is taken in record by record with no eye on the time left",
 }
 

@@ -16,6 +16,7 @@ time may pass, an answer may be lost or the function may be killed. One seed is 
 | `slack`       | a workspace: what was posted when, and every way to fail                       |
 | `ecs`         | services as ECS keeps them, the events it sends, what DescribeServices shows   |
 | `scripts`     | stories of deployments that go wrong, and of days on which nothing does        |
+| `audit`       | watches who writes what while a history runs                                   |
 | `history`     | one world, run until it is at rest                                             |
 | `checker`     | what must hold in every history                                                |
 | `scenarios`   | which stories under which faults                                               |

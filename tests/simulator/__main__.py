@@ -55,8 +55,8 @@ def _run(name: str, arguments: argparse.Namespace) -> int:
             print(told(history.scheduler.trace, 400))
     rate = arguments.seeds / (time.perf_counter() - began)
     seeds = f"{len(failed)} of {arguments.seeds} seeds fail"
-    print(f"{name}: {seeds} {failed[:10]}, {posts} posts", file=sys.stdout)
-    print(f"{rate:.0f} seeds/s", file=sys.stderr)
+    print(f"{name}: {seeds} {failed[:10]}, {posts} posts")
+    print(f"{rate:.0f} seeds/s", file=sys.stderr)  # differs from run to run
     return len(failed)
 
 

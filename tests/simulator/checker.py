@@ -94,6 +94,12 @@ def nothing_is_told_twice(history: History) -> Iterator[str]:
         yield f"{len(copies)} told again in {history.doubts} doubts: {'; '.join(copies[:3])}"
 
 
+def the_write_protocol_is_kept(history: History) -> Iterator[str]:
+    """Every write was its writer's to make, and every post was noted before."""
+    for rule, how in history.audit.found[:3]:
+        yield f"{rule}: {how}"
+
+
 def replies_stand_under_their_own_root(history: History) -> Iterator[str]:
     """A reply's thread begins with a message of its channel about its cluster."""
     for posted in history.slack.posts:
@@ -185,6 +191,7 @@ CHECKS: tuple[Callable[[History], Iterator[str]], ...] = (
     what_was_recorded_as_told_can_be_read,
     what_was_acknowledged_is_remembered,
     nothing_is_told_twice,
+    the_write_protocol_is_kept,
     replies_stand_under_their_own_root,
     one_root_per_incident,
     nothing_green_is_said_of_what_is_dying,

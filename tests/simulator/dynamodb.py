@@ -73,12 +73,14 @@ class Table:
     """A table with the keys `pk`, `sk` and the sparse, KEYS_ONLY index `due` on (`due`, `due_at`).
 
     `now` gives seconds; `lag` how many of them the index is behind a write, drawn for each write.
+    `changed` hears of every write: the key, the item before and after.
     """
 
     name: str = "ecs-watch"
     now: Callable[[], float] = lambda: 0.0
     lag: Callable[[], float] = lambda: 0.0
     page_bytes: int = PAGE_BYTES
+    changed: Callable[[Key, Item | None, Item | None], None] = lambda *_: None
     _partitions: dict[str, _Partition] = field(default_factory=dict)
     _index: dict[Key, Item] = field(default_factory=dict)
     _behind: list[tuple[float, int, Key, Item | None]] = field(default_factory=list)
@@ -267,6 +269,7 @@ class Table:
         return pk, sk
 
     def _keep(self, key: Key, after: Item | None) -> None:
+        self.changed(key, self._item(key), after)
         if after is None:
             if key[0] in self._partitions:
                 self._partitions[key[0]].delete(key[1])

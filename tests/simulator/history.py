@@ -17,6 +17,7 @@ from notifier.settings import Settings
 from notifier.store import Store
 from notifier.wiring import Program
 from tests.simulator import dynamodb, ecs
+from tests.simulator.audit import Audit
 from tests.simulator.faults import CALM, Dice, Faults
 from tests.simulator.queue import FUNCTION_TIMEOUT, Message, Queue
 from tests.simulator.scheduler import HOUR, MINUTE, Process, Scheduler
@@ -103,6 +104,8 @@ class History:
         )
         self.dynamodb = dynamodb.Client(self.table, self.scheduler, self.dice)
         self.slack = Slack(self.scheduler, self.dice)
+        self.audit = Audit(self.table, self.scheduler)
+        self.table.changed, self.slack.arrived = self.audit.changed, self.audit.arrived
         self.queue = Queue(self.scheduler, self.dice, self._invoke_on_events)
         self.account = ecs.Account(self.scheduler, self.dice, self.queue.send)
         self.ecs = ecs.Client(self.account)

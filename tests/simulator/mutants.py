@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from notifier import intake, teller
 from notifier.intake import TakenIn
-from notifier.model import Invocation, Outcome, Owed, Sent
+from notifier.model import Attempt, Invocation, Outcome, Owed, Sent
 from notifier.store import Store
 from tests.simulator.checker import violations
 from tests.simulator.history import History
@@ -29,6 +29,20 @@ class EverybodyHolds(Store):
         self._transact(writes)
 
     def release(self, destination: str, owner: str, *, now: datetime) -> None:
+        return
+
+
+class LateHolderRecords(Store):
+    """A record does not ask whether the channel has another holder by now."""
+
+    def _record(self, destination: str, owner: str, now: datetime, writes: Sequence[Any]) -> None:
+        self._transact(writes)
+
+
+class PostsWithoutAttempt(Store):
+    """What is about to be posted is not written down first."""
+
+    def note_attempt(self, owed: Owed, attempt: Attempt, *, owner: str, now: datetime) -> None:
         return
 
 
@@ -111,6 +125,8 @@ class Mutant:
 
 MUTANTS = {
     "without the lease": Mutant("bursts", EverybodyHolds),
+    "without the fence": Mutant("stalled-bursts", LateHolderRecords),
+    "without the attempt": Mutant("calm", PostsWithoutAttempt),
     "without the head's version": Mutant("bursts", LastSaveWins),
     "a save without what it owes": Mutant("calm", ForgetsWhatItOwes),
     "without the nonce": Mutant("bursts", SettlesWhateverCame),

@@ -130,6 +130,7 @@ AMBIGUOUS = (
     replace(_TABLE, name="table-gone", faults=Faults(table_unreachable=0.1, table_given_up=0.05)),
     Scenario("killed", some_services, Faults(killed=0.02)),
     Scenario("stalled", some_services, Faults(stalled=0.02)),
+    Scenario("stalled-bursts", one_cluster_in_bursts, Faults(stalled=0.06)),
     Scenario(
         "storm",
         some_services,

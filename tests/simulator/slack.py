@@ -88,11 +88,15 @@ class Period:
 
 @dataclass
 class Slack:
-    """The workspace. `may_read`: whether the bot has the history scope."""
+    """The workspace. `may_read`: whether the bot has the history scope.
+
+    `arrived` hears of every post that reaches Slack, by its channel.
+    """
 
     scheduler: Scheduler
     dice: Dice
     may_read: bool = True
+    arrived: Callable[[str], None] = lambda _channel: None
     posts: list[Posted] = field(default_factory=list)
     periods: list[Period] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=dict)
@@ -206,6 +210,8 @@ class Slack:
                 return Unknown("timeout before anything arrived")
             if refusal := self._refusal(method, channel) or refused():
                 return refusal
+            if method == "post":
+                self.arrived(channel)
             if doubt in ("slack_late", "slack_very_late"):
                 self._commit_later(doubt, commit)
             else:
