@@ -9,6 +9,7 @@ from tests.simulator.dynamodb import Key, Table
 from tests.simulator.expressions import Item
 from tests.simulator.scheduler import Scheduler
 
+LEASE = 60.0  # seconds; who stands still for longer between its lease and Slack posts too late
 OF_THE_HOLDER = {"tries", "retry_at", "attempt"}
 
 
@@ -19,6 +20,7 @@ class Audit:
     table: Table
     scheduler: Scheduler
     found: list[tuple[str, str]] = field(default_factory=list)
+    _leased_at: dict[str, float] = field(default_factory=dict)
 
     def changed(self, key: Key, before: Item | None, after: Item | None) -> None:
         """An item is about to be written, or deleted."""
@@ -27,11 +29,16 @@ class Audit:
         names = {name for name in {*was, *now} if was.get(name) != now.get(name)}
         if pk.startswith("cluster#") and sk == "head" and "version" in names:
             self._save(was, now)
+        if pk.startswith("channel#") and sk == "head" and "held_until" in names:
+            self._leased_at[self.scheduler.current] = self.scheduler.clock
         for destination in _told_where(key, names, gone=after is None):
             self._record(destination, f"{sk} {sorted(names - {'pk', 'sk'})}")
 
     def arrived(self, channel: str) -> None:
-        """A post is about to be seen in a channel."""
+        """A post is about to be seen in a channel. Nobody can help one that is very late."""
+        leased_at = self._leased_at.get(self.scheduler.current, self.scheduler.clock)
+        if self.scheduler.clock - leased_at > LEASE:
+            return
         rows = (*self.table.rows(f"channel#{channel}"), *self.table.rows("cluster#"))
         if not any("attempt" in row for row in rows):
             self._note("every post was noted before", f"a post in {channel} without an attempt")
