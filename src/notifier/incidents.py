@@ -10,7 +10,9 @@ roll-back), causes are kept by name with the newest wording, and only a look at 
 """
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -20,6 +22,7 @@ from notifier.model import (
     CodeDeployStateChange,
     DaemonDeploymentStateChange,
     DaemonServiceAction,
+    Death,
     Deployment,
     DeploymentStateChange,
     Event,
@@ -40,7 +43,7 @@ from notifier.model import (
     TaskStateChange,
     Transition,
 )
-from notifier.tasks import cause_of_stop, is_failing_stop
+from notifier.tasks import Stop, cause_of_stop, verdict_on_stop
 
 SEEN_AT_MOST = 100  # identities of events kept per service, to recognise a second copy
 KEPT_AT_MOST = 10  # deployments, causes and deaths kept per service
@@ -51,8 +54,12 @@ HOLD_DOWN_AT_MOST = timedelta(hours=6)
 LOOKS_BEFORE_GREEN = 2
 LATE = timedelta(minutes=15)
 QUIET_AFTER = timedelta(minutes=30)
+QUIET_GOES_ON_FOR = timedelta(hours=7)  # ECS withholds what it said already for six
 FLAPPING_AT = 3  # failures within the window
-DEATHS = ((3, timedelta(minutes=15)), (6, timedelta(hours=6)))  # so many tell of a failing service
+FLAPPING_UNTIL = timedelta(minutes=60)  # without a failure
+# So many tasks of one deployment that die tell of a failing service; the last if of one cause.
+DEATHS = ((3, timedelta(minutes=15), False), (6, timedelta(hours=6), True))
+DEATHS_KEPT_FOR = timedelta(hours=6)
 SAME_STORY = timedelta(hours=1)  # causes further apart are told by the newest alone
 COUNTS_WITHIN = timedelta(minutes=5)
 LOOK_EVERY = (timedelta(minutes=1), timedelta(minutes=15))
@@ -75,7 +82,7 @@ TOLD = {
     Reason.SUPERSEDED,
     Reason.OVER_BEFORE_TOLD,
 }
-BEGINNING = {Reason.NEWLY_FAILING, Reason.FAILING_AGAIN, Reason.FLAPPING, Reason.FLAPS_ON}
+BEGINNING = {Reason.NEWLY_FAILING, Reason.FAILING_AGAIN, Reason.FLAPPING}
 WITHOUT_TRACE = {
     Reason.SECOND_COPY,
     Reason.IGNORED_CLUSTER,
@@ -83,14 +90,31 @@ WITHOUT_TRACE = {
     Reason.BENIGN_STOP,
 }
 
+FAILED = "SERVICE_DEPLOYMENT_FAILED"
+IN_PROGRESS = "SERVICE_DEPLOYMENT_IN_PROGRESS"
+COMPLETED = "SERVICE_DEPLOYMENT_COMPLETED"
+STEADY = "SERVICE_STEADY_STATE"
+TASKS_DIE = "tasks die"  # our own name for a cause that ECS sends no event of
+
 # Which of several causes a reader is told first: the one that says most. Unlisted ones rank 2.
 _RANK = {
     "SERVICE_TASK_CONFIGURATION_FAILURE": 4,
     "SERVICE_TASK_PLACEMENT_FAILURE": 4,
-    "SERVICE_DEPLOYMENT_FAILED": 3,
-    "SERVICE_DEPLOYMENT_IN_PROGRESS": 1,  # of a roll-back
+    "DAEMON_DEPLOYMENT_ROLLBACK_FAILED": 4,
+    FAILED: 3,
+    IN_PROGRESS: 1,  # of a roll-back
     "SERVICE_TASK_START_IMPAIRED": 1,
 }
+# Stages of one and the same trouble: that the next is reached is no other cause.
+_ONE_TROUBLE = (
+    {FAILED, IN_PROGRESS},
+    {
+        "DAEMON_DEPLOYMENT_STOP_REQUESTED",
+        "DAEMON_DEPLOYMENT_STOPPED",
+        "DAEMON_DEPLOYMENT_ROLLBACK_IN_PROGRESS",
+        "DAEMON_DEPLOYMENT_ROLLBACK_SUCCESSFUL",
+    },
+)
 # Trouble of which a look at the service's counts shows nothing.
 _NOT_SHOWN_BY_ECS = {
     "SERVICE_DISCOVERY_INSTANCE_UNHEALTHY",
@@ -99,7 +123,9 @@ _NOT_SHOWN_BY_ECS = {
     "SERVICE_DISCOVERY_OPERATION_THROTTLED",
     "SERVICE_HEALTH_UNKNOWN",
 }
-TASKS_DIE = "tasks die"  # our own name for a cause that ECS sends no event of
+# Why a look failed, where the next one would fail too.
+NO_PERMISSION, GONE = "no permission", "gone"
+_FOR_GOOD = {NO_PERMISSION, GONE, "not shown by ECS"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,15 +143,14 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The cluster's new state, and for each observation, in order, why it is told or not."""
+    """The cluster's new state, and for each observation, in order, why it is told or not.
+
+    `changed` says whether there is anything to save.
+    """
 
     cluster: ClusterState
     reasons: tuple[Reason, ...]
-
-    @property
-    def changed(self) -> bool:
-        """Whether there is anything to save."""
-        return any(reason not in WITHOUT_TRACE for reason in self.reasons)
+    changed: bool
 
 
 def decide(
@@ -133,7 +158,7 @@ def decide(
 ) -> Decision:
     """Apply the observations to the cluster's state, one after another."""
     services = dict(cluster.services)
-    reasons = []
+    reasons, changed = [], False
     for observation in observations:
         subject = subject_of(observation)
         if subject is None:
@@ -141,10 +166,12 @@ def decide(
             continue
         before = services.get(subject.key, subject)
         after, reason = _decide_one(before, observation, now, policy)
-        services[subject.key] = _noted(before, after, reason, now, policy)
+        after = _noted(before, after, reason, now, policy)
+        changed |= reason not in WITHOUT_TRACE or after.due_at != before.due_at
+        services[subject.key] = after
         reasons.append(reason)
-    after_all = replace(cluster, services=services)
-    return Decision(cluster=_with_incident(cluster, after_all, now, policy), reasons=tuple(reasons))
+    after_all = _with_incident(cluster, replace(cluster, services=services), now, policy)
+    return Decision(cluster=after_all, reasons=tuple(reasons), changed=changed)
 
 
 def cluster_of(event: Event) -> ClusterState:
@@ -162,7 +189,7 @@ def subject_of(observation: Observation) -> ServiceState | None:
     """The row that an observation is about, as it is before anything is known of it."""
     match observation:
         case ServiceReading() | NotReadable():
-            return ServiceState(name=observation.service)
+            return _subject_of_look(observation.service)
         case Observed(event=DeploymentStateChange() | ServiceAction() | HookStateChange() as event):
             return ServiceState(name=event.service)
         case Observed(event=TaskStateChange(service=str() as name)):
@@ -175,11 +202,20 @@ def subject_of(observation: Observation) -> ServiceState | None:
     return None
 
 
+def _subject_of_look(key: str) -> ServiceState:
+    """A look names a row by its key, which tells what kind of thing it is about."""
+    for kind in SubjectKind:
+        name = key.removeprefix(f"{kind}: ")
+        if kind is not SubjectKind.SERVICE and name != key:
+            return ServiceState(name=name, kind=kind)
+    return ServiceState(name=key)
+
+
 def _decide_one(
     before: ServiceState, observation: Observation, now: datetime, policy: Policy
 ) -> tuple[ServiceState, Reason]:
-    if policy.route.ignored:
-        return before, Reason.IGNORED_CLUSTER
+    if policy.route.ignored and not before.phase.is_open:
+        return replace(before, due_at=None), Reason.IGNORED_CLUSTER
     match observation:
         case ServiceReading():
             return _on_reading(before, observation, now, policy)
@@ -187,6 +223,17 @@ def _decide_one(
             return _on_not_readable(before, observation, now)
         case Observed():
             return _on_event(before, observation, now, policy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A service before and with what an observation tells of its deployments and deaths."""
+
+    before: ServiceState
+    noted: ServiceState
+    is_late: bool
+    now: datetime
+    policy: Policy
 
 
 # --- events -------------------------------------------------------------------------------------
@@ -199,19 +246,16 @@ def _on_event(
     if identity in before.seen:
         return before, Reason.SECOND_COPY
     noted = replace(before, seen=(*before.seen, identity)[-SEEN_AT_MOST:])
+    case = _Case(before, noted, _is_late(observed), now, policy)
     if isinstance(event, TaskStateChange):
-        return _on_stop(noted, event, observed, now, policy)
+        return _on_stop(case, event)
     if isinstance(event, DeploymentStateChange):
-        noted = _with_deployment_event(noted, event)
+        case = replace(case, noted=_with_deployments(noted, _told_by(event)))
     if is_failure(event) or _is_rollback(event):
-        failure = Failure(
-            event=event.name,
-            reason=event.reason,
-            deployment_id=getattr(event, "deployment_id", None),
-            occurred_at=event.occurred_at,
-        )
-        return _on_failure(noted, failure, observed, now, policy)
-    return _on_progress(noted, event, now), Reason.PROGRESS
+        return _on_failure(case, _failure_of(event))
+    if _newly_counted(case):
+        return _on_deaths(case)
+    return _on_progress(case.noted, event, now), Reason.PROGRESS
 
 
 def _short(identity: str) -> str:
@@ -219,203 +263,347 @@ def _short(identity: str) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
+def _is_late(observed: Observed) -> bool:
+    return observed.received_at - observed.event.occurred_at > LATE
+
+
+def _failure_of(event: Event) -> Failure:
+    return Failure(
+        event=event.name,
+        reason=event.reason,
+        deployment_id=getattr(event, "deployment_id", None),
+        occurred_at=event.occurred_at,
+    )
+
+
 def _is_rollback(event: Event) -> bool:
     """ECS says only in the text that a deployment is a roll-back, whatever id it bears.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_service_deployment_events.html
     """
-    return isinstance(event, DeploymentStateChange) and "rolling back to" in event.reason.lower()
+    return isinstance(event, DeploymentStateChange) and _rolls_back(event.name, event.reason)
 
 
-def _with_deployment_event(before: ServiceState, event: DeploymentStateChange) -> ServiceState:
+def _rolls_back(state: str, reason: str) -> bool:
+    """The failed deployment's own text may announce the roll-back too."""
+    return not state.endswith("FAILED") and "rolling back to" in reason.lower()
+
+
+def _told_by(event: DeploymentStateChange) -> tuple[KnownDeployment, ...]:
+    """What a deployment's event tells of it that can no longer be undone."""
     if not event.deployment_id:
-        return before
+        return ()
+    at, is_rollback = event.occurred_at, _is_rollback(event)
     known = KnownDeployment(
         id=event.deployment_id,
-        updated_at=event.occurred_at,
-        failed=event.name == "SERVICE_DEPLOYMENT_FAILED",
-        completed=event.name == "SERVICE_DEPLOYMENT_COMPLETED",
-        is_rollback=_is_rollback(event),
+        updated_at=at,
+        began_at=at if event.name == IN_PROGRESS else None,
+        completed_at=at if event.name == COMPLETED else None,
+        failed_at=at if event.name == FAILED else None,
+        is_release=event.name == IN_PROGRESS and not is_rollback,
+        is_rollback=is_rollback,
     )
-    return _with_deployments(before, (known,))
+    return (known,)
 
 
-def _with_deployments(before: ServiceState, news: Sequence[KnownDeployment]) -> ServiceState:
+def _with_deployments(before: ServiceState, news: Iterable[KnownDeployment]) -> ServiceState:
     """Join what is known of each deployment: what once was true of it stays true."""
     known = {one.id: one for one in before.deployments}
     for new in news:
-        old = known.get(new.id, new)
-        known[new.id] = KnownDeployment(
-            id=new.id,
-            updated_at=max(old.updated_at, new.updated_at),
-            failed=old.failed or new.failed,
-            completed=old.completed or new.completed,
-            is_rollback=old.is_rollback or new.is_rollback,
-            revision=old.revision or new.revision,
-        )
+        known[new.id] = _joined(known.get(new.id, new), new)
     newest = sorted(known.values(), key=lambda one: (one.updated_at, one.id))[-KEPT_AT_MOST:]
     return replace(before, deployments=tuple(newest))
 
 
+def _joined(old: KnownDeployment, new: KnownDeployment) -> KnownDeployment:
+    return KnownDeployment(
+        id=new.id,
+        updated_at=max(old.updated_at, new.updated_at),
+        began_at=max(filter(None, (old.began_at, new.began_at)), default=None),
+        completed_at=min(filter(None, (old.completed_at, new.completed_at)), default=None),
+        failed_at=min(filter(None, (old.failed_at, new.failed_at)), default=None),
+        is_release=old.is_release or new.is_release,
+        is_rollback=old.is_rollback or new.is_rollback,
+        revision=old.revision or new.revision,
+    )
+
+
 def _on_progress(before: ServiceState, event: Event, now: datetime) -> ServiceState:
     """COMPLETED and STEADY_STATE turn nothing green; they make the service due for a look."""
-    if event.name == "SERVICE_DEPLOYMENT_IN_PROGRESS":
-        rolls = before.phase in (Phase.WELL, Phase.RECOVERED)
-        return replace(before, phase=Phase.ROLLING if rolls else before.phase)
-    if event.name == "SERVICE_STEADY_STATE":
+    if event.name == STEADY:
         steady_at = max(event.occurred_at, before.steady_at or event.occurred_at)
         before = replace(before, steady_at=steady_at)
-    watched = before.phase.is_open or before.phase in (Phase.ROLLING, Phase.NOT_LIVE)
-    return replace(before, due_at=now) if watched else before
+    if event.name == IN_PROGRESS and before.phase is Phase.WELL and not _is_settled(before, event):
+        before = replace(before, phase=Phase.ROLLING)
+    elif before.phase in (Phase.ROLLING, Phase.NOT_LIVE) or event.name == COMPLETED:
+        before = replace(before, due_at=now)
+    return replace(before, due_at=now) if before.phase.is_open else before
 
 
-def _on_stop(
-    before: ServiceState, task: TaskStateChange, observed: Observed, now: datetime, policy: Policy
-) -> tuple[ServiceState, Reason]:
+def _is_settled(service: ServiceState, event: Event) -> bool:
+    """Whether the deployment that this event says is under way has ended already."""
+    mine = [one for one in service.deployments if one.id == getattr(event, "deployment_id", None)]
+    return any(one.completed_at or one.failed_at for one in mine)
+
+
+# --- tasks that die -----------------------------------------------------------------------------
+
+
+def _on_stop(case: _Case, task: TaskStateChange) -> tuple[ServiceState, Reason]:
     """Count the deaths of tasks: ECS tells of no service whose tasks die after they ran."""
-    rolling = {one.id for one in before.deployments if not one.completed}
-    if not is_failing_stop(task, in_deployment=task.started_by in rolling):
-        return before, Reason.BENIGN_STOP
-    deaths = tuple(sorted((*before.deaths, task.occurred_at)))[-KEPT_AT_MOST:]
-    noted = replace(
-        before,
-        deaths=deaths,
-        last_failure_at=max(task.occurred_at, before.last_failure_at or task.occurred_at),
+    stop = verdict_on_stop(task)
+    death = Death(
+        task=_short(task.task_arn),
+        at=task.occurred_at,
+        cause=cause_of_stop(task),
+        started_by=task.started_by,
+        is_clean=stop is Stop.CLEAN_EXIT,
     )
-    if not before.phase.is_open and not _are_too_many(deaths):
-        return noted, Reason.FEW_DEATHS
-    failure = Failure(
-        event=TASKS_DIE,
-        reason=cause_of_stop(task),
-        deployment_id=None,
-        occurred_at=task.occurred_at,
-    )
-    return _on_failure(noted, failure, observed, now, policy)
+    if stop is Stop.BENIGN or (death.is_clean and _is_after_deployment(case.noted, death)):
+        return case.noted, Reason.BENIGN_STOP
+    if any(one.task == death.task for one in case.before.deaths):
+        return case.noted, Reason.SECOND_COPY
+    return _on_deaths(replace(case, noted=_with_death(case.noted, death)))
 
 
-def _are_too_many(deaths: Sequence[datetime]) -> bool:
-    return any(
-        len(deaths) >= count and deaths[-1] - deaths[-count] <= within for count, within in DEATHS
+def _is_after_deployment(service: ServiceState, death: Death) -> bool:
+    """Whether the task ended when its deployment had completed, or belonged to none."""
+    known = {one.id: one for one in service.deployments}.get(death.started_by)
+    if known is None:
+        return not death.started_by.startswith("ecs-svc/")
+    return known.completed_at is not None and known.completed_at <= death.at
+
+
+def _with_death(before: ServiceState, death: Death) -> ServiceState:
+    deaths = sorted((*before.deaths, death), key=lambda one: (one.at, one.task))
+    recent = [one for one in deaths if deaths[-1].at - one.at <= DEATHS_KEPT_FOR]
+    clean = [one for one in recent if one.is_clean][-KEPT_AT_MOST:]
+    bad = [one for one in recent if not one.is_clean][-KEPT_AT_MOST:]
+    return replace(before, deaths=tuple(one for one in recent if one in clean or one in bad))
+
+
+def counted_deaths(service: ServiceState) -> tuple[Death, ...]:
+    """The deaths that count, oldest first; a clean exit does inside a known deployment only."""
+    known = {one.id for one in service.deployments}
+    return tuple(
+        one
+        for one in service.deaths
+        if not one.is_clean or (one.started_by in known and not _is_after_deployment(service, one))
     )
+
+
+def _newly_counted(case: _Case) -> set[Death]:
+    return set(counted_deaths(case.noted)) - set(counted_deaths(case.before))
+
+
+def _on_deaths(case: _Case) -> tuple[ServiceState, Reason]:
+    deaths, newly = counted_deaths(case.noted), _newly_counted(case)
+    if not newly or not (case.before.phase.is_open or _are_too_many(deaths, newly)):
+        return case.noted, Reason.FEW_DEATHS
+    last = deaths[-1]
+    failure = Failure(event=TASKS_DIE, reason=last.cause, deployment_id=None, occurred_at=last.at)
+    after, reason = _on_failure(case, failure)
+    return (replace(after, count=len(deaths)) if reason in BEGINNING else after), reason
+
+
+def _are_too_many(deaths: Sequence[Death], newly: set[Death]) -> bool:
+    """Whether the new deaths, with others of their deployment, are too many for their time."""
+    for count, within, of_one_cause in DEATHS:
+        for like in newly:
+            group = [one for one in deaths if one.started_by == like.started_by]
+            if of_one_cause:
+                group = [one for one in group if _words(one.cause) == _words(like.cause)]
+            for first, last in zip(group, group[count - 1 :], strict=False):
+                if first.at <= like.at <= last.at and last.at - first.at <= within:
+                    return True
+    return False
+
+
+def _words(text: str) -> str:
+    """A reason without what differs from one task to the next: ids, addresses and counts."""
+    return re.sub(r"[0-9a-f-]{8,}|\d+", "#", text.lower())[:200]
 
 
 # --- failures -----------------------------------------------------------------------------------
 
 
 def cause(service: ServiceState) -> Failure | None:
-    """What a reader is told first: of the causes of the same hour, the one that says most."""
-    if not service.causes:
+    """What a reader is told first: of the causes of the same hour, the one that says most.
+
+    That a deployment failed is said once only, and stays the cause while others come and go.
+    """
+    causes = present_causes(service)
+    newest = max((one.occurred_at for one in causes), default=None)
+    if newest is None:
         return None
-    newest = max(one.occurred_at for one in service.causes)
-    same_story = (one for one in service.causes if newest - one.occurred_at <= SAME_STORY)
-    return max(same_story, key=lambda one: (_RANK.get(one.event, 2), one.occurred_at, one.event))
+    story = [one for one in causes if newest - one.occurred_at <= SAME_STORY or one.event == FAILED]
+    return max(story, key=lambda one: (_RANK.get(one.event, 2), one.occurred_at, one.reason))
+
+
+def present_causes(service: ServiceState) -> Sequence[Failure]:
+    """The causes since it last was well, or else those of the last failing hour.
+
+    That a deployment failed which a newer release has replaced is a cause only where no other is.
+    """
+    newest = max((one.occurred_at for one in service.causes), default=None)
+    fresh = [
+        one for one in service.causes if not service.over_at or one.occurred_at > service.over_at
+    ]
+    causes = fresh or [
+        one for one in service.causes if newest and newest - one.occurred_at <= SAME_STORY
+    ]
+    return [one for one in causes if not _is_of_superseded(service, one)] or causes
 
 
 def failed_deployment(service: ServiceState) -> KnownDeployment | None:
-    """The newest deployment that is known to have failed."""
-    failed = [one for one in service.deployments if one.failed]
-    return max(failed, key=lambda one: (one.updated_at, one.id), default=None)
+    """The newest deployment that failed in this trouble and was not replaced by a newer release."""
+    causes = present_causes(service)
+    first = min((one.occurred_at for one in causes), default=None)
+    return _failed_since(service, first) if first else None
 
 
-def _on_failure(
-    before: ServiceState, failure: Failure, observed: Observed, now: datetime, policy: Policy
-) -> tuple[ServiceState, Reason]:
-    if _is_superseded(before, failure):
-        return _with_cause(before, failure), Reason.SUPERSEDED
-    reason = _why_news(before, failure, now, policy)
-    failing = _with_cause(before, failure)
-    if reason in BEGINNING:
-        failing = _begin(failing, observed, now, policy)
+def _failed_since(service: ServiceState, since: datetime) -> KnownDeployment | None:
+    failed = [
+        one
+        for one in service.deployments
+        if one.failed_at and one.failed_at >= since and not _is_superseded(service, one)
+    ]
+    return max(failed, key=lambda one: (_began(one), one.id), default=None)
+
+
+def _began(deployment: KnownDeployment) -> datetime:
+    return deployment.began_at or deployment.failed_at or deployment.updated_at
+
+
+def _is_of_superseded(service: ServiceState, failure: Failure) -> bool:
+    known = {one.id: one for one in service.deployments}.get(failure.deployment_id or "")
+    is_of_deployment = failure.event in (FAILED, IN_PROGRESS)
+    return is_of_deployment and known is not None and _is_superseded(service, known)
+
+
+def _is_superseded(service: ServiceState, old: KnownDeployment) -> bool:
+    """Whether a release that began later, and is no way back, has completed."""
+    return any(
+        one.completed_at is not None
+        and one.is_release
+        and not one.is_rollback
+        and one.id != old.id
+        and _began(one) > _began(old)
+        and not (one.revision and one.revision == _served_before(service, old))
+        for one in service.deployments
+    )
+
+
+def _served_before(service: ServiceState, failed: KnownDeployment) -> str:
+    """The last completed revision from before this deployment; empty where it is not known."""
+    older = [
+        one
+        for one in service.deployments
+        if one.completed_at and one.revision and _began(one) < _began(failed)
+    ]
+    return max(older, key=_began).revision if older else ""
+
+
+def _on_failure(case: _Case, failure: Failure) -> tuple[ServiceState, Reason]:
+    failing = _with_cause(case.noted, failure)
+    if _is_of_superseded(case.noted, failure):
+        told = Reason.SUPERSEDED if failure.event == FAILED else Reason.PROGRESS
+        return replace(failing, due_at=case.now), told
+    reason = _why_news(case, failure)
+    if not case.before.phase.is_open:
+        failing = _begun(case, failing, failure, reason)
     return replace(
         failing,
         phase=Phase.FAILING,
         well_since=None,
         looks=0,
         count=failing.count + 1,
-        is_late=failing.is_late and _is_late(observed),
+        since=min(failure.occurred_at, failing.since or failure.occurred_at),
+        is_late=failing.is_late and case.is_late,
         last_failure_at=max(failure.occurred_at, failing.last_failure_at or failure.occurred_at),
-        due_at=now,
+        due_at=case.now,
     ), reason
-
-
-def _is_late(observed: Observed) -> bool:
-    return observed.received_at - observed.event.occurred_at > LATE
-
-
-def _is_superseded(service: ServiceState, failure: Failure) -> bool:
-    """Whether a newer deployment, which is no roll-back, has completed since this one began."""
-    if service.phase.is_open or failure.event != "SERVICE_DEPLOYMENT_FAILED":
-        return False
-    return any(
-        one.completed
-        and not one.is_rollback
-        and one.id != failure.deployment_id
-        and one.updated_at > failure.occurred_at
-        and one.revision != service.live_revision
-        for one in service.deployments
-    )
 
 
 def _with_cause(service: ServiceState, failure: Failure) -> ServiceState:
     """Keep the newest wording of each cause, in an order that does not depend on when it came."""
-    known = {one.event: one for one in service.causes}
-    old = known.get(failure.event, failure)
-    known[failure.event] = max(old, failure, key=lambda one: (one.occurred_at, one.reason))
-    newest = sorted(known.values(), key=lambda one: (one.occurred_at, one.event))[-KEPT_AT_MOST:]
-    return replace(service, causes=tuple(newest))
+    known = {_name(one): one for one in service.causes}
+    old = known.get(_name(failure), failure)
+    known[_name(failure)] = max(old, failure, key=lambda one: (one.occurred_at, one.reason))
+    newest = sorted(known.values(), key=lambda one: (one.occurred_at, one.event, one.reason))
+    return replace(service, causes=tuple(newest[-KEPT_AT_MOST:]))
 
 
-def _begin(
-    failing: ServiceState, observed: Observed, now: datetime, policy: Policy
-) -> ServiceState:
+def _name(failure: Failure) -> tuple[str, str]:
+    """Equal for what a reader would call the same cause. Deployments fail each by itself."""
+    of_deployment = failure.event == FAILED and failure.deployment_id
+    return failure.event, of_deployment or _words(failure.reason)
+
+
+def _begun(case: _Case, failing: ServiceState, failure: Failure, reason: Reason) -> ServiceState:
     """A service that was not failing begins to: what is told of it starts anew."""
-    recent = tuple(at for at in failing.flaps if now - at <= policy.window)
+    chain = failing.flaps if _is_again(case.before, case.now, case.policy) else ()
     return replace(
         failing,
         impact=Impact.UNKNOWN,
+        reading=None,
         count=0,
-        since=observed.event.occurred_at,
-        flaps=(*recent, now)[-KEPT_AT_MOST:],
-        is_late=_is_late(observed),
-        destination=policy.route.destination,
+        since=failure.occurred_at,
+        flaps=(*chain, case.now)[-KEPT_AT_MOST:],
+        is_flapping=reason is Reason.FLAPPING,
+        is_late=case.is_late,
+        destination=case.policy.route.destination,
     )
 
 
-def _why_news(before: ServiceState, failure: Failure, now: datetime, policy: Policy) -> Reason:
+def _why_news(case: _Case, failure: Failure) -> Reason:
+    before, now, is_quiet = case.before, case.now, case.policy.route.quiet
     if not before.phase.is_open:
-        return _why_begins(before, now, policy)
-    after = _with_cause(before, failure)
-    failed = failed_deployment(before)
-    others = {one.deployment_id for one in before.causes if one.event == failure.event}
-    if (
-        failure.event == "SERVICE_DEPLOYMENT_FAILED"
-        and others
-        and (failure.deployment_id not in others and failed and failed.id == failure.deployment_id)
-    ):
+        return _why_begins(before, now, case.policy)
+    if _is_another_deployment(case, failure):
         return Reason.ANOTHER_DEPLOYMENT
-    now_first, was_first = cause(after), cause(before)
-    if (
-        now_first
-        and was_first
-        and (now_first.event, now_first.reason)
-        != (
-            was_first.event,
-            was_first.reason,
-        )
-    ):
+    if _is_another_cause(case, failure):
         return Reason.ANOTHER_CAUSE
-    if before.repeat_at is not None and before.repeat_at <= now and not policy.route.quiet:
+    if before.repeat_at is not None and before.repeat_at <= now and not is_quiet:
         return Reason.STILL_FAILING
+    if before.is_flapping and before.phase is Phase.RECOVERING:
+        return Reason.FLAPS_ON
     return Reason.REPEATED
 
 
 def _why_begins(before: ServiceState, now: datetime, policy: Policy) -> Reason:
-    recent = [at for at in before.flaps if now - at <= policy.window]
-    if len(recent) + 1 > FLAPPING_AT:
-        return Reason.FLAPS_ON
-    if len(recent) + 1 == FLAPPING_AT:
-        return Reason.FLAPPING
-    return Reason.FAILING_AGAIN if recent else Reason.NEWLY_FAILING
+    if not _is_again(before, now, policy):
+        return Reason.NEWLY_FAILING
+    earlier = before.flaps[-(FLAPPING_AT - 1) :]
+    is_third = len(earlier) == FLAPPING_AT - 1 and now - earlier[0] <= policy.window
+    return Reason.FLAPPING if is_third else Reason.FAILING_AGAIN
+
+
+def _is_again(before: ServiceState, now: datetime, policy: Policy) -> bool:
+    """Whether it was over so short a time ago that it is the same story."""
+    within = QUIET_GOES_ON_FOR if before.phase is Phase.QUIET else policy.window
+    return before.over_at is not None and now - before.over_at <= within
+
+
+def _is_another_deployment(case: _Case, failure: Failure) -> bool:
+    """Whether a newer deployment than the one that is told failed, and nobody knew it yet."""
+    was, is_now = (
+        failed_deployment(case.before),
+        failed_deployment(_with_cause(case.noted, failure)),
+    )
+    if failure.event != FAILED or was is None or is_now is None:
+        return False
+    return is_now.id == failure.deployment_id != was.id
+
+
+def _is_another_cause(case: _Case, failure: Failure) -> bool:
+    """Whether it says more than what is told, is not known yet and no stage of what is known."""
+    was, first = cause(case.before), cause(_with_cause(case.noted, failure))
+    if was is None or first is None or _name(first) != _name(failure):
+        return False
+    is_known = _name(failure) in {_name(one) for one in present_causes(case.before)}
+    is_stage = any({was.event, failure.event} <= stages for stages in _ONE_TROUBLE)
+    return not is_known and not is_stage
 
 
 # --- looks at ECS -------------------------------------------------------------------------------
@@ -426,36 +614,43 @@ def _on_reading(
 ) -> tuple[ServiceState, Reason]:
     if before.reading is not None and reading.read_at < before.reading.read_at:
         return before, Reason.STILL_BROKEN if before.phase.is_open else Reason.NOTHING_WRONG
-    looked = replace(_with_rows(before, reading), reading=reading, due_at=None)
+    looked = _with_deployments(before, _shown_by(reading))
+    looked = replace(looked, reading=reading, due_at=None)
     if reading.status in ("MISSING", "INACTIVE", "DRAINING"):
         return _ended(looked, Phase.GONE, Reason.DELETED)
     if reading.desired_count == 0:
         return _ended(looked, Phase.STOPPED, Reason.SCALED_TO_ZERO)
+    if (failure := _unheard_failure(before, looked, reading)) is not None:
+        return _on_found(_Case(before, looked, False, now, policy), failure, reading)
     if before.phase.is_open:
         return _judge_open(looked, reading, now)
     return _judge_closed(looked, reading, now, policy)
 
 
-def _with_rows(before: ServiceState, reading: ServiceReading) -> ServiceState:
-    rows = [
-        KnownDeployment(
-            id=row.id,
-            updated_at=row.updated_at or reading.read_at,
-            failed=row.rollout_state == "FAILED",
-            completed=row.rollout_state == "COMPLETED",
-            is_rollback="rolling back to" in row.rollout_state_reason.lower(),
-            revision=row.task_definition,
-        )
-        for row in reading.deployments
-        if row.id
-    ]
-    return _with_deployments(before, rows)
+def _shown_by(reading: ServiceReading) -> Iterable[KnownDeployment]:
+    """What each deployment's row tells. An absent rollout state counts as COMPLETED.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Deployment.html
+    """
+    for row in reading.deployments:
+        at = row.updated_at or reading.read_at
+        if row.id:
+            yield KnownDeployment(
+                id=row.id,
+                updated_at=at,
+                began_at=row.created_at,
+                completed_at=at if row.rollout_state == "COMPLETED" or is_well(reading) else None,
+                failed_at=at if row.rollout_state == "FAILED" else None,
+                is_rollback=_rolls_back(row.rollout_state, row.rollout_state_reason),
+                revision=row.task_definition,
+            )
 
 
 def _ended(looked: ServiceState, phase: Phase, reason: Reason) -> tuple[ServiceState, Reason]:
     if looked.phase.is_open:
         return replace(looked, phase=phase, well_since=None), reason
-    return replace(looked, phase=Phase.WELL), Reason.NOTHING_WRONG
+    was_rolling = looked.phase is Phase.ROLLING
+    return replace(looked, phase=Phase.WELL if was_rolling else looked.phase), Reason.NOTHING_WRONG
 
 
 def is_well(reading: ServiceReading) -> bool:
@@ -480,9 +675,61 @@ def impact_of(reading: ServiceReading | None) -> Impact:
     return Impact.REDUCED if reading.running_count else Impact.DOWN
 
 
+def _impact(service: ServiceState, reading: ServiceReading) -> Impact:
+    """As `impact_of`; but tasks that die serve badly, unless enough of another release run."""
+    shown = impact_of(reading)
+    if shown is not Impact.SERVING or not _is_dying(service):
+        return shown
+    dying = {one.started_by for one in counted_deaths(service)}
+    lasting = sum(row.running_count for row in reading.deployments if row.id not in dying)
+    return shown if lasting >= reading.desired_count else Impact.REDUCED
+
+
+def _is_dying(service: ServiceState) -> bool:
+    return any(one.event == TASKS_DIE for one in present_causes(service))
+
+
+def _unheard_failure(
+    before: ServiceState, looked: ServiceState, reading: ServiceReading
+) -> Failure | None:
+    """A deployment that failed, of which no event told; not one that a newer release replaced."""
+    heard = {one.id for one in before.deployments if one.failed_at}
+    now_known = {one.id: one for one in looked.deployments}
+    found = [
+        _failure_shown(row, reading)
+        for row in reading.deployments
+        if row.rollout_state == "FAILED"
+        and row.id not in heard
+        and not (row.id in now_known and _is_superseded(looked, now_known[row.id]))
+    ]
+    return max(found, key=lambda one: one.occurred_at, default=None)
+
+
+def _failure_shown(row: Deployment, reading: ServiceReading) -> Failure:
+    return Failure(
+        event=FAILED,
+        reason=row.rollout_state_reason,
+        deployment_id=row.id,
+        occurred_at=row.updated_at or reading.read_at,
+    )
+
+
+def _on_found(
+    case: _Case, failure: Failure, reading: ServiceReading
+) -> tuple[ServiceState, Reason]:
+    """A failure that no event told of, found by looking."""
+    failing, reason = _on_failure(case, failure)
+    broken, is_worse = _still_broken(replace(failing, reading=reading, due_at=None), reading)
+    if case.policy.is_first_census and reason in BEGINNING:
+        return broken, Reason.FOUND_BY_CENSUS
+    return broken, is_worse if is_worse is Reason.WORSE else reason
+
+
 def _judge_open(
     looked: ServiceState, reading: ServiceReading, now: datetime
 ) -> tuple[ServiceState, Reason]:
+    if _is_not_shown(looked) and impact_of(reading) is Impact.SERVING:
+        return _judge_not_shown(looked, now)
     if not is_well(reading):
         return _still_broken(looked, reading)
     held = replace(
@@ -492,20 +739,18 @@ def _judge_open(
         well_since=looked.well_since or now,
         looks=looked.looks + 1,
     )
-    if looked.is_late and not looked.told and not _is_rolled_back(held, reading):
-        return replace(held, phase=Phase.RECOVERED, transitions=()), Reason.OVER_BEFORE_TOLD
+    is_rolled_back = _is_rolled_back(held, reading.deployments[0])
+    if _is_unheard_of(held) and not is_rolled_back:
+        return _over_unheard(held, Phase.RECOVERED)
     if not _has_held(held, now):
         return held, Reason.LOOKS_WELL
-    if _is_not_shown(held):
-        return replace(held, phase=Phase.QUIET), Reason.WENT_QUIET
-    if _is_rolled_back(held, reading):
+    if is_rolled_back:
         return _not_live(held), Reason.ROLLED_BACK
-    live = reading.deployments[0].task_definition
-    return replace(held, phase=Phase.RECOVERED, live_revision=live), Reason.RECOVERED
+    return _live(held, reading), Reason.RECOVERED
 
 
 def _still_broken(looked: ServiceState, reading: ServiceReading) -> tuple[ServiceState, Reason]:
-    impact = impact_of(reading)
+    impact = _impact(looked, reading)
     worse = impact > looked.impact and looked.impact is not Impact.UNKNOWN
     broken = replace(
         looked,
@@ -517,118 +762,182 @@ def _still_broken(looked: ServiceState, reading: ServiceReading) -> tuple[Servic
     return broken, Reason.WORSE if worse else Reason.STILL_BROKEN
 
 
-def hold_down(service: ServiceState) -> timedelta:
-    """For how long a service must look well: twice the longest gap between its tasks' deaths."""
-    began = max(
-        (one.updated_at for one in service.deployments if not one.failed),
-        default=None,
-    )
-    if service.deaths and began and began > service.deaths[-1]:
-        return HOLD_DOWN_AT_LEAST
-    gaps = (b - a for a, b in zip(service.deaths, service.deaths[1:], strict=False))
-    longest = max(gaps, default=timedelta())
-    return min(max(2 * longest, HOLD_DOWN_AT_LEAST), HOLD_DOWN_AT_MOST)
+def _judge_not_shown(looked: ServiceState, now: datetime) -> tuple[ServiceState, Reason]:
+    """ECS shows nothing of this trouble: that it is not reported again is all one can say."""
+    looked = replace(looked, impact=max(looked.impact, Impact.SERVING))
+    if not _is_quiet_for(looked, QUIET_AFTER, now):
+        return looked, Reason.STILL_BROKEN
+    if _is_unheard_of(looked):
+        return _over_unheard(looked, Phase.QUIET)
+    return replace(looked, phase=Phase.QUIET), Reason.WENT_QUIET
 
 
-def _has_held(service: ServiceState, now: datetime) -> bool:
-    if service.well_since is None or service.looks < LOOKS_BEFORE_GREEN:
-        return False
-    since = max(service.well_since, service.last_failure_at or service.well_since)
-    needed = QUIET_AFTER if _is_not_shown(service) else hold_down(service)
-    return now - since >= needed
+def _is_quiet_for(service: ServiceState, span: timedelta, now: datetime) -> bool:
+    return service.last_failure_at is not None and now - service.last_failure_at >= span
 
 
 def _is_not_shown(service: ServiceState) -> bool:
     if service.kind is not SubjectKind.SERVICE:
         return True
-    return bool(service.causes) and all(one.event in _NOT_SHOWN_BY_ECS for one in service.causes)
+    causes = present_causes(service)
+    return bool(causes) and all(one.event in _NOT_SHOWN_BY_ECS for one in causes)
 
 
-def _is_rolled_back(service: ServiceState, reading: ServiceReading) -> bool:
-    """Whether what serves is what served before the release that failed."""
-    primary = reading.deployments[0]
-    known = {one.id: one for one in service.deployments}
-    failed = failed_deployment(service)
-    if known[primary.id].is_rollback if primary.id in known else False:
+def _is_unheard_of(service: ServiceState) -> bool:
+    """Whether we heard of it late, and nobody has been told yet that it began."""
+    begun = [one.revision for one in service.transitions if one.reason in BEGINNING]
+    return service.is_late and bool(begun) and max(service.told.values(), default=0) < begun[-1]
+
+
+def _over_unheard(service: ServiceState, phase: Phase) -> tuple[ServiceState, Reason]:
+    """It is one line now: what was to be told of its beginning is not told any more."""
+    begun = max(one.revision for one in service.transitions if one.reason in BEGINNING)
+    earlier = tuple(one for one in service.transitions if one.revision < begun)
+    after = replace(service, phase=phase, transitions=earlier, flaps=service.flaps[:-1])
+    return after, Reason.OVER_BEFORE_TOLD
+
+
+def hold_down(service: ServiceState) -> timedelta:
+    """For how long a service must look well: twice the longest gap between its tasks' deaths.
+
+    What flaps must be well for an hour.
+    """
+    least = FLAPPING_UNTIL if service.is_flapping else HOLD_DOWN_AT_LEAST
+    times = [one.at for one in counted_deaths(service)]
+    began = max((one.began_at for one in service.deployments if one.began_at), default=None)
+    if times and began and began > times[-1]:
+        return least
+    gaps = (b - a for a, b in itertools.pairwise(times))
+    return min(max(2 * max(gaps, default=timedelta()), least), HOLD_DOWN_AT_MOST)
+
+
+def _holds_until(service: ServiceState) -> datetime | None:
+    if service.well_since is None:
+        return None
+    since = max(service.well_since, service.last_failure_at or service.well_since)
+    return since + hold_down(service)
+
+
+def _has_held(service: ServiceState, now: datetime) -> bool:
+    until = _holds_until(service)
+    return until is not None and now >= until and service.looks >= LOOKS_BEFORE_GREEN
+
+
+def _is_rolled_back(service: ServiceState, primary: Deployment) -> bool:
+    """Whether what serves is what served before the release that failed.
+
+    Known by the roll-back's own text; or because the one that serves is older than the one that
+    failed; or because it bears the last revision that had completed before.
+    """
+    since = _lately(service)
+    if since is None:
+        return False
+    if any(one.id == primary.id and _is_rollback_since(one, since) for one in service.deployments):
         return True
+    failed = _failed_since(service, since)
     if failed is None or failed.id == primary.id:
         return False
-    return bool(service.live_revision) and primary.task_definition == service.live_revision
+    if primary.created_at is not None and primary.created_at < _began(failed):
+        return True
+    return primary.task_definition == _served_before(service, failed)
+
+
+def _lately(service: ServiceState) -> datetime | None:
+    """What failed since then may still be what is not live."""
+    first = min((one.occurred_at for one in present_causes(service)), default=None)
+    return first - SAME_STORY if first else None
+
+
+def _is_rollback_since(one: KnownDeployment, since: datetime) -> bool:
+    return one.is_rollback and _began(one) >= since
 
 
 def _not_live(held: ServiceState) -> ServiceState:
-    failed = failed_deployment(held)
-    name = (failed.revision or failed.id) if failed else ""
-    names = (*held.not_live, name) if name and name not in held.not_live else held.not_live
-    return replace(held, phase=Phase.NOT_LIVE, not_live=names)
+    """The release that failed is named: by its revision, or its id where that is not known."""
+    since = _lately(held)
+    failed = _failed_since(held, since) if since else None
+    named = {failed.id, failed.revision} if failed else set()
+    others = tuple(one for one in held.not_live if one not in named)
+    names = (*others, failed.revision or failed.id) if failed else others
+    return replace(held, phase=Phase.NOT_LIVE, impact=Impact.SERVING, not_live=names)
+
+
+def _live(held: ServiceState, reading: ServiceReading) -> ServiceState:
+    primary = reading.deployments[0]
+    gone_live = {primary.id, primary.task_definition}
+    not_live = tuple(one for one in held.not_live if one not in gone_live)
+    return replace(held, phase=Phase.RECOVERED, impact=Impact.SERVING, not_live=not_live)
 
 
 def _judge_closed(
     looked: ServiceState, reading: ServiceReading, now: datetime, policy: Policy
 ) -> tuple[ServiceState, Reason]:
-    failed = next((row for row in reading.deployments if row.rollout_state == "FAILED"), None)
-    if failed is not None and not _is_known_to_have_failed(looked, failed):
-        return _found_failed(looked, failed, reading, now, policy)
     if not is_well(reading):
-        return replace(looked, due_at=now + LOOK_EVERY[0]), Reason.PROGRESS
-    primary = reading.deployments[0]
-    live = replace(looked, live_revision=primary.task_definition)
-    if looked.phase is not Phase.NOT_LIVE:
-        phase = Phase.WELL if looked.phase is Phase.ROLLING else looked.phase
-        return replace(live, phase=phase), Reason.NOTHING_WRONG
-    if primary.task_definition == looked.live_revision or _is_rolled_back(looked, reading):
-        return looked, Reason.NOTHING_WRONG
-    return replace(live, phase=Phase.RECOVERED), Reason.NOW_LIVE
+        return replace(looked, due_at=now + _back_off(now - _last_began(looked, now))), (
+            Reason.PROGRESS
+        )
+    is_rolled_back = _is_rolled_back(looked, reading.deployments[0])
+    match looked.phase:
+        case Phase.NOT_LIVE if not is_rolled_back:
+            is_recent = looked.over_at is not None and now - looked.over_at <= policy.window
+            return _live(looked, reading), (Reason.NOW_LIVE if is_recent else Reason.NOTHING_WRONG)
+        case Phase.WELL | Phase.ROLLING:
+            return _well(looked, reading, is_rolled_back)
+    return looked, Reason.NOTHING_WRONG
 
 
-def _is_known_to_have_failed(service: ServiceState, row: Deployment) -> bool:
-    return any(one.deployment_id == row.id for one in service.causes)
-
-
-def _found_failed(
-    looked: ServiceState, row: Deployment, reading: ServiceReading, now: datetime, policy: Policy
+def _well(
+    looked: ServiceState, reading: ServiceReading, is_rolled_back: bool
 ) -> tuple[ServiceState, Reason]:
-    """A failure that no event told of, found by looking."""
-    failure = Failure(
-        event="SERVICE_DEPLOYMENT_FAILED",
-        reason=row.rollout_state_reason,
-        deployment_id=row.id,
-        occurred_at=row.updated_at or now,
-    )
-    reason = _why_news(looked, failure, now, policy)
-    if policy.is_first_census:
-        reason = Reason.FOUND_BY_CENSUS
-    recent = tuple(at for at in looked.flaps if now - at <= policy.window)
-    return replace(
-        _with_cause(looked, failure),
-        phase=Phase.FAILING,
-        impact=impact_of(reading),
-        causes=(failure,),
-        count=1,
-        since=failure.occurred_at,
-        flaps=(*recent, now)[-KEPT_AT_MOST:],
-        last_failure_at=failure.occurred_at,
-        well_since=None,
-        looks=0,
-        is_late=False,
-        destination=policy.route.destination,
-    ), reason
+    """Nothing was wrong; or all that was, a newer release had replaced when we heard of it."""
+    if not looked.causes:
+        return replace(looked, phase=Phase.WELL), Reason.NOTHING_WRONG
+    if is_rolled_back:
+        return _not_live(looked), Reason.ROLLED_BACK
+    return _live(looked, reading), Reason.NOTHING_WRONG
+
+
+def _last_began(service: ServiceState, now: datetime) -> datetime:
+    return max((_began(one) for one in service.deployments), default=now)
 
 
 def _on_not_readable(
     before: ServiceState, look: NotReadable, now: datetime
 ) -> tuple[ServiceState, Reason]:
     """Without a look, only time and STEADY_STATE can end a failure; a root says so."""
-    looked = replace(before, due_at=None)
-    if not before.phase.is_open or before.last_failure_at is None:
-        return looked, Reason.NOT_READABLE
-    quiet_for = now - before.last_failure_at
-    if _is_not_shown(before) and quiet_for >= QUIET_AFTER:
+    reading = None if look.why == NO_PERMISSION else before.reading
+    looked = replace(before, due_at=None, reading=reading)
+    if look.why == GONE:
+        return _ended(looked, Phase.GONE, Reason.DELETED)
+    if not before.phase.is_open:
+        is_due = before.due_at is not None and look.why not in _FOR_GOOD
+        return replace(looked, due_at=now + LOOK_EVERY[0] if is_due else None), Reason.NOT_READABLE
+    if _is_not_shown(before) and _is_quiet_for(before, QUIET_AFTER, now):
         return replace(looked, phase=Phase.QUIET), Reason.WENT_QUIET
-    steady = before.steady_at is not None and before.steady_at > before.last_failure_at
-    if look.why == "no permission" and steady and quiet_for >= hold_down(before):
-        return replace(looked, phase=Phase.RECOVERED, reading=None), Reason.RECOVERED
-    return looked, Reason.NOT_READABLE
+    if look.why != NO_PERMISSION or not _is_steady(before, now):
+        return looked, Reason.NOT_READABLE
+    if _went_back(before):
+        return _not_live(looked), Reason.ROLLED_BACK
+    return replace(looked, phase=Phase.RECOVERED, impact=Impact.UNKNOWN), Reason.RECOVERED
+
+
+def _is_steady(service: ServiceState, now: datetime) -> bool:
+    """Whether ECS called it steady after its last failure, and the hold-down is over."""
+    failed_at = service.last_failure_at
+    steady = failed_at and service.steady_at and service.steady_at > failed_at
+    return bool(steady) and _is_quiet_for(service, hold_down(service), now)
+
+
+def _went_back(service: ServiceState) -> bool:
+    """Whether, by the events alone, what is steady is not the release that failed."""
+    since = _lately(service)
+    if since is None:
+        return False
+    rolled_back = any(
+        _is_rollback_since(one, since) and not _is_superseded(service, one)
+        for one in service.deployments
+    )
+    return rolled_back or _failed_since(service, since) is not None
 
 
 # --- what it means for the reader -----------------------------------------------------------------
@@ -640,8 +949,9 @@ def _noted(
     """Raise the revision when a reader would see a change, and say when to look again."""
     if reason in WITHOUT_TRACE:
         return after
-    changed = _shown(before) != _shown(after) or reason in TOLD
-    if changed:
+    if before.phase.is_open and not after.phase.is_open:
+        after = replace(after, over_at=now, is_flapping=False)
+    if _shown(before) != _shown(after) or reason in TOLD:
         after = replace(
             after,
             revision=before.revision + 1,
@@ -659,31 +969,41 @@ def _noted(
 
 
 def _shown(service: ServiceState) -> object:
-    """What the root shows of a service, but for counts and times."""
-    phase = Phase.FAILING if service.phase.is_open else service.phase
-    first, failed = cause(service), failed_deployment(service)
-    if phase in (Phase.WELL, Phase.ROLLING):
+    """What the root shows of a service, but for counts, times and wordings."""
+    if service.phase in (Phase.WELL, Phase.ROLLING):
         return "nothing"
-    return (
-        phase,
-        service.impact,
-        first and (first.event, first.reason),
-        failed and failed.id,
-        service.not_live,
-    )
+    if not service.phase.is_open:
+        return (service.phase, service.not_live)
+    first, failed = cause(service), failed_deployment(service)
+    return (service.impact, first and _name(first), failed and failed.id, service.not_live)
+
+
+def _counts(service: ServiceState) -> object:
+    """What the root shows besides, and a reader need not know at once."""
+    reading = service.reading
+    rows = [
+        (row.task_definition, row.running_count, row.rollout_state)
+        for row in (reading.deployments if reading else ())
+    ]
+    numbers = (reading.running_count, reading.desired_count) if reading else ()
+    return (service.count, service.well_since, numbers, rows)
 
 
 def _next_look(service: ServiceState, now: datetime) -> datetime | None:
     """Every minute at first, then less often the longer nothing has changed."""
-    if not service.phase.is_open:
+    if not service.phase.is_open or service.due_at is not None:
         return service.due_at
-    if service.due_at is not None:
-        return service.due_at
+    since = service.well_since or service.changed_at or now
+    later, held = now + _back_off(now - since), _holds_until(service)
+    return later if held is None or held <= now else max(min(later, held), now + LOOK_EVERY[0])
+
+
+def _back_off(unchanged_for: timedelta) -> timedelta:
     soonest, latest = LOOK_EVERY
-    if service.phase is Phase.RECOVERING:
-        return now + soonest
-    unchanged_for = now - (service.changed_at or now)
-    return now + min(max(unchanged_for / 10, soonest), latest)
+    return min(max(unchanged_for / 10, soonest), latest)
+
+
+# --- the cluster's incident -----------------------------------------------------------------------
 
 
 def _with_incident(
@@ -698,18 +1018,13 @@ def _with_incident(
     if not changed:
         return after
     opened = sum(_is_open(after, key) - _is_open(before, key) for key in changed)
-    risen = any(service.revision > _revision(before, key) for key, service in changed.items())
-    cluster = replace(
-        after,
-        open_services=before.open_services + opened,
-        revision=before.revision + risen,
-        touched_at=now,
-    )
+    cluster = replace(after, open_services=before.open_services + opened)
     if cluster.open_services and not before.open_services:
-        cluster = _opened(cluster, now, policy)
+        cluster = _opened(before, cluster, now, policy)
     elif before.open_services and not cluster.open_services:
         cluster = replace(cluster, closed_at=now)
-    return replace(cluster, services=_in_generation(before, cluster, changed))
+    cluster = replace(cluster, services=_in_generation(before, cluster, changed))
+    return _touched(before, cluster, changed, now, policy)
 
 
 def _is_open(cluster: ClusterState, key: str) -> bool:
@@ -720,23 +1035,38 @@ def _revision(cluster: ClusterState, key: str) -> int:
     return cluster.services[key].revision if key in cluster.services else 0
 
 
-def _opened(cluster: ClusterState, now: datetime, policy: Policy) -> ClusterState:
+def _opened(
+    before: ClusterState, cluster: ClusterState, now: datetime, policy: Policy
+) -> ClusterState:
     """The same incident within the window or while something of it is owed; else a new one."""
-    closed_at = cluster.closed_at
-    goes_on = closed_at is not None and (now - closed_at <= policy.window or cluster.is_owed)
+    goes_on = cluster.closed_at is not None and (
+        now - cluster.closed_at <= policy.window
+        or cluster.is_owed
+        or any(_was_quiet(before, cluster, key, now) for key in cluster.services)
+    )
     if goes_on:
         return replace(cluster, closed_at=None)
     return replace(cluster, closed_at=None, opened_at=now, generation=cluster.generation + 1)
 
 
+def _was_quiet(before: ClusterState, after: ClusterState, key: str, now: datetime) -> bool:
+    """Whether it is told again what was of this incident and had only ceased to be told."""
+    was = before.services.get(key)
+    if was is None or was.phase is not Phase.QUIET or was.generation != before.generation:
+        return False
+    is_recent = was.over_at is not None and now - was.over_at <= QUIET_GOES_ON_FOR
+    return is_recent and _is_open(after, key)
+
+
 def _in_generation(
     before: ClusterState, cluster: ClusterState, changed: dict[str, ServiceState]
 ) -> dict[str, ServiceState]:
-    """A service joins the incident of the time at which it begins to fail, or is told of."""
+    """A service joins the incident that is open when it begins to fail, or is told of."""
     joining = {
         key: replace(service, generation=cluster.generation, not_live=_kept(service, cluster))
         for key, service in changed.items()
-        if service.revision > _revision(before, key)
+        if cluster.open_services
+        and service.revision > _revision(before, key)
         and service.phase not in (Phase.WELL, Phase.ROLLING)
     }
     return {**cluster.services, **joining}
@@ -745,6 +1075,34 @@ def _in_generation(
 def _kept(service: ServiceState, cluster: ClusterState) -> tuple[str, ...]:
     """Releases that never went live are told of in their own incident only."""
     return service.not_live if service.generation in (0, cluster.generation) else ()
+
+
+def _touched(
+    before: ClusterState,
+    cluster: ClusterState,
+    changed: dict[str, ServiceState],
+    now: datetime,
+    policy: Policy,
+) -> ClusterState:
+    """Note that the root shows something else now; after the window its last edit stands."""
+    is_past = cluster.closed_at is not None and now - cluster.closed_at > policy.window
+    mine = [
+        cluster.services[key]
+        for key in changed
+        if cluster.services[key].generation == cluster.generation and not is_past
+    ]
+    risen = any(one.revision > _revision(before, one.key) for one in mine)
+    counts = any(_has_other_counts(before, one) for one in mine)
+    return replace(
+        cluster,
+        revision=before.revision + risen,
+        touched_at=now if risen or counts else cluster.touched_at,
+    )
+
+
+def _has_other_counts(before: ClusterState, service: ServiceState) -> bool:
+    was = before.services.get(service.key)
+    return was is None or _counts(was) != _counts(service)
 
 
 def newly_owed(before: ClusterState, after: ClusterState, now: datetime) -> dict[str, datetime]:
@@ -758,6 +1116,6 @@ def newly_owed(before: ClusterState, after: ClusterState, now: datetime) -> dict
             continue
         if service.revision > _revision(before, key):
             owed[service.destination] = now
-        elif service.phase.is_open:
+        elif service.phase.is_open and _has_other_counts(before, service):
             owed.setdefault(service.destination, now + COUNTS_WITHIN)
     return owed

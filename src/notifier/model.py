@@ -348,15 +348,33 @@ class Failure:
 class KnownDeployment:
     """A deployment as the events and readings so far tell of it.
 
-    `revision` is its task definition's ARN, empty until a reading showed it.
+    `began_at` is when it began, or began again as a roll-back; `completed_at` and `failed_at` when
+    it first did. `is_release`: an event said that it began, and not as a roll-back. `revision` is
+    its task definition's ARN, empty until a reading showed it.
     """
 
     id: str
     updated_at: datetime
-    failed: bool = False
-    completed: bool = False
+    began_at: datetime | None = None
+    completed_at: datetime | None = None
+    failed_at: datetime | None = None
+    is_release: bool = False
     is_rollback: bool = False
     revision: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """A task that stopped as none should. `task` stands for its ARN, `started_by` is a deployment.
+
+    `is_clean`: its containers ended with exit code 0, which is bad only inside a deployment.
+    """
+
+    task: str
+    at: datetime
+    cause: str
+    started_by: str
+    is_clean: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,8 +393,9 @@ class ServiceState:
     `revision` is raised by every change of phase, impact, cause or deployment; `told` holds, per
     destination, the revision up to which its transitions were told there. `impact` is the worst
     since it began to fail. `count` is how often the failure was reported since `since`; `seen` are
-    the identities of the last events, newest last; `deaths` when the last tasks died. `generation`
-    is the incident of its cluster that it belongs to. `not_live` are the task definitions that were
+    the identities of the last events, newest last; `deaths` the last tasks that died; `flaps` when
+    it began to fail, since the last quiet hour; `over_at` when it last ceased to. `generation` is
+    the incident of its cluster that it belongs to. `not_live` are the task definitions that were
     rolled back in it. `due_at` is when ECS is to be read next.
     """
 
@@ -388,7 +407,6 @@ class ServiceState:
     generation: int = 0
     causes: tuple[Failure, ...] = ()
     deployments: tuple[KnownDeployment, ...] = ()
-    live_revision: str = ""
     not_live: tuple[str, ...] = ()
     reading: ServiceReading | None = None
     count: int = 0
@@ -398,8 +416,10 @@ class ServiceState:
     well_since: datetime | None = None
     looks: int = 0
     steady_at: datetime | None = None
-    deaths: tuple[datetime, ...] = ()
+    deaths: tuple[Death, ...] = ()
     flaps: tuple[datetime, ...] = ()
+    is_flapping: bool = False
+    over_at: datetime | None = None
     is_late: bool = False
     repeat_at: datetime | None = None
     due_at: datetime | None = None

@@ -4,17 +4,27 @@ Judged by `stoppedReason` and the containers' reasons, never by the stop code or
 scale-in and a failed health check share a stop code, and a scale-in ends with exit code 137 or 143.
 """
 
+from enum import StrEnum
+
 from notifier.model import TaskStateChange
 
 # How the reasons of stops begin or what they contain, in ASCII, lower case.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
+_BENIGN = (
+    "scaling activity initiated",
+    "task stopped by",
+    "spot task was interrupted",
+    "maintenance on the underlying infrastructure",
+    "host ec2",
+)
 _FAILING = (
     "failed elb health checks",
     "failed container health checks",
-    "unhealthy in service discovery",
+    "is unhealthy in",
     "cannotpull",
     "pull the image",
     "resourceinitializationerror",
+    "resourcenotfound",
     "outofmemory",
     "cannotstart",
     "cannotcreate",
@@ -23,34 +33,54 @@ _FAILING = (
     "internalerror",
     "taskfailedtostart",
     "unexpected ec2 error",
-    "essential container",
+    "timeout waiting for",
+    "capacity is unavailable",
+    "reached the limit on the number of",
+    "no space left on device",
 )
-_BENIGN = (
-    "scaling activity initiated",
-    "task stopped by",
-    "spot task was interrupted",
-    "maintenance on the underlying infrastructure",
-    "host ec2",
-)
+_EXITED = "essential container"
+
+# With a reason that nobody knows, the code decides where it leaves no doubt.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html (stopCode)
-_FAILING_CODES = ("TaskFailedToStart", "EssentialContainerExited")
+_NEVER_STARTED = "TaskFailedToStart"
+_BY_A_PERSON = "UserInitiated"  # whose words are free, and may say anything
+
+# How a container ends that ECS stops because another one, or the task, is done.
+_STOPPED_WITH_IT = {0, 137, 143}
 
 
-def is_failing_stop(task: TaskStateChange, *, in_deployment: bool) -> bool:
-    """Whether this stop counts as a death of its service.
+class Stop(StrEnum):
+    """The verdict on a task's stop."""
 
-    A task whose containers all ended with exit code 0 counts only inside a deployment: a release
-    whose process ends at once is broken, a worker that ends when its work is done is not.
+    BENIGN = "benign"
+    FAILING = "failing"
+    CLEAN_EXIT = "clean exit"  # done when its work is; a failure inside a deployment
+
+
+def verdict_on_stop(task: TaskStateChange) -> Stop:
+    """Whether something is wrong, by what ECS and the containers say of this stop.
+
+    A release whose process ends at once with exit code 0 is broken, a worker that ends when its
+    work is done is not: which of the two a clean exit is, the deployment's state tells.
     """
-    if task.last_status != "STOPPED":
-        return False
+    if task.last_status != "STOPPED" or task.stop_code == _BY_A_PERSON:
+        return Stop.BENIGN
     text = " ".join((task.stopped_reason, *(one.reason for one in task.containers))).lower()
     if any(words in text for words in _BENIGN):
-        return False
-    codes = {one.exit_code for one in task.containers}
-    if codes == {0} and not in_deployment:
-        return False
-    return task.stop_code in _FAILING_CODES or any(words in text for words in _FAILING)
+        return Stop.BENIGN
+    if any(words in text for words in _FAILING):
+        return Stop.FAILING
+    if _EXITED in text:
+        return Stop.CLEAN_EXIT if _ended_well(task) else Stop.FAILING
+    return Stop.FAILING if task.stop_code == _NEVER_STARTED else Stop.BENIGN
+
+
+def _ended_well(task: TaskStateChange) -> bool:
+    """One container ended with 0, and the others only because it did; none says why otherwise."""
+    codes = {one.exit_code for one in task.containers} - {None}
+    return (
+        0 in codes and codes <= _STOPPED_WITH_IT and not any(one.reason for one in task.containers)
+    )
 
 
 def cause_of_stop(task: TaskStateChange) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from notifier.incidents import COUNTS_WITHIN
+from notifier.incidents import BEGINNING, COUNTS_WITHIN
 from notifier.model import (
     ClusterState,
     Phase,
@@ -25,9 +25,11 @@ REPLIES_AT_MOST = 50
 ROOT_FRESH_FOR = timedelta(days=1)
 BETWEEN_BROADCASTS = timedelta(minutes=5)
 BETWEEN_EDITS = timedelta(seconds=20)
+# A thread whose incident closed longer ago is history: what is over already is not told in it.
+STANDS_FOR = timedelta(minutes=60)
 
 # What must reach the channel itself, not only the thread.
-LOUD = {Reason.NEWLY_FAILING, Reason.FAILING_AGAIN, Reason.FLAPPING, Reason.WORSE}
+LOUD = {*BEGINNING, Reason.WORSE}
 # What is over before anybody heard of it needs no thread.
 FLAT = {Reason.OVER_BEFORE_TOLD, Reason.SUPERSEDED}
 
@@ -55,17 +57,25 @@ def next_step(
     """The next message for this place, the time to wait for, or None when all is told."""
     mine = [one for one in cluster.services.values() if one.destination == place.route]
     untold = [one for one in mine if one.untold(place.route)]
-    if flat := _flat(untold, thread, place):
-        return _telling(StepKind.FLAT, flat, place)
     if not place.has_threads:
-        return None
-    if _needs_root(cluster, thread, untold, place, now):
-        return Step(kind=StepKind.ROOT, shows=cluster.revision, announces=_revisions(_open(mine)))
+        return _telling(StepKind.FLAT, _group(untold, place), place) if untold else None
+    if untold and all(_is_flat(one, place) for one in untold):
+        if not _stands(cluster, thread, place, now):
+            return _telling(StepKind.FLAT, _group(untold, place), place)
+    elif untold and _needs_root(thread, untold, place, now):
+        return _root(cluster, mine)
     if thread is None:
         return None
     if untold:
         return _reply(untold, thread, place, now)
-    return _hushed(mine, thread, place, now) or _upkeep(cluster, mine, thread, now)
+    return _soonest(_hushed(cluster, mine, thread, place, now), _upkeep(cluster, mine, thread, now))
+
+
+def _soonest(first: Step | Wait | None, second: Step | Wait | None) -> Step | Wait | None:
+    """What can be done now, the first before the second; else the shorter wait."""
+    waits = [one for one in (first, second) if isinstance(one, Wait)]
+    steps = (one for one in (first, second) if isinstance(one, Step))
+    return next(steps, min(waits, key=lambda wait: wait.until, default=None))
 
 
 def in_incident(cluster: ClusterState, route: str) -> list[ServiceState]:
@@ -80,39 +90,48 @@ def in_incident(cluster: ClusterState, route: str) -> list[ServiceState]:
     return sorted(shown, key=lambda one: (not one.phase.is_open, -one.impact, one.key))
 
 
-def _flat(
-    untold: Sequence[ServiceState], thread: Thread | None, place: Place
-) -> Sequence[ServiceState]:
-    if not place.has_threads:
-        return untold
-    if thread is not None:
-        return ()
-    return [one for one in untold if all(each.reason in FLAT for each in one.untold(place.route))]
+def _is_flat(service: ServiceState, place: Place) -> bool:
+    return all(one.reason in FLAT for one in service.untold(place.route))
+
+
+def _stands(cluster: ClusterState, thread: Thread | None, place: Place, now: datetime) -> bool:
+    """Whether there is a thread that such news still belongs to."""
+    if thread is None or _is_used_up(thread, place):
+        return False
+    closed_at = cluster.closed_at
+    return cluster.open_services > 0 or (closed_at is not None and now - closed_at <= STANDS_FOR)
+
+
+def _is_used_up(thread: Thread, place: Place) -> bool:
+    moved = thread.channel != place.channel
+    return moved or thread.is_lost or thread.replies >= REPLIES_AT_MOST
 
 
 def _needs_root(
-    cluster: ClusterState,
-    thread: Thread | None,
-    untold: Sequence[ServiceState],
-    place: Place,
-    now: datetime,
+    thread: Thread | None, untold: Sequence[ServiceState], place: Place, now: datetime
 ) -> bool:
-    if thread is None:
-        return bool(untold)
-    if not untold:
-        return False
-    begins = any(one.reason in LOUD for each in untold for one in each.untold(place.route))
+    if thread is None or _is_used_up(thread, place):
+        return True
+    begins = any(
+        one.reason in BEGINNING for each in _open(untold) for one in each.untold(place.route)
+    )
     is_old = thread.opened_at is not None and now - thread.opened_at > ROOT_FRESH_FOR
-    moved = thread.channel != place.channel
-    return moved or thread.is_lost or thread.replies >= REPLIES_AT_MOST or (is_old and begins)
+    return is_old and begins
+
+
+def _group(untold: Sequence[ServiceState], place: Place) -> Sequence[ServiceState]:
+    """Who is told together, the oldest news first: all that fail, or all of which it is over.
+
+    Up to three services are told one by one where there is a thread to read them in.
+    """
+    oldest = min(untold, key=lambda one: (one.untold(place.route)[0].at, one.key))
+    if place.has_threads and len(untold) <= FOLD_ABOVE:
+        return [oldest]
+    return [one for one in untold if one.phase.is_open is oldest.phase.is_open]
 
 
 def _reply(untold: Sequence[ServiceState], thread: Thread, place: Place, now: datetime) -> Step:
-    """One service a message, or all of one kind in one message when too many wait."""
-    failing = [one for one in untold if one.phase.is_open]
-    group = failing or list(untold)
-    if len(group) <= FOLD_ABOVE:
-        group = [min(group, key=lambda one: (one.untold(place.route)[0].at, one.key))]
+    group = _group(untold, place)
     step = _telling(StepKind.REPLY, group, place)
     loud = [one for one in group if _is_loud(one, one.untold(place.route), thread)]
     if not loud or place.quiet or not _may_be_loud(thread, now):
@@ -121,20 +140,26 @@ def _reply(untold: Sequence[ServiceState], thread: Thread, place: Place, now: da
 
 
 def _hushed(
-    mine: Sequence[ServiceState], thread: Thread, place: Place, now: datetime
+    cluster: ClusterState,
+    mine: Sequence[ServiceState],
+    thread: Thread,
+    place: Place,
+    now: datetime,
 ) -> Step | Wait | None:
     """What could not reach the channel when it came, because another just had, does so later."""
-    hushed = [one for one in _open(mine) if _is_loud(one, one.transitions, thread)]
+    hushed = [one for one in mine if _is_loud(one, one.transitions, thread)]
     if not hushed or place.quiet:
         return None
     if not _may_be_loud(thread, now) and thread.loud_at:
         return Wait(thread.loud_at + BETWEEN_BROADCASTS)
-    return Step(
-        kind=StepKind.REPLY,
-        tells=_revisions(hushed),
-        announces=_revisions(hushed),
-        is_broadcast=True,
-    )
+    if _is_used_up(thread, place):
+        return _root(cluster, mine)
+    loud = _revisions(hushed)
+    return Step(kind=StepKind.REPLY, tells=loud, announces=loud, is_broadcast=True)
+
+
+def _root(cluster: ClusterState, mine: Sequence[ServiceState]) -> Step:
+    return Step(kind=StepKind.ROOT, shows=cluster.revision, announces=_revisions(_open(mine)))
 
 
 def _upkeep(
@@ -175,8 +200,11 @@ def _may_be_loud(thread: Thread, now: datetime) -> bool:
 
 
 def _is_loud(service: ServiceState, transitions: Sequence[Transition], thread: Thread) -> bool:
+    """Whether the channel itself should know, and does not. What is over already shouts no more."""
     announced = thread.announced.get(service.key, 0)
-    return any(one.reason in LOUD and one.revision > announced for one in transitions)
+    return service.phase.is_open and any(
+        one.reason in LOUD and one.revision > announced for one in transitions
+    )
 
 
 def _telling(kind: StepKind, group: Iterable[ServiceState], place: Place) -> Step:
