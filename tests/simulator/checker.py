@@ -10,13 +10,23 @@ from dataclasses import dataclass
 
 from notifier import incidents
 from notifier.events import parse
-from notifier.model import NotOurs, ServiceState
-from tests.simulator.dynamodb import Client
-from tests.simulator.ecs import Offered
-from tests.simulator.faults import CALM, Dice
+from notifier.model import (
+    ClusterState,
+    Impact,
+    NotOurs,
+    Phase,
+    ServiceState,
+    Thread,
+)
+from notifier.routing import parse_channels
+from notifier.saving import route_of
+from tests.simulator.ecs import Offered, Service
 from tests.simulator.history import History
-from tests.simulator.scheduler import told
-from tests.simulator.slack import Posted
+from tests.simulator.scheduler import MINUTE, told
+from tests.simulator.slack import Posted, Version, link_to
+
+BETWEEN_BROADCASTS = 5 * MINUTE
+FAILING = "⛔🔴🟠"
 
 
 @dataclass(frozen=True)
@@ -56,13 +66,14 @@ def no_failure_is_met_with_silence(history: History) -> Iterator[str]:
 
 def what_was_recorded_as_told_can_be_read(history: History) -> Iterator[str]:
     """No service stands as told of a failure that no message shows."""
-    for service in _states(history):
-        if service.failure is None or not service.told or _given_up(history, service.name):
+    for service in _services(history):
+        newest = incidents.cause(service)
+        if newest is None or not service.told or _given_up(history, service.name):
             continue
-        marker = _marker_in(service.failure.reason)
-        told_all = all(at >= service.revision for at in service.told.values())
+        marker = _marker_in(newest.reason)
+        told_all = not any(service.untold(route) for route in service.told)
         if marker and told_all and not _visible(history, marker):
-            yield f"{service.name} stands as told of {service.failure.reason!r}, and nobody was"
+            yield f"{service.name} stands as told of {newest.reason!r}, and nobody was"
 
 
 def what_was_acknowledged_is_remembered(history: History) -> Iterator[str]:
@@ -73,25 +84,42 @@ def what_was_acknowledged_is_remembered(history: History) -> Iterator[str]:
         subject = None if isinstance(event, NotOurs) else incidents.subject_of(event)
         if subject is not None and not isinstance(event, NotOurs):
             expected.setdefault(subject.key, set()).add(event.identity)
-    remembered = {state.key: len(set(state.seen)) for state in _states(history)}
+    remembered = {state.key: len(set(state.seen)) for state in _services(history)}
     for key, identities in expected.items():
         if remembered.get(key, 0) < min(len(identities), incidents.SEEN_AT_MOST):
             yield f"{key}: {remembered.get(key, 0)} of {len(identities)} events are remembered"
 
 
 def nothing_is_told_twice(history: History) -> Iterator[str]:
-    """No message twice, but for one at most for each time the program could not know."""
-    causes = _by_cause(history)
-    causes_of = Counter(service for service, *_ in causes)
-    copies: list[str] = []
-    for (service, *_), events in causes.items():
-        allowed = 1 if causes_of[service] == 1 else len({event.at for event in events})
-        for in_thread in (False, True):
-            posts = [p for p in history.slack.posts if bool(p.thread_ts) is in_thread]
-            showing = [p for p in posts if events[0].marker in p.written]
-            copies += [f"{p.at:.1f} s {p.message.text!r}" for p in showing[allowed:]]
-    if len(copies) > history.doubts:
-        yield f"{len(copies)} told again in {history.doubts} doubts: {'; '.join(copies[:3])}"
+    """No news twice, but for one at most for each time the program could not know."""
+    copies = list(told_again(history))
+    if len(copies) > history.excused:
+        yield f"{len(copies)} told again, {history.excused} could not be helped: {copies[:3]}"
+
+
+def told_again(history: History) -> Iterator[str]:
+    """The messages that tell a reader what another had told."""
+    before: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+    hushed: set[tuple[str, str, str, int]] = set()
+    for posted in history.slack.posts:
+        if posted.told is None or posted.told.kind == "root":
+            continue
+        again = False
+        for service, (since, until) in posted.told.spans.items():
+            about = (posted.told.route, posted.told.cluster, service)
+            spans = before.setdefault(about, [])
+            if since < until:
+                again |= any(since < other and start < until for start, other in spans)
+                spans.append((since, until))
+            else:  # told before, and now to the channel itself
+                again |= (*about, until) in hushed
+                hushed.add((*about, until))
+        if not posted.told.spans:  # the summary of the first census
+            again = any(
+                other.told == posted.told and other.at < posted.at for other in history.slack.posts
+            )
+        if again:
+            yield f"{posted.at:.1f} s {posted.message.text!r}"
 
 
 def the_write_protocol_is_kept(history: History) -> Iterator[str]:
@@ -101,7 +129,7 @@ def the_write_protocol_is_kept(history: History) -> Iterator[str]:
 
 
 def replies_stand_under_their_own_root(history: History) -> Iterator[str]:
-    """A reply's thread begins with a message of its channel about its cluster."""
+    """A reply's thread begins with a message of its channel about its cluster's incident."""
     for posted in history.slack.posts:
         if posted.thread_ts is None:
             continue
@@ -111,30 +139,139 @@ def replies_stand_under_their_own_root(history: History) -> Iterator[str]:
             yield f"{posted.message.text!r} stands under no root of its channel"
         elif clusters and not clusters & _clusters_in(history, root):
             yield f"{posted.message.text!r} stands under {root.message.text!r}"
+        elif posted.told and root.told and _incident(posted) != _incident(root):
+            yield f"{posted.message.text!r} stands under another incident's {root.message.text!r}"
 
 
 def one_root_per_incident(history: History) -> Iterator[str]:
-    """Where there are threads, a cluster has one root in a channel, but for doubts."""
-    if not any(posted.thread_ts for posted in history.slack.posts):
-        return  # flat messages
-    roots = Counter(
-        (posted.channel, cluster)
-        for posted in history.slack.posts
-        if posted.thread_ts is None
-        for cluster in _clusters_in(history, posted)
-    )
-    for (channel, cluster), count in roots.items():
-        if count - 1 > history.doubts:
-            yield f"{count} roots of {cluster} in {channel} in {history.doubts} doubts"
+    """A cluster's incident has one root in a channel; further ones only where threads roll over."""
+    if copies := list(roots_again(history)):
+        excused = history.excused
+        if len(copies) > excused:
+            yield f"{len(copies)} roots too many, {excused} could not be helped: {copies[:3]}"
+
+
+def roots_again(history: History) -> Iterator[str]:
+    """The roots of an incident beyond its first, or beyond the first after a roll-over."""
+    counts: Counter[object] = Counter()
+    for posted in history.slack.posts:
+        if posted.told and posted.told.kind == "root":
+            numbered = (*_incident(posted), posted.told.number)
+            counts[numbered] += 1
+            if counts[numbered] > 1:
+                yield f"{posted.at:.1f} s {posted.message.text!r}"
+
+
+def a_thread_that_goes_on_elsewhere_says_where_it_was(history: History) -> Iterator[str]:
+    """A root after the first links the one before it, unless that was deleted."""
+    roots = [p for p in history.slack.posts if p.told and p.thread_ts is None]
+    for posted in roots:
+        if posted.told is None or posted.told.kind != "root" or posted.told.number == 1:
+            continue
+        before = [p for p in roots if _incident(p) == _incident(posted) and p.at < posted.at]
+        excused = any(p.deleted for p in before) or history.slack.periods or history.doubts
+        if not excused and not any(link_to(p.channel, p.ts) in posted.written for p in before):
+            yield f"{posted.at:.1f} s {posted.message.text!r} does not say where the thread was"
+
+
+def a_thread_does_not_shout(history: History) -> Iterator[str]:
+    """At most one reply in five minutes reaches the channel itself."""
+    last: dict[tuple[str, str | None], float] = {}
+    found = []
+    for posted in (p for p in history.slack.posts if p.broadcast and p.thread_ts):
+        since = posted.at - last.get((posted.channel, posted.thread_ts), -BETWEEN_BROADCASTS)
+        last[posted.channel, posted.thread_ts] = posted.at
+        if since < BETWEEN_BROADCASTS:
+            found.append(f"{posted.message.text!r}, {since:.0f} s after another")
+    if len(found) > history.doubts:
+        yield found[0]
+
+
+def what_is_remembered_is_so(history: History) -> Iterator[str]:
+    """At rest the phase and impact of each service are what ECS shows."""
+    if not history.came_to_rest:
+        return
+    known = {(state.cluster, one.key): one for state in _states(history) for one in state.services}
+    for (cluster, name), service in history.account.services.items():
+        state = known.get((cluster, name))
+        if state is None or not state.transitions:
+            if _shows_failed(service) and history.scenario.census_finds:
+                yield f"{cluster} / {name}: ECS shows a failed deployment, and nobody knows"
+            continue
+        allowed = _phases(service)
+        if state.phase not in allowed:
+            yield f"{cluster} / {name} is {state.phase}, not {' or '.join(sorted(allowed))}"
+        elif state.phase.is_open:
+            yield from _wrong_impact(service, state)
+
+
+def _wrong_impact(service: Service, state: ServiceState) -> Iterator[str]:
+    seen = state.reading
+    if seen is None:
+        yield f"{service.name} was never looked at"
+    elif (seen.running_count, seen.desired_count) != (service.running, service.desired):
+        yield f"{service.name}: {seen.running_count} of {seen.desired_count} were seen running"
+    elif state.impact < _impact(service):
+        yield f"{service.name} is {state.impact.name}, not {_impact(service).name}"
+
+
+def the_last_root_is_the_truth(history: History) -> Iterator[str]:
+    """At rest each root shows what ECS shows, of each of its services."""
+    if not history.came_to_rest:
+        return
+    for state in _states(history):
+        thread, posted = state.thread, state.root
+        if thread is None or posted is None or posted.deleted or thread.is_fixed:
+            continue
+        if _given_up(history, ""):
+            continue
+        last = posted.versions[-1]
+        if thread.shows < state.head.revision:
+            yield f"{last.message.text!r} shows {thread.shows} of {state.head.revision}"
+        if state.head.open_services and (posted.is_marked or "over after" in last.message.text):
+            yield f"{last.message.text!r}, but {state.head.open_services} are failing"
+        if not state.head.open_services and "over after" not in last.message.text:
+            yield f"{last.message.text!r}, but all is over"
+        if last.message.blocks:
+            for service in state.services:
+                yield from _wrong_line(history, state, service, last)
+
+
+def _wrong_line(
+    history: History, state: "Known", service: ServiceState, last: Version
+) -> Iterator[str]:
+    """A root has a line for each of the ten worst services of its incident."""
+    in_it = service.generation == state.head.generation
+    lines = [line for line in _lines(last) if f"*{service.name}*" in line]
+    if not in_it or not lines or (state.cluster, service.name) not in history.account.services:
+        return
+    shown = history.account.services[state.cluster, service.name]
+    if ("✅" in lines[0]) is not (service.phase is Phase.RECOVERED):
+        yield f"{service.name} is {service.phase}: {lines[0]!r}"
+    if service.phase.is_open and not set(FAILING) & set(lines[0]):
+        yield f"{service.name} is {service.phase}: {lines[0]!r}"
+    if service.phase.is_open and f"{shown.running} of {shown.desired} running" not in lines[0]:
+        yield f"{service.name}: {shown.running} of {shown.desired} are running: {lines[0]!r}"
+
+
+def all_is_told(history: History) -> Iterator[str]:
+    """At rest no service has news that its channel was not told."""
+    for service in _services(history) if history.came_to_rest else ():
+        route = service.destination
+        if route and service.untold(route) and not _given_up(history, service.name):
+            news = [str(one.reason) for one in service.untold(route)]
+            yield f"{service.name}: {news} were never told"
 
 
 def nothing_green_is_said_of_what_is_dying(history: History) -> Iterator[str]:
-    """No ✅ beside the name of a service that is failing at that moment."""
+    """No ✅ beside the name of a service that is failing then, or was rolled back."""
     for posted in history.slack.posts:
         for version in posted.versions:
-            for line in re.split(r"\n|\\n", version.written):
+            if "✅" not in version.written:
+                continue
+            for line in _lines(version):
                 for (_, name), service in history.account.services.items():
-                    if "✅" in line and name in line and service.truth.was_failing(version.at):
+                    if "✅" in line and name in line and service.truth.is_not_green(version.at):
                         yield f"at {version.at:.1f} s: {line!r}"
 
 
@@ -194,6 +331,11 @@ CHECKS: tuple[Callable[[History], Iterator[str]], ...] = (
     the_write_protocol_is_kept,
     replies_stand_under_their_own_root,
     one_root_per_incident,
+    a_thread_that_goes_on_elsewhere_says_where_it_was,
+    a_thread_does_not_shout,
+    what_is_remembered_is_so,
+    the_last_root_is_the_truth,
+    all_is_told,
     nothing_green_is_said_of_what_is_dying,
     slack_is_not_pressed,
     everything_comes_to_rest,
@@ -236,14 +378,89 @@ def _given_up(history: History, service: str) -> bool:
     return any(alarm.text == "given up" and service in alarm.told for alarm in history.alarms)
 
 
-def _states(history: History) -> Iterator[ServiceState]:
+@dataclass(frozen=True)
+class Known:
+    """What the program remembers of a cluster, and the root that it believes in."""
+
+    cluster: str
+    head: ClusterState
+    services: tuple[ServiceState, ...]
+    thread: Thread | None
+    root: Posted | None
+
+
+def _states(history: History) -> Iterator[Known]:
     """What the program remembers, read as it reads it, on a calm day."""
-    client = Client(history.table, history.scheduler, Dice(CALM, history.rng))
-    store = history.store(history.table.name, lambda: client)  # type: ignore[arg-type, return-value]
-    for cluster in sorted({service.cluster_arn for service in history.account.services.values()}):
-        state = store.load(cluster)
-        if state is not None:
-            yield from state.services.values()
+    store = history.sane_store()
+    routes = parse_channels(history.scenario.channels)
+    for arn in sorted({service.cluster_arn for service in history.account.services.values()}):
+        head = store.load(arn)
+        if head is None:
+            continue
+        thread = store.thread(arn, route_of(arn, routes).destination, head.generation)
+        at = (thread.channel, thread.ts) if thread else None
+        root = next((p for p in history.slack.posts if (p.channel, p.ts) == at), None)
+        cluster = arn.rpartition("/")[2]
+        yield Known(cluster, head, tuple(head.services.values()), thread, root)
+
+
+def _services(history: History) -> Iterator[ServiceState]:
+    for known in _states(history):
+        yield from known.services
+
+
+def _lines(version: Version) -> Iterator[str]:
+    """What a reader sees as lines."""
+    yield from version.message.text.split("\n")
+    for block in version.message.blocks:
+        for text in _texts(block):
+            yield from text.split("\n")
+
+
+def _texts(value: object) -> Iterator[str]:
+    match value:
+        case {"type": "mrkdwn" | "plain_text" | "text", "text": str(text)}:
+            yield text
+        case dict():
+            for one in value.values():
+                yield from _texts(one)
+        case list() | tuple():
+            for one in value:
+                yield from _texts(one)
+
+
+def _incident(posted: Posted) -> tuple[str, str, str, int]:
+    assert posted.told is not None
+    told_of = posted.told
+    return posted.channel, told_of.route, told_of.cluster, told_of.generation
+
+
+def _shows_failed(service: Service) -> bool:
+    return any(rollout.state == "FAILED" for rollout in service.rollouts)
+
+
+def _is_well(service: Service) -> bool:
+    only = len(service.rollouts) == 1 and service.rollouts[0].state == "COMPLETED"
+    return only and service.running == service.desired and not service.rollouts[0].pending
+
+
+def _phases(service: Service) -> set[Phase]:
+    """What may be said of a service of which trouble was told, by what ECS shows in the end."""
+    if service.truth.gone:
+        return {Phase.GONE, Phase.WELL, Phase.NOT_LIVE, Phase.RECOVERED}
+    if service.desired == 0:
+        return {Phase.STOPPED, Phase.WELL}
+    if not _is_well(service):
+        return {Phase.FAILING}
+    if service.truth.rolled_back_at is not None:
+        return {Phase.NOT_LIVE}
+    return {Phase.RECOVERED, Phase.WELL, Phase.QUIET}
+
+
+def _impact(service: Service) -> Impact:
+    if service.running >= service.desired:
+        return Impact.SERVING
+    return Impact.REDUCED if service.running else Impact.DOWN
 
 
 def _clusters_in(history: History, posted: Posted) -> set[str]:

@@ -48,6 +48,7 @@ class Truth:
     never_live: set[int] = field(default_factory=set)
     gone: bool = False
     settled_at: float | None = None
+    rolled_back_at: float | None = None
     _history: list[tuple[float, bool]] = field(default_factory=list)
 
     def is_failing(self, now: float, failing: bool) -> None:
@@ -58,6 +59,11 @@ class Truth:
         """Whether it was failing then; for a crash loop that is also so between two deaths."""
         before = [failing for since, failing in self._history if since <= at]
         return bool(before) and before[-1]
+
+    def is_not_green(self, at: float) -> bool:
+        """Whether nobody may say then that all is well again."""
+        rolled_back = self.rolled_back_at is not None and self.rolled_back_at <= at
+        return rolled_back or self.was_failing(at)
 
 
 @dataclass
@@ -121,6 +127,8 @@ class Service:
 
     def row(self, seconds_ago: float = 0.0) -> dict[str, Any] | None:
         """What DescribeServices shows, or showed then; None when it does not know the service."""
+        if not seconds_ago:
+            return self._shown[-1][1]
         at = self.account.scheduler.clock - seconds_ago
         older = [row for since, row in self._shown if since <= at]
         return older[-1] if older else self._shown[0][1]
@@ -296,7 +304,7 @@ class Service:
         """Note for the checker that a failure was told of, and make it recognisable."""
         name = str(detail["eventName"])
         cause = (self.name, name, str(detail.get("deploymentId", "")), reason)
-        marker = self.account.marker(cause)
+        marker = self.account.marker(cause[1:])
         now = self.account.scheduler.clock
         self.account.offered.append(Offered(self.name, self.cluster_arn, name, cause, marker, now))
         return f"{reason} [{marker}]" if reason else f"[{marker}]"
@@ -389,17 +397,22 @@ class Client:
         return self._read("DescribeServices", " ".join(services), show)
 
     def get_paginator(self, operation: str) -> "_Paginator":
-        assert operation in ("list_clusters", "list_services"), f"{operation} is not known here"
+        assert operation == "list_clusters", f"no paginator of {operation} is known here"
         return _Paginator(self, operation)
 
     def list_clusters(self, **_more: Any) -> dict[str, Any]:
         arns = {service.cluster_arn: None for service in self.account.services.values()}
         return self._read("ListClusters", "", lambda: {"clusterArns": list(arns)})
 
-    def list_services(self, *, cluster: str, **_more: Any) -> dict[str, Any]:
+    def list_services(
+        self, *, cluster: str, nextToken: str = "0", maxResults: int = 10  # noqa: N803 as boto3 says
+    ) -> dict[str, Any]:
         def show() -> dict[str, Any]:
-            here = (s for s in self.account.services.values() if cluster in _names(s))
-            return {"serviceArns": [s.arn for s in here if s.status != "MISSING"]}
+            here = [s for s in self.account.services.values() if cluster in _names(s)]
+            arns = [service.arn for service in here if service.status != "MISSING"]
+            end = int(nextToken) + maxResults
+            more = {"nextToken": str(end)} if end < len(arns) else {}
+            return {"serviceArns": arns[int(nextToken) : end], **more}
 
         return self._read("ListServices", cluster, show)
 

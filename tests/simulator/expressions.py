@@ -32,7 +32,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }
 # Names that are no reserved words; every other must come as a placeholder.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ReservedWords.html
-_BARE = {"pk", "sk", "due_at"}
+_BARE = {"pk", "sk", "due", "due_at", "used", "expires_at"}
 
 
 class MissingAttribute(Exception):

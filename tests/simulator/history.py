@@ -5,27 +5,40 @@ The program is the real one from its entry points down; what it is built on is p
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import lru_cache, partial
 from random import Random
 from typing import Any
 from unittest.mock import patch
 
+import notifier.store
 from notifier import handler, wiring
+from notifier.model import Census, Invocation
 from notifier.settings import Settings
 from notifier.store import Store
+from notifier.store.rows import from_json
 from notifier.wiring import Program
 from tests.simulator import dynamodb, ecs
 from tests.simulator.audit import Audit
 from tests.simulator.faults import CALM, Dice, Faults
 from tests.simulator.queue import FUNCTION_TIMEOUT, Message, Queue
-from tests.simulator.scheduler import HOUR, MINUTE, Process, Scheduler
+from tests.simulator.scheduler import HOUR, MINUTE, START, Process, Scheduler
 from tests.simulator.scripts import Story
-from tests.simulator.slack import Slack
+from tests.simulator.slack import Slack, Webhook
 
 TICK_TIMEOUT = 300.0
-REST_WITHIN = 4 * HOUR  # ten receives, six minutes apart, and every back-off in between
+# The longest hold-down; ten receives, six minutes apart, and every back-off are less.
+REST_WITHIN = 8 * HOUR
+# What is open is read every quarter of an hour, and its root shows it five minutes later.
+SEEN_WITHIN = 22 * MINUTE
+
+# Where the census stands when a history begins.
+HOURLY = Census(started_at=START, finished_at=START, is_listed=True)
+NEVER = replace(HOURLY, started_at=START + timedelta(days=1000))
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,9 @@ class Cast:
 class Scenario:
     """Stories under faults. `cast` and `arrange` draw what the seed decides.
 
-    Faults last `faults_for` seconds; then the world must come to rest.
+    Faults last `faults_for` seconds; then the world must come to rest. `census` is where the
+    program's stands at the start: None when its first is still to come. `may_read`: whether the bot
+    has the history scope.
     """
 
     name: str
@@ -52,6 +67,13 @@ class Scenario:
     channels: str = "*=C0SHOP"
     arrange: Callable[["History"], None] = lambda _history: None
     silent: bool = False
+    census: Census | None = NEVER
+    may_read: bool = True
+
+    @property
+    def census_finds(self) -> bool:
+        """Whether the census reads every service in this scenario."""
+        return self.census is None or self.census.started_at == START
 
 
 @dataclass(frozen=True)
@@ -89,8 +111,10 @@ class History:
     alarms: list[Alarm] = field(default_factory=list)
     came_to_rest: bool = False
     stories_left: int = 0
+    settled_at: float = 0.0
     stalls: int = 0
     invoked: dict[str, int] = field(default_factory=dict)
+    tally: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.rng = rng = Random(self.seed)
@@ -103,7 +127,7 @@ class History:
             page_bytes=rng.choice([2_000, 20_000, dynamodb.PAGE_BYTES]),
         )
         self.dynamodb = dynamodb.Client(self.table, self.scheduler, self.dice)
-        self.slack = Slack(self.scheduler, self.dice)
+        self.slack = Slack(self.scheduler, self.dice, self.scenario.may_read)
         self.audit = Audit(self.table, self.scheduler)
         self.table.changed, self.slack.arrived = self.audit.changed, self.audit.arrived
         self.queue = Queue(self.scheduler, self.dice, self._invoke_on_events)
@@ -117,6 +141,8 @@ class History:
     def run(self) -> "History":
         """Play the stories, let the faults end, and wait until nothing is left to do."""
         with self._wired(), _alarms(self):
+            if self.scenario.census:
+                self.sane_store().save_census(self.scenario.census)
             self.scenario.arrange(self)
             for cast in self.scenario.cast(self.rng):
                 self._begin(cast)
@@ -138,7 +164,7 @@ class History:
         self.came_to_rest = self.at_rest()
 
     def at_rest(self) -> bool:
-        """Whether nothing is under way and nothing is owed."""
+        """Whether nothing is under way, nothing is owed, and what ECS shows was seen and shown."""
         under_way = (
             self.stories_left
             + len(self.queue.waiting)
@@ -146,13 +172,26 @@ class History:
             + self.account.on_its_way
             + self.slack.on_its_way
         )
-        return not under_way and not any(self.owed())
+        within = HOUR + SEEN_WITHIN if self.scenario.census_finds else SEEN_WITHIN
+        seen = self.scheduler.clock >= self.settled_at + within
+        return seen and not under_way and not any(self.owed()) and not self._is_held_back()
 
     def owed(self) -> Iterator[dict[str, Any]]:
-        """The rows that say that something is still to be told."""
+        """The rows that say that something is to be told now, or was tried in vain.
+
+        An open service's counts reach the root every few minutes, for ever.
+        """
+        now = self.scheduler.now()
         for row in self.table.rows("channel#"):
             if row["sk"]["S"].startswith("owes#"):
-                yield dict(row)
+                in_vain = "attempt" in row or int(row.get("tries", {"N": "0"})["N"])
+                if in_vain or datetime.fromisoformat(row["due_at"]["S"]) <= now:
+                    yield dict(row)
+
+    def _is_held_back(self) -> bool:
+        """Whether a service looks well, and is not said to be so yet."""
+        rows = (row["body"]["S"] for row in self.table.rows("cluster#") if "due" in row)
+        return any('"phase":"recovering"' in body for body in rows)
 
     def _begin(self, cast: Cast) -> None:
         service = self.account.service(cast.cluster, cast.service)
@@ -162,7 +201,7 @@ class History:
         def step() -> None:
             wait = next(steps, None)
             if wait is None:
-                service.truth.settled_at = self.scheduler.clock
+                service.truth.settled_at = self.settled_at = self.scheduler.clock
                 self.stories_left -= 1
             else:
                 self.scheduler.after(wait, step)
@@ -214,17 +253,31 @@ class History:
     def _wired(self) -> Iterator[None]:
         doors: dict[str, Any] = {
             "Slack": lambda **_: self.slack,
-            "Webhook": lambda **_: self.slack,
-            "Store": self.store,
+            "Webhook": lambda **_: Webhook(self.slack, "C0SHOP"),
+            "Store": partial(self.store, sleep=self._pause),
             "_dynamodb": lambda: self.dynamodb,
             "_ecs": lambda: self.ecs,
         }
         entry: dict[str, Any] = {
             "_program": lambda: self._programs[self.scheduler.current],
             "_invocation": lambda context: context.run,
+            "_emit": self._count,
         }
-        with patch.multiple(wiring, **doors), patch.multiple(handler, **entry):
+        # Most rows are read again and again: reading them once makes a history twice as fast.
+        reads = patch.object(notifier.store, "from_json", _read_once)
+        with patch.multiple(wiring, **doors), patch.multiple(handler, **entry), reads:
             yield
+
+    def _pause(self, seconds: float) -> None:
+        self.scheduler.effect("pause", lambda: None, seconds)
+
+    def _count(self, run: Invocation) -> None:
+        self.tally.update(run.tally)
+
+    def sane_store(self) -> Store:
+        """The table as it is, read and written beside the history."""
+        client = dynamodb.Client(self.table, Scheduler(self.rng), Dice(CALM, self.rng))
+        return Store(self.table.name, lambda: client)  # type: ignore[arg-type, return-value]
 
     # --- what befalls them --------------------------------------------------------------------
 
@@ -238,6 +291,15 @@ class History:
         return self.rng.choice([self.rng.uniform(1, 25), self.rng.uniform(25, 120)])
 
     @property
+    def excused(self) -> int:
+        """How often the program may tell something twice.
+
+        Where it may look for what it posted, and finds it, never; but who stands still between its
+        lease and Slack may come after another, and so may what Slack commits much later.
+        """
+        return self.stalls + self.slack.very_late + (self.doubts if self.slack.unreadable else 0)
+
+    @property
     def doubts(self) -> int:
         """How often the program could not know whether Slack has what it sent."""
         return (
@@ -246,6 +308,9 @@ class History:
             + len(self.scheduler.killed)
             + self.stalls
         )
+
+
+_read_once = lru_cache(10_000)(from_json)
 
 
 class _Alarms(logging.Handler):

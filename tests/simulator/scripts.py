@@ -65,6 +65,7 @@ def _rolled_back(service: Service, failed: Rollout, rng: Random, id: str = "") -
     id = id or f"ecs-svc/{service.account.number()}"
     back = service.deploy(old.revision, id=id, reason=ROLLING_BACK.format(id))
     back.running = old.running
+    service.truth.rolled_back_at = service.account.scheduler.clock
     yield rng.uniform(5, 40)
     service.complete(back)
 
@@ -178,6 +179,7 @@ def crash_loop_after_running(service: Service, rng: Random) -> Steps:
         service.start_task(primary)
         yield rng.uniform(1, 9) * MINUTE
     service.action("ECS_OPERATION_THROTTLED", "ERROR", "too many task starts")
+    service.truth.is_failing(service.account.scheduler.clock, False)
 
 
 def no_capacity(service: Service, rng: Random) -> Steps:
@@ -248,6 +250,8 @@ def daemon_misses_an_instance(service: Service, rng: Random) -> Steps:
 def fails_in_many_ways(service: Service, rng: Random) -> Steps:
     """One cause after another, and back again: each change of cause is news."""
     service.truth.is_failing(service.account.scheduler.clock, True)
+    service.stop_task(service.primary, SPOT, "SpotInterruption", 137)
+    service.place_task(service.primary)
     for _ in range(rng.randint(2, 5)):
         reason = rng.choice(["RESOURCE:CPU", "RESOURCE:MEMORY", "AGENT"])
         service.action("SERVICE_TASK_PLACEMENT_FAILURE", "ERROR", reason)

@@ -8,11 +8,23 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from notifier.model import Message, Outcome, Refusal, Refused, Sent, Unknown
+from notifier.model import (
+    CannotLook,
+    Found,
+    Message,
+    NotThere,
+    Outcome,
+    Refusal,
+    Refused,
+    Sent,
+    Unknown,
+)
 from tests.simulator.faults import Dice
 from tests.simulator.scheduler import START, Scheduler
+
+T = TypeVar("T")
 
 # A bucket refills with so many calls a second and holds so many: posts for each channel, the rest
 # (tier 3) for each method in the whole workspace.
@@ -42,8 +54,9 @@ class Posted:
     broadcast: bool = False
     key: str = ""
     versions: list[Version] = field(default_factory=list)
-    reactions: set[str] = field(default_factory=set)
+    is_marked: bool = False
     deleted: bool = False
+    told: "Told | None" = None
 
     @property
     def written(self) -> str:
@@ -57,23 +70,20 @@ class Posted:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The message with the key that was looked for."""
+class Told:
+    """What a post tells, as the program itself noted it before it posted.
 
-    channel: str
-    ts: str
+    `spans` are each service's revisions: told before, and told by it. `number` counts the roots of
+    an incident, `shows` is the cluster's revision that a root shows.
+    """
 
-
-@dataclass(frozen=True)
-class NotFound:
-    """There is no such message."""
-
-
-@dataclass(frozen=True)
-class CannotLook:
-    """The bot may not read the channel, or Slack did not answer."""
-
-    code: str
+    kind: str
+    cluster: str
+    route: str
+    generation: int
+    number: int
+    shows: int
+    spans: Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -90,19 +100,23 @@ class Period:
 class Slack:
     """The workspace. `may_read`: whether the bot has the history scope.
 
-    `arrived` hears of every post that reaches Slack, by its channel.
+    `arrived` hears of every post that reaches Slack, by channel and key, and says what it tells.
     """
+
+    has_threads = True
 
     scheduler: Scheduler
     dice: Dice
     may_read: bool = True
-    arrived: Callable[[str], None] = lambda _channel: None
+    arrived: Callable[[str, str], Told | None] = lambda _channel, _key: None
     posts: list[Posted] = field(default_factory=list)
     periods: list[Period] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=dict)
     doubts: list[float] = field(default_factory=list)
     too_fast: int = 0  # posts and edits beyond the pace that Slack asks for
     impatient: int = 0  # calls before the time that a 429 named
+    very_late: int = 0  # posts that Slack committed when nobody looks for them any more
+    unreadable: int = 0  # looks for a message that could not be made
     on_its_way: int = 0
     _buckets: dict[str, tuple[float, float]] = field(default_factory=dict)
     _not_before: dict[str, float] = field(default_factory=dict)
@@ -123,8 +137,9 @@ class Slack:
             "post",
             channel,
             f"{'reply ' if thread_ts else ''}{message.text[:60]!r}",
-            lambda: self._refused_post(posted),
+            lambda: None,
             lambda: self._commit(posted),
+            arriving=lambda: setattr(posted, "told", self.arrived(channel, posted.key)),
         )
 
     def update(self, channel: str, ts: str, message: Message) -> Outcome:
@@ -136,35 +151,55 @@ class Slack:
         refused = lambda: self._target_gone(channel, ts, "message_not_found")  # noqa: E731
         return self._call("update", channel, f"{ts} {message.text[:60]!r}", refused, edit)
 
-    def react(self, channel: str, ts: str, name: str, on: bool) -> Outcome:
+    def mark(self, channel: str, ts: str, *, on: bool) -> Outcome:
         def change() -> Sent:
             if posted := self._at(channel, ts):
-                (posted.reactions.add if on else posted.reactions.discard)(name)
+                posted.is_marked = on
             return Sent(channel, ts)
 
         refused = lambda: self._target_gone(channel, ts, "message_not_found")  # noqa: E731
-        return self._call("react", channel, f"{ts} {name} {on}", refused, change)
+        return self._call("mark", channel, f"{ts} {on}", refused, change)
+
+    def permalink(self, channel: str, ts: str) -> str:
+        """The address of a message; nothing while Slack does not answer."""
+
+        def look() -> str:
+            here = self._period(channel) is None and self._at(channel, ts) is not None
+            return link_to(channel, ts) if here else ""
+
+        return self._ask(f"permalink {channel} {ts}", look)
 
     def find(
         self, channel: str, key: str, *, since: datetime, thread_ts: str | None = None
-    ) -> Found | NotFound | CannotLook:
-        """The message that carries this key, among those a reader would see now."""
+    ) -> Found:
+        """The message that carries this key, among those a reader would see now.
 
-        def look() -> Found | NotFound | CannotLook:
+        A thread whose root was deleted has no replies any more: then the channel is looked at.
+        """
+
+        def look() -> Found:
             period = self._period(channel)
             if not self.may_read or period is not None:
-                code = "missing_scope" if period is None else period.code
-                return CannotLook(code)
+                return CannotLook("missing_scope" if period is None else period.outcome.code)
+            under = thread_ts if thread_ts and self._at(channel, thread_ts) else None
             earliest = (since - START).total_seconds()
             for posted in self.visible(channel):
-                here = posted.thread_ts == thread_ts or (thread_ts is None and posted.broadcast)
+                here = posted.thread_ts == under or (under is None and posted.broadcast)
                 if posted.key == key and here and posted.at >= earliest:
-                    return Found(channel, posted.ts)
-            return NotFound()
+                    return Sent(channel, posted.ts, posted.thread_ts)
+            return NotThere()
 
-        self.calls["find"] = self.calls.get("find", 0) + 1
+        found = self._ask(f"find {channel} {key}", look)
+        if isinstance(found, CannotLook):
+            self.unreadable += 1
+        return found
+
+    def _ask(self, label: str, look: Callable[[], T]) -> T:
+        """A question that changes nothing."""
+        method = label.partition(" ")[0]
+        self.calls[method] = self.calls.get(method, 0) + 1
         latency = self.dice.latency(ANSWERS_IN)
-        return self.scheduler.effect(f"slack find {channel} {key}", look, latency, latency)
+        return self.scheduler.effect(f"slack {label}", look, latency, latency)
 
     # --- what people and tests do -------------------------------------------------------------
 
@@ -198,6 +233,8 @@ class Slack:
         about: str,
         refused: Callable[[], Refused | None],
         commit: Callable[[], Sent],
+        *,
+        arriving: Callable[[], None] = lambda: None,
     ) -> Outcome:
         """One request: it may be lost, refused, or done; and its answer may be lost."""
         self.calls[method] = self.calls.get(method, 0) + 1
@@ -211,7 +248,7 @@ class Slack:
             if refusal := self._refusal(method, channel) or refused():
                 return refusal
             if method == "post":
-                self.arrived(channel)
+                arriving()
             if doubt in ("slack_late", "slack_very_late"):
                 self._commit_later(doubt, commit)
             else:
@@ -231,6 +268,7 @@ class Slack:
         """The answer's connection is gone; the message comes all the same."""
         late = (0.1, 30.0) if doubt == "slack_late" else (30.0, 600.0)
         self.on_its_way += 1
+        self.very_late += doubt == "slack_very_late"
 
         def arrive() -> None:
             self.on_its_way -= 1
@@ -281,11 +319,6 @@ class Slack:
             return Refused(Refusal.PAYLOAD, "invalid_blocks")
         return None
 
-    def _refused_post(self, posted: Posted) -> Refused | None:
-        if posted.thread_ts is None:
-            return None
-        return self._target_gone(posted.channel, posted.thread_ts, "thread_not_found")
-
     def _target_gone(self, channel: str, ts: str, code: str) -> Refused | None:
         return None if self._at(channel, ts) else Refused(Refusal.TARGET, code)
 
@@ -295,12 +328,45 @@ class Slack:
         posted.at = self.scheduler.clock
         posted.ts = f"{START.timestamp() + posted.at:.4f}{len(self.posts) % 100:02d}"
         posted.show(posted.message, posted.at)
+        if posted.thread_ts and self._at(posted.channel, posted.thread_ts) is None:
+            posted.thread_ts = None  # its root was deleted: Slack puts it into the channel
         self.posts.append(posted)
-        return Sent(posted.channel, posted.ts)
+        return Sent(posted.channel, posted.ts, posted.thread_ts)
 
     def _at(self, channel: str, ts: str) -> Posted | None:
         """The message, unless it was deleted, also between a request and its late arrival."""
         return next((posted for posted in self.visible(channel) if posted.ts == ts), None)
+
+
+def link_to(channel: str, ts: str) -> str:
+    """The address of a message."""
+    return f"https://shop.slack.com/archives/{channel}/p{ts.replace('.', '')}"
+
+
+@dataclass
+class Webhook:
+    """An incoming webhook to a channel of the workspace: no thread, no edit, no looking back."""
+
+    slack: Slack
+    channel: str
+    has_threads = False
+
+    def post(self, _channel: str, message: Message, **more: Any) -> Outcome:
+        outcome = self.slack.post(self.channel, message, metadata=more.get("metadata"))
+        return Sent(None, None) if isinstance(outcome, Sent) else outcome
+
+    def update(self, _channel: str, _ts: str, _message: Message) -> Outcome:
+        return Refused(Refusal.TARGET, "webhook")
+
+    def find(self, _channel: str, _key: str, **_more: Any) -> Found:
+        self.slack.unreadable += 1
+        return CannotLook("webhook")
+
+    def mark(self, _channel: str, _ts: str, *, on: bool) -> Outcome:
+        return Sent(None, None)
+
+    def permalink(self, _channel: str, _ts: str) -> str:
+        return ""
 
 
 def _key_of(metadata: Mapping[str, Any] | None) -> str:
