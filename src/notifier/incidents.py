@@ -397,13 +397,21 @@ def _newly_counted(case: _Case) -> set[Death]:
 
 
 def _on_deaths(case: _Case) -> tuple[ServiceState, Reason]:
-    deaths, newly = counted_deaths(case.noted), _newly_counted(case)
-    if not newly or not (case.before.phase.is_open or _are_too_many(deaths, newly)):
+    failure = _deaths_of(case, _newly_counted(case))
+    if failure is None:
         return case.noted, Reason.FEW_DEATHS
-    last = deaths[-1]
-    failure = Failure(event=TASKS_DIE, reason=last.cause, deployment_id=None, occurred_at=last.at)
     after, reason = _on_failure(case, failure)
-    return (replace(after, count=len(deaths)) if reason in BEGINNING else after), reason
+    deaths = len(counted_deaths(case.noted))
+    return (replace(after, count=deaths) if reason in BEGINNING else after), reason
+
+
+def _deaths_of(case: _Case, newly: set[Death]) -> Failure | None:
+    """What the new deaths mean: nothing unless it fails already, or they are too many."""
+    deaths = counted_deaths(case.noted)
+    if not newly or not (case.before.phase.is_open or _are_too_many(deaths, newly)):
+        return None
+    last = deaths[-1]
+    return Failure(event=TASKS_DIE, reason=last.cause, deployment_id=None, occurred_at=last.at)
 
 
 def _are_too_many(deaths: Sequence[Death], newly: set[Death]) -> bool:
@@ -620,8 +628,9 @@ def _on_reading(
         return _ended(looked, Phase.GONE, Reason.DELETED)
     if reading.desired_count == 0:
         return _ended(looked, Phase.STOPPED, Reason.SCALED_TO_ZERO)
-    if (failure := _unheard_failure(before, looked, reading)) is not None:
-        return _on_found(_Case(before, looked, False, now, policy), failure, reading)
+    case = _Case(before, looked, False, now, policy)
+    if (failure := _unheard_failure(case, reading) or _unheard_deaths(case)) is not None:
+        return _on_found(case, failure, reading)
     if before.phase.is_open:
         return _judge_open(looked, reading, now)
     return _judge_closed(looked, reading, now, policy)
@@ -689,18 +698,14 @@ def _is_dying(service: ServiceState) -> bool:
     return any(one.event == TASKS_DIE for one in present_causes(service))
 
 
-def _unheard_failure(
-    before: ServiceState, looked: ServiceState, reading: ServiceReading
-) -> Failure | None:
+def _unheard_failure(case: _Case, reading: ServiceReading) -> Failure | None:
     """A deployment that failed, of which no event told; not one that a newer release replaced."""
-    heard = {one.id for one in before.deployments if one.failed_at}
-    now_known = {one.id: one for one in looked.deployments}
+    heard = {one.id for one in case.before.deployments if one.failed_at}
+    old = {one.id for one in case.noted.deployments if _is_superseded(case.noted, one)}
     found = [
         _failure_shown(row, reading)
         for row in reading.deployments
-        if row.rollout_state == "FAILED"
-        and row.id not in heard
-        and not (row.id in now_known and _is_superseded(looked, now_known[row.id]))
+        if row.rollout_state == "FAILED" and row.id not in heard | old
     ]
     return max(found, key=lambda one: one.occurred_at, default=None)
 
@@ -712,6 +717,12 @@ def _failure_shown(row: Deployment, reading: ServiceReading) -> Failure:
         deployment_id=row.id,
         occurred_at=row.updated_at or reading.read_at,
     )
+
+
+def _unheard_deaths(case: _Case) -> Failure | None:
+    """Clean exits that turn out to be those of a deployment."""
+    newly = _newly_counted(case)
+    return _deaths_of(case, newly) if newly else None
 
 
 def _on_found(
@@ -826,20 +837,33 @@ def _has_held(service: ServiceState, now: datetime) -> bool:
 def _is_rolled_back(service: ServiceState, primary: Deployment) -> bool:
     """Whether what serves is what served before the release that failed.
 
-    Known by the roll-back's own text; or because the one that serves is older than the one that
-    failed; or because it bears the last revision that had completed before.
+    Known by the roll-back's own text; or because what serves is older than what failed, or bears
+    the last revision that had completed before. Where nothing of this is known, only what is known
+    to be a newer release is none.
     """
     since = _lately(service)
-    if since is None:
+    failed = _failed_since(service, since) if since else None
+    if since is None or (failed is not None and failed.id == primary.id):
         return False
-    if any(one.id == primary.id and _is_rollback_since(one, since) for one in service.deployments):
+    known = {one.id: one for one in service.deployments}.get(primary.id)
+    if known is not None and _is_rollback_since(known, since):
         return True
-    failed = _failed_since(service, since)
-    if failed is None or failed.id == primary.id:
+    if failed is None:
         return False
     if primary.created_at is not None and primary.created_at < _began(failed):
         return True
-    return primary.task_definition == _served_before(service, failed)
+    if served := _served_before(service, failed):
+        return primary.task_definition == served
+    is_release = known is not None and known.is_release
+    return not is_release and not _is_newer(primary.task_definition, failed.revision)
+
+
+def _is_newer(task_definition: str, other: str) -> bool:
+    """Whether it is a later revision of the same family."""
+    family, _, revision = task_definition.rpartition(":")
+    other_family, _, other_revision = other.rpartition(":")
+    are_numbers = revision.isdecimal() and other_revision.isdecimal()
+    return family == other_family and are_numbers and int(revision) > int(other_revision)
 
 
 def _lately(service: ServiceState) -> datetime | None:
