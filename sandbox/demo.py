@@ -1,7 +1,7 @@
-"""`make demo`: lets a release fail in the sandbox and shows what Slack was told.
+"""`make demo`: lets things go wrong in the sandbox and shows what Slack was told.
 
-Plays the story named, or the release that fails and is rolled back. In a terminal it stays up until
-Ctrl-C, so that the page can be looked at; otherwise it ends.
+Plays the stories named, or a release that is rolled back and an outage. In a terminal it stays up
+until Ctrl-C, so that the page can be looked at; otherwise it ends.
 """
 
 import argparse
@@ -10,18 +10,22 @@ import signal
 import sys
 import textwrap
 import threading
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from notifier.cli.text import message_text
 from sandbox.account import SandboxError
+from sandbox.ecs_double import Json
 from sandbox.picture import PictureError, take
 from sandbox.running import DEPLOYS, Laps, Sandbox, running_sandbox
-from sandbox.story import Story, StoryError, load_story, play, story_names
+from sandbox.story import Step, Story, StoryError, load_story, play, story_names
+from sandbox.workspace import Recorded
 from sandbox.workspace.pacing import Limits
 
-FIRST = "release-fails-and-is-rolled-back"
+USUAL = ("release-fails-and-is-rolled-back", "outage-of-twelve-services")
 VIEW = f"?channel={DEPLOYS}"
 PICTURE_HEIGHT = 560
 
@@ -34,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     end_on_sigterm()
     try:
-        show([load_story(name) for name in options.stories or [FIRST]], options.picture)
+        show([load_story(name) for name in options.stories or USUAL], options.picture)
     except StoryError as error:
         print(error, file=sys.stderr)
         return 2
@@ -51,6 +55,7 @@ def show(stories: Sequence[Story], picture: Path | None) -> None:
     with running_sandbox(show_progress, limits=Limits()) as sandbox:
         spans = sum((story.span for story in stories), timedelta(0))
         sandbox.turn_clock(sandbox.now() - spans)  # so that the last story ends now
+        arrive(stories, sandbox)
         for story in stories:
             tell(story, sandbox)
         print_channel(sandbox)
@@ -63,7 +68,7 @@ def show(stories: Sequence[Story], picture: Path | None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="make demo", description="Let a release fail and show what Slack was told."
+        prog="make demo", description="Let things go wrong and show what Slack was told."
     )
     parser.add_argument(
         "stories", nargs="*", metavar="STORY", help=f"one of: {', '.join(story_names())}"
@@ -79,11 +84,56 @@ def show_progress(what: str, seconds: float) -> None:
     print(f"  {seconds:5.1f} s  {what}", flush=True)
 
 
+def arrive(stories: Sequence[Story], sandbox: Sandbox) -> None:
+    """Let ecs-watch come to an account in which all is well, and take stock of it."""
+    for story in stories:
+        for step in replace(story, steps=story.opening).beginning(sandbox.now()):
+            sandbox.patch_ecs(step.ecs or {})
+    sandbox.tick()
+
+
 def tell(story: Story, sandbox: Sandbox) -> None:
-    """Play a story, with a line for every step."""
+    """Play a story, with a line for every step and what Slack is told at it."""
     print(f"\n{story.title}\n\n{textwrap.fill(story.teaches, 100)}\n", flush=True)
-    lap = Laps(show_progress)
-    play(story, sandbox, sandbox.now(), told=lambda step: lap(str(step)))
+    lap, slack = Laps(show_progress), News(sandbox)
+
+    def show_step(step: Step) -> None:
+        news = slack() if step.tick or step.event else ""
+        if news or not step.tick:
+            lap(f"{step}{news}")
+
+    play(story, sandbox, sandbox.now(), told=show_step)
+
+
+@dataclass
+class News:
+    """What was new in Slack each time one asks."""
+
+    sandbox: Sandbox
+    seen: int = 0
+
+    def __post_init__(self) -> None:
+        self()
+
+    def __call__(self) -> str:
+        """Return ` → Slack: 1 root, 2 replies`, or nothing."""
+        calls = self.sandbox.workspace.calls
+        new, self.seen = calls[self.seen :], len(calls)
+        counts = Counter(filter(None, map(_told_by, new)))
+        said = ", ".join(f"{count} {what}" for what, count in counts.items())
+        return f"  → Slack: {said}" if said else ""
+
+
+def _told_by(call: Recorded) -> str:
+    if call.method not in ("chat.postMessage", "chat.update"):
+        return ""
+    if call.outcome != "ok":
+        return "without success"
+    if call.method == "chat.update":
+        return "edit of the root"
+    if call.arguments.get("reply_broadcast"):
+        return "reply, also to the channel"
+    return "reply" if call.arguments.get("thread_ts") else "message"
 
 
 def print_channel(sandbox: Sandbox) -> None:
@@ -91,18 +141,26 @@ def print_channel(sandbox: Sandbox) -> None:
     messages = sandbox.messages()
     print(f"\n#{sandbox.workspace.channel(DEPLOYS).name}: {len(messages)} messages")
     for message in messages:
-        if message.get("thread_ts", message["ts"]) != message["ts"]:
+        if is_reply(message):
             continue
         _print_message(message, "")
         for reply in messages:
-            if reply.get("thread_ts") == message["ts"] != reply["ts"]:
+            if is_reply(reply) and reply["thread_ts"] == message["ts"]:
                 _print_message(reply, "      ")
 
 
-def _print_message(message: dict[str, object], indent: str) -> None:
-    sent = datetime.fromtimestamp(float(str(message["ts"])), UTC).astimezone()
-    edited = " (edited)" if message.get("edited") else ""
-    print(f"\n{indent}{sent:%H:%M:%S}{edited}")
+def is_reply(message: Json) -> bool:
+    """Whether the message stands in another one's thread."""
+    return bool(message.get("thread_ts", message["ts"]) != message["ts"])
+
+
+def _print_message(message: Json, indent: str) -> None:
+    sent = datetime.fromtimestamp(float(message["ts"]), UTC).astimezone()
+    versions = len(message["versions"])
+    notes = [f"edited {versions} times" if versions > 1 else "edited once"] if versions else []
+    notes += ["also in the channel"] if is_reply(message) and message["in_channel"] else []
+    notes += [f":{mark['name']}:" for mark in message.get("reactions", [])]
+    print(f"\n{indent}{sent:%H:%M:%S}{''.join(f'  ({note})' for note in notes)}")
     for line in message_text(message).splitlines():
         print(f"{indent}  {line}")
 

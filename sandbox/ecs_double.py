@@ -364,6 +364,12 @@ class EcsDouble:
         with self._lock:
             self.world.patch(changes)
 
+    def clear(self) -> None:
+        """Show nothing any more, and take back every fault."""
+        with self._lock:
+            self.world.clear()
+        self.heal()
+
     def fail(self, operation: str, fault: Fault, times: int = 1_000_000) -> None:
         """Let the next calls of an operation, named as AWS names it, go wrong."""
         with self._lock:

@@ -1,15 +1,16 @@
 """The whole sandbox: an account with ecs-watch deployed in it, ECS as a story shows it, Slack."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sandbox.account import CREDENTIALS, REGION, STACK, Account
+from sandbox.account.clock import real_now
 from sandbox.ecs_double import EcsDouble, Json
-from sandbox.workspace import Workspace
+from sandbox.workspace import Fault, Workspace
 from sandbox.workspace.pacing import Limits
 
 TOKEN_NAME = "/ecs-watch/slack-token"  # where the template looks for it
@@ -25,16 +26,14 @@ class Sandbox:
     account: Account
     ecs: EcsDouble
     workspace: Workspace
-    clock: "Clock"
 
     def now(self) -> datetime:
         """Return the time by the sandbox's own clock."""
-        return self.clock.now()
+        return self.account.clock.now()
 
     def turn_clock(self, to: datetime) -> None:
         """Put the clock of the functions and of Slack to another time."""
-        self.clock.ahead = to - real_now()
-        self.account.put_clock(self.clock.ahead)
+        self.account.clock.turn_to(to)
 
     def advance_to(self, moment: datetime) -> None:
         """Put the clock forward; it never goes back by itself."""
@@ -45,9 +44,17 @@ class Sandbox:
         """Put an event on the account's default bus."""
         self.account.put_event(event)
 
+    def put_events(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Put at most ten events on the bus at once."""
+        self.account.put_events(events)
+
     def patch_ecs(self, changes: Mapping[str, list[Json]]) -> None:
         """Change what ECS and CloudTrail show."""
         self.ecs.patch(changes)
+
+    def break_slack(self, faults: Sequence[Json]) -> None:
+        """Let calls of Slack meet these faults from now on, and no others."""
+        self.workspace.break_down(Fault(**fault) for fault in faults)
 
     def tick(self) -> None:
         """Do what the schedule does every minute."""
@@ -56,6 +63,19 @@ class Sandbox:
     def settle(self) -> None:
         """Wait until the queue is empty and so everything in it was told."""
         self.account.settle()
+
+    def pass_minutes(self, minutes: int) -> None:
+        """Let so many minutes pass, with the tick of each."""
+        for _ in range(minutes):
+            self.turn_clock(self.now() + timedelta(minutes=1))
+            self.tick()
+
+    def forget(self) -> None:
+        """Be as just deployed: nothing known, nothing told, an empty ECS, the real time."""
+        self.account.empty()
+        self.ecs.clear()
+        self.workspace.reset()
+        self.turn_clock(real_now())
 
     def messages(self) -> list[Json]:
         """Return the messages of the channel, in the order in which they came."""
@@ -95,19 +115,19 @@ def running_sandbox(
     makes ticks; without `limits` Slack takes messages as fast as they come.
     """
     lap = Laps(progress)
-    clock = Clock()
-    with Workspace(limits=limits, clock=clock.seconds) as workspace, EcsDouble() as ecs:
-        lap("Slack workspace started")
+    with EcsDouble() as ecs:
         endpoints = {"AWS_ENDPOINT_URL_ECS": ecs.url, "AWS_ENDPOINT_URL_CLOUDTRAIL": ecs.url}
         with Account(endpoints, schedules=schedules) as account:
             lap("AWS account started")
-            account.keep_secret(TOKEN_NAME, workspace.token)
-            code = account.build()
-            lap(f"program built, {len(code) / 1e6:.0f} MB")
-            parameters = {"Channels": f"*={DEPLOYS}", "SlackApiUrl": workspace.api_url}
-            account.deploy(parameters, code=code)
-            lap("template.yaml deployed by CloudFormation")
-            yield Sandbox(account, ecs, workspace, clock)
+            with Workspace(limits=limits, clock=account.clock.seconds) as workspace:
+                lap("Slack workspace started")
+                account.keep_secret(TOKEN_NAME, workspace.token)
+                code = account.build()
+                lap(f"program built, {len(code) / 1e6:.0f} MB")
+                parameters = {"Channels": f"*={DEPLOYS}", "SlackApiUrl": workspace.api_url}
+                account.deploy(parameters, code=code)
+                lap("template.yaml deployed by CloudFormation")
+                yield Sandbox(account, ecs, workspace)
 
 
 class Laps:
@@ -121,23 +141,3 @@ class Laps:
         """Say that `what` is done."""
         before, self._since = self._since, time.monotonic()
         self._progress(what, self._since - before)
-
-
-@dataclass
-class Clock:
-    """The real time, put ahead or back."""
-
-    ahead: timedelta = timedelta(0)
-
-    def now(self) -> datetime:
-        """Return the time."""
-        return real_now() + self.ahead
-
-    def seconds(self) -> float:
-        """Return the time in seconds since 1970."""
-        return self.now().timestamp()
-
-
-def real_now() -> datetime:
-    """Return the real time."""
-    return datetime.now(UTC)

@@ -5,9 +5,10 @@ What a story file looks like is said in events/stories/README.md.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -15,7 +16,7 @@ STORIES = Path(__file__).resolve().parents[1] / "events" / "stories"
 
 MOMENT = re.compile(r"\{\{([+-]\d+(?:\.\d{1,3})?)\}\}")
 ORIGIN = re.compile(r"built|recorded: .+")
-KINDS = ("event", "ecs", "tick")
+KINDS = ("event", "ecs", "slack", "tick")
 
 Json = dict[str, Any]
 
@@ -33,6 +34,7 @@ class Step:
     note: str
     event: Json | None = None
     ecs: Mapping[str, list[Json]] | None = None
+    slack: list[Json] | None = None
     tick: bool = False
 
     def __str__(self) -> str:
@@ -76,6 +78,11 @@ class Story:
         """How long the story takes in the account it tells of."""
         return timedelta(seconds=self.steps[-1].at)
 
+    @property
+    def opening(self) -> tuple[Step, ...]:
+        """What comes before the first tick: the cluster in which all is well."""
+        return tuple(takewhile(lambda step: not step.tick, self.steps))
+
     def beginning(self, start: datetime, *, cluster: str | None = None) -> tuple[Step, ...]:
         """Return the steps with their times counted from `start`, in a cluster of that name."""
         return tuple(
@@ -107,13 +114,11 @@ def _step(story: str, number: int, step: Json) -> Step:
 
 
 def _placed(step: Step, start: datetime, old: str, new: str) -> Step:
-    return Step(
-        at=step.at,
-        origin=step.origin,
+    return replace(
+        step,
         note=_filled(step.note, start, old, new),
         event=_filled(step.event, start, old, new),
         ecs=_filled(step.ecs, start, old, new),
-        tick=step.tick,
     )
 
 
@@ -144,8 +149,9 @@ class Stage(Protocol):
     """What a story is played on."""
 
     def advance_to(self, moment: datetime) -> object: ...
-    def put_event(self, event: Mapping[str, Any]) -> object: ...
+    def put_events(self, events: Sequence[Mapping[str, Any]]) -> object: ...
     def patch_ecs(self, changes: Mapping[str, list[Json]]) -> object: ...
+    def break_slack(self, faults: Sequence[Json]) -> object: ...
     def tick(self) -> object: ...
     def settle(self) -> object: ...
 
@@ -160,26 +166,33 @@ def play(
 ) -> None:
     """Play the story at once, however long it lasted, with its times counted from `start`.
 
-    The clock is put forward from step to step. What happens at one moment is put together; the
-    next moment begins when the queue is empty. `told` is told of each step that is done.
+    The clock is put forward from step to step. The events of one moment are put together; the next
+    moment begins when the queue is empty. `told` is told of each step that is done.
     """
-    for step, last_of_moment in _with_ends(story.beginning(start, cluster=cluster)):
-        stage.advance_to(start + timedelta(seconds=step.at))
-        _do(step, stage)
-        if last_of_moment:
-            stage.settle()
-        told(step)
+    for moment, steps in _moments(story.beginning(start, cluster=cluster)):
+        stage.advance_to(start + timedelta(seconds=moment))
+        _do(steps, stage)
+        for step in steps:
+            told(step)
 
 
-def _do(step: Step, stage: Stage) -> None:
-    if step.ecs is not None:
-        stage.patch_ecs(step.ecs)
-    if step.event is not None:
-        stage.put_event(step.event)
-    if step.tick:
-        stage.tick()
+def _moments(steps: tuple[Step, ...]) -> Iterator[tuple[float, list[Step]]]:
+    """Yield what happens at once; a tick is a moment of its own."""
+    for (at, is_tick), group in groupby(steps, key=lambda step: (step.at, step.tick)):
+        if is_tick:
+            yield from ((at, [step]) for step in group)
+        else:
+            yield at, list(group)
 
 
-def _with_ends(steps: tuple[Step, ...]) -> Iterator[tuple[Step, bool]]:
-    for step, following in zip(steps, (*steps[1:], None), strict=True):
-        yield step, following is None or following.at > step.at or following.tick
+def _do(steps: list[Step], stage: Stage) -> None:
+    for step in steps:
+        if step.ecs is not None:
+            stage.patch_ecs(step.ecs)
+        if step.slack is not None:
+            stage.break_slack(step.slack)
+        if step.tick:
+            stage.tick()
+    if events := [step.event for step in steps if step.event is not None]:
+        stage.put_events(events)
+        stage.settle()

@@ -132,12 +132,6 @@ class Service:
         """Return what DescribeServices shows, the newest message first."""
         rows = list(deployments)
         primary = next(row for row in rows if row.status == "PRIMARY")
-        provider = self.capacity_provider
-        launch: Json = (
-            {"capacityProviderStrategy": [{"capacityProvider": provider, "weight": 1, "base": 0}]}
-            if provider
-            else {"launchType": "FARGATE"}
-        )
         return {
             "serviceArn": self.arn,
             "serviceName": self.name,
@@ -146,20 +140,13 @@ class Service:
             "desiredCount": self.desired,
             "runningCount": sum(row.running for row in rows),
             "pendingCount": sum(row.pending for row in rows),
-            **launch,
+            **self._launch(),
             "platformVersion": "LATEST",
             "platformFamily": "Linux",
             "taskDefinition": self.definition_arn(primary.release),
             "deploymentConfiguration": self._configuration(),
             "deployments": [self._row(row) for row in rows],
-            "events": [
-                {
-                    "id": hexadecimal(32, self.name, moment, text),
-                    "createdAt": at(moment),
-                    "message": f"(service {self.name}) {text}",
-                }
-                for moment, text in sorted(messages, reverse=True)
-            ],
+            "events": [self._message(*message) for message in sorted(messages, reverse=True)],
             "createdAt": at(-90 * DAY),
             "currentServiceDeployment": self.service_deployment_arn(primary),
             "currentServiceRevisions": [self._revision_counts(row) for row in rows],
@@ -168,6 +155,19 @@ class Service:
             "deploymentController": {"type": "ECS"},
             "enableExecuteCommand": False,
             "propagateTags": "SERVICE",
+        }
+
+    def _launch(self) -> Json:
+        if not self.capacity_provider:
+            return {"launchType": "FARGATE"}
+        strategy = {"capacityProvider": self.capacity_provider, "weight": 1, "base": 0}
+        return {"capacityProviderStrategy": [strategy]}
+
+    def _message(self, moment: float, text: str) -> Json:
+        return {
+            "id": hexadecimal(32, self.name, moment, text),
+            "createdAt": at(moment),
+            "message": f"(service {self.name}) {text}",
         }
 
     def _configuration(self) -> Json:

@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ import boto3
 from botocore.config import Config
 
 from sandbox.account import artefact, stack
+from sandbox.account.clock import Clock
 from sandbox.account.process import CREDENTIALS, REGION, ROOT, Process, SandboxError
 
 TEMPLATE = ROOT / "template.yaml"
@@ -52,6 +53,11 @@ class Account:
     def url(self) -> str:
         """Where the account listens: the value of AWS_ENDPOINT_URL."""
         return self._process.url
+
+    @property
+    def clock(self) -> Clock:
+        """The functions' clock; AWS keeps the real time."""
+        return self._process.clock
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of this account, with the rights of its root."""
@@ -96,29 +102,19 @@ class Account:
 
     # --- what happens in it -------------------------------------------------------------------
 
-    def put_clock(self, ahead: timedelta) -> None:
-        """Put the functions' clock ahead of the real one, or back; AWS keeps the real time."""
-        self._process.put_clock(ahead)
-
     def put_event(self, event: Mapping[str, Any]) -> str:
         """Put an event, in the form in which rules deliver it, on the default bus.
 
         The account gives it an id of its own, which is returned, as EventBridge does.
         """
-        answer = self.client("events").put_events(
-            Entries=[
-                {
-                    "Source": event["source"],
-                    "DetailType": event["detail-type"],
-                    "Detail": json.dumps(event["detail"]),
-                    "Resources": event.get("resources", []),
-                    "Time": datetime.fromisoformat(event["time"]),
-                }
-            ]
-        )
+        return self.put_events([event])[0]
+
+    def put_events(self, events: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Put at most ten events on the bus at once; see `put_event`."""
+        answer = self.client("events").put_events(Entries=[_entry(event) for event in events])
         if answer["FailedEntryCount"]:
-            raise SandboxError(f"the bus refused the event: {answer['Entries']}")
-        return str(answer["Entries"][0]["EventId"])
+            raise SandboxError(f"the bus refused an event: {answer['Entries']}")
+        return [str(entry["EventId"]) for entry in answer["Entries"]]
 
     def invoke_tick(self, at: datetime) -> None:
         """Invoke the function that a schedule invokes every minute; raise when it fails."""
@@ -137,8 +133,17 @@ class Account:
         )
         if "FunctionError" in answer:
             raise SandboxError(
-                f"the tick failed: {answer['Payload'].read().decode()}\n{self.logs()}"
+                f"the tick failed: {answer['Payload'].read().decode()}\n{self.logs()[-4000:]}"
             )
+
+    def empty(self) -> None:
+        """Forget what is in the queues and in the table."""
+        for name in ("EventsQueueUrl", "EventsDeadLetterQueueUrl", "RulesDeadLetterQueueUrl"):
+            self.client("sqs").purge_queue(QueueUrl=self.outputs[name])
+        table, client = self.outputs["TableName"], self.client("dynamodb")
+        keys = client.scan(TableName=table, ProjectionExpression="pk, sk")["Items"]
+        for key in keys:
+            client.delete_item(TableName=table, Key=key)
 
     def waiting(self, queue: str = "EventsQueueUrl") -> int:
         """Return how many messages are in a queue, those being worked on included."""
@@ -153,7 +158,7 @@ class Account:
         deadline = time.monotonic() + seconds
         while left := self.waiting():
             if time.monotonic() > deadline:
-                raise SandboxError(f"{left} messages still in the queue\n{self.logs()}")
+                raise SandboxError(f"{left} messages still in the queue\n{self.logs()[-4000:]}")
             time.sleep(0.02)
 
     def logs(self) -> str:
@@ -164,3 +169,14 @@ class Account:
             found = client.filter_log_events(logGroupName=group["logGroupName"])
             lines += [(event["timestamp"], event["message"]) for event in found["events"]]
         return "\n".join(message for _time, message in sorted(lines, key=lambda line: line[0]))
+
+
+def _entry(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event as PutEvents takes it."""
+    return {
+        "Source": event["source"],
+        "DetailType": event["detail-type"],
+        "Detail": json.dumps(event["detail"]),
+        "Resources": event.get("resources", []),
+        "Time": datetime.fromisoformat(event["time"]),
+    }

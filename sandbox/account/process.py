@@ -17,8 +17,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
+
+from sandbox.account.clock import Clock, real_now
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -47,8 +48,8 @@ class Process:
     def __init__(self, environment: Mapping[str, str]) -> None:
         python = sandbox_python()
         self._home = Path(tempfile.mkdtemp(prefix="ecs-watch-account-", dir=fast_folder()))
-        self._clock = self._home / "clock"
-        self.put_clock(timedelta(0))
+        self.clock = Clock(self._home / "clock")
+        self.clock.turn_to(real_now())
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._output = (self._home / "ministack.log").open("w+")
@@ -69,7 +70,7 @@ class Process:
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "HOME": str(self._home),
             "SANDBOX_HOME": str(self._home),
-            "SANDBOX_CLOCK": str(self._clock),
+            "SANDBOX_CLOCK": str(self.clock.path),
             "TMPDIR": str(self._home),
             "LANG": "C.UTF-8",
             "NO_PROXY": "*",
@@ -110,12 +111,6 @@ class Process:
                 f"MiniStack {version} is installed in .venv-sandbox, but the sandbox relies on"
                 f" {VERSION}: earlier ones do not enforce IAM policies"
             )
-
-    def put_clock(self, ahead: timedelta) -> None:
-        """Put the clock of the functions ahead of the real one, or back."""
-        written = self._clock.with_suffix(".new")
-        written.write_text(str(ahead.total_seconds()))
-        written.replace(self._clock)  # no function reads half of it
 
     def log(self) -> str:
         """Return what MiniStack printed so far."""

@@ -196,13 +196,18 @@ def _actions(block: Mapping[str, Any], at: str) -> Problems:
 
 
 def _element(element: object, at: str) -> Problems:
-    kind = str(element.get("type")) if isinstance(element, dict) else ""
-    if not isinstance(element, dict) or kind not in ELEMENT_KEYS:
-        yield _problem(f"unsupported type: {kind}", f"{at}/type")
-        return
-    yield from _keys(element, *ELEMENT_KEYS[kind], at, common={"type"})
-    if kind == "button":
+    yield from _known(element, ELEMENT_KEYS, at)
+    if isinstance(element, dict) and element.get("type") == "button":
         yield from _button(element, at)
+
+
+def _known(element: object, kinds: Mapping[str, tuple[set[str], set[str]]], at: str) -> Problems:
+    """An object of one of these kinds, with the keys that its kind must or may have."""
+    kind = str(element.get("type")) if isinstance(element, dict) else ""
+    if isinstance(element, dict) and kind in kinds:
+        yield from _keys(element, *kinds[kind], at, common={"type"})
+    else:
+        yield _problem(f"unsupported type: {kind}", f"{at}/type")
 
 
 def _button(button: Mapping[str, Any], at: str) -> Problems:
@@ -264,12 +269,10 @@ def _rich_item(item: object, at: str) -> Problems:
 
 
 def _rich_element(element: object, at: str) -> Problems:
-    kind = str(element.get("type")) if isinstance(element, dict) else ""
-    if not isinstance(element, dict) or kind not in RICH_ELEMENTS:
-        yield _problem(f"unsupported type: {kind}", f"{at}/type")
+    yield from _known(element, RICH_ELEMENTS, at)
+    if not isinstance(element, dict) or str(element.get("type")) not in RICH_ELEMENTS:
         return
-    yield from _keys(element, *RICH_ELEMENTS[kind], at, common={"type"})
-    if kind == "text":
+    if element["type"] == "text":
         yield from _string(element.get("text", "."), f"{at}/text", MOST_CHARACTERS)
     style = element.get("style", {})
     if not isinstance(style, dict) or style.keys() - STYLES:

@@ -185,6 +185,11 @@ class Workspace:
             self.plan.waiting.append(Fault(fault, method, times=times, **options))
             return self.plan.waiting[-1]
 
+    def break_down(self, faults: Iterable[Fault]) -> None:
+        """Let calls meet these faults and forget all others; without any, Slack works again."""
+        with self.lock:
+            self.plan.waiting[:] = faults
+
     def reset(self) -> None:
         """Forget messages, calls and faults; archived channels and revoked tokens are back."""
         with self.lock:

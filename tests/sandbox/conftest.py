@@ -1,4 +1,4 @@
-"""One sandbox for all tests: starting it is what costs. Each test has a cluster of its own."""
+"""One sandbox for all tests: starting it is what costs. Each test finds it as just deployed."""
 
 from collections.abc import Callable, Iterator
 from time import monotonic, sleep
@@ -15,6 +15,7 @@ def _running() -> Iterator[Sandbox]:
         running.put_event(failing(running, "warm-up", "checkout"))
         running.settle()  # a program that does not work at all fails here, once
         running.tick()
+        running.forget()
         yield running
 
 
@@ -22,9 +23,7 @@ def _running() -> Iterator[Sandbox]:
 def sandbox(_running: Sandbox) -> Iterator[Sandbox]:
     """The whole: account with ecs-watch deployed, ECS, Slack without a limit on messages."""
     yield _running
-    account = _running.account
-    if account.waiting():
-        account.client("sqs").purge_queue(QueueUrl=account.outputs["EventsQueueUrl"])
+    _running.forget()
 
 
 @pytest.fixture

@@ -19,14 +19,16 @@ def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_demo_shows_the_failed_release_and_ends() -> None:
+def test_the_demo_shows_the_release_that_is_rolled_back_and_the_outage_and_ends() -> None:
     shown = demo()
 
     assert shown.returncode == 0, shown.stderr
     assert "A release fails and is rolled back" in shown.stdout
+    assert "An outage of twelve services" in shown.stdout
     channel = shown.stdout.split("#deploys")[1]
-    assert "prod-web" in channel
-    assert "checkout" in channel
+    assert "watching 2 clusters, 13 services" in channel
+    assert "☑️ *prod-web* · over after" in channel
+    assert "✅ *prod-shop* · over after" in channel
     assert "http://127.0.0.1:" in channel
     assert shown.stderr == ""
 

@@ -7,38 +7,77 @@ from pathlib import Path
 
 import pytest
 
+from notifier.cli import main as ecs_watch
+from notifier.cli.text import message_text
 from sandbox.account import SandboxError
 from sandbox.ecs_double import ACCESS_DENIED
 from sandbox.running import TOKEN_NAME, Sandbox
-from tests.sandbox.failures import failing, messages_of
+from tests.sandbox.failures import failing, fix, messages_of, thread_of
 
 pytestmark = pytest.mark.sandbox
 
 Eventually = Callable[[Callable[[], bool]], bool]
 
 
-def test_a_deployment_that_fails_is_told_in_slack(sandbox: Sandbox) -> None:
-    event = failing(sandbox, "told", "checkout")
-
-    sandbox.put_event(event)
+def test_a_deployment_that_fails_is_a_root_and_a_reply_in_its_thread(sandbox: Sandbox) -> None:
+    sandbox.put_event(failing(sandbox, "told", "checkout"))
     sandbox.settle()
 
-    [message] = messages_of(sandbox, "told")
-    assert "checkout" in message["text"]
-    assert ":41" in message["text"], "which release serves is read from ECS"
+    root, [reply] = thread_of(sandbox, "told")
+    assert "checkout" in root["text"]
+    assert "2 of 2 running on :41" in root["text"], "whether it still serves is read from ECS"
+    assert ":42" in message_text(reply)
+
+
+def test_a_second_service_that_fails_goes_into_the_thread_of_its_cluster(sandbox: Sandbox) -> None:
+    for name in ("checkout", "search"):
+        sandbox.put_event(failing(sandbox, "shared", name))
+        sandbox.settle()
+
+    _, replies = thread_of(sandbox, "shared")
+    assert ["checkout" in replies[0]["text"], "search" in replies[1]["text"]] == [True, True]
+
+
+def test_ten_services_that_fail_at_once_are_one_root_and_few_replies(sandbox: Sandbox) -> None:
+    events = [failing(sandbox, "outage", f"service-{number}") for number in range(10)]
+
+    sandbox.put_events(events)
+    sandbox.settle()
+
+    _, replies = thread_of(sandbox, "outage")
+    assert len(replies) <= 4
+    told = " ".join(map(message_text, replies))
+    assert [number for number in range(10) if f"service-{number}" not in told] == []
 
 
 def test_a_failure_is_told_also_when_ecs_may_not_be_read(sandbox: Sandbox) -> None:
     event = failing(sandbox, "unreadable", "checkout")
     sandbox.ecs.fail("DescribeServices", ACCESS_DENIED)
-    try:
-        sandbox.put_event(event)
-        sandbox.settle()
-    finally:
-        sandbox.ecs.heal()
 
-    [message] = messages_of(sandbox, "unreadable")
-    assert "checkout" in message["text"]
+    sandbox.put_event(event)
+    sandbox.settle()
+
+    root, [reply] = thread_of(sandbox, "unreadable")
+    assert "checkout" in root["text"]
+    assert "no permission" in message_text(reply)
+
+
+def test_what_recovers_is_told_in_the_thread_after_it_was_held_back(sandbox: Sandbox) -> None:
+    sandbox.put_event(failing(sandbox, "recovers", "checkout"))
+    sandbox.settle()
+
+    sandbox.put_event(fix(sandbox, "recovers", "checkout"))
+    sandbox.settle()
+    sandbox.pass_minutes(3)
+    root, replies = thread_of(sandbox, "recovers")
+    assert "✅" not in root["text"] + replies[-1]["text"], "it could fail again"
+    sandbox.pass_minutes(5)
+
+    root, [_, reply] = thread_of(sandbox, "recovers")
+    assert "✅" in reply["text"]
+    assert "2 of 2 running on :43" in reply["text"]
+    assert "over after" in root["text"]
+    assert root["reactions"]
 
 
 def test_what_was_told_is_in_the_table(sandbox: Sandbox) -> None:
@@ -51,7 +90,7 @@ def test_what_was_told_is_in_the_table(sandbox: Sandbox) -> None:
     assert any(key.endswith("cluster/stored") for key in keys)
 
 
-def test_copies_of_an_event_give_one_message(sandbox: Sandbox) -> None:
+def test_copies_of_an_event_are_told_once(sandbox: Sandbox) -> None:
     event = failing(sandbox, "copies", "checkout")
 
     for _ in range(3):
@@ -60,7 +99,36 @@ def test_copies_of_an_event_give_one_message(sandbox: Sandbox) -> None:
     sandbox.put_event(event)
     sandbox.settle()
 
-    assert len(messages_of(sandbox, "copies")) == 1
+    _, replies = thread_of(sandbox, "copies")
+    assert len(replies) == 1
+
+
+def test_what_is_watched_is_told_once_by_the_first_ticks(sandbox: Sandbox) -> None:
+    failing(sandbox, "broken-before-we-came", "checkout")
+
+    sandbox.tick()
+    sandbox.tick()
+
+    [summary] = sandbox.messages()
+    assert "1 cluster" in summary["text"]
+    assert "broken-before-we-came / checkout" in message_text(summary)
+
+
+def test_what_is_muted_is_told_when_the_mute_ends_and_it_still_fails(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in sandbox.environment.items():
+        monkeypatch.setenv(name, value)
+    assert ecs_watch(["mute", "--cluster", "hushed-*", "--for", "5m"]) == 0
+
+    sandbox.put_event(failing(sandbox, "hushed-1", "checkout"))
+    sandbox.settle()
+    sandbox.pass_minutes(3)
+    assert messages_of(sandbox, "hushed-1") == []
+    sandbox.pass_minutes(4)
+
+    root, _ = thread_of(sandbox, "hushed-1")
+    assert "checkout" in root["text"]
 
 
 def test_a_healthy_event_is_not_told(sandbox: Sandbox) -> None:
@@ -91,8 +159,8 @@ def test_an_event_that_cannot_be_read_ends_in_the_dead_letter_queue_and_others_a
         QueueUrl=account.outputs["EventsDeadLetterQueueUrl"]
     )
     assert dead["Messages"][0]["Body"] == bodies[1]
-    assert len(messages_of(sandbox, "beside-poison-1")) == 1
-    assert len(messages_of(sandbox, "beside-poison-2")) == 1
+    thread_of(sandbox, "beside-poison-1")
+    thread_of(sandbox, "beside-poison-2")
 
 
 def test_an_event_the_queue_does_not_let_in_goes_to_the_rules_dead_letter_queue_and_alarms(
@@ -173,21 +241,33 @@ def test_an_event_keeps_the_time_it_was_put_with(sandbox: Sandbox, eventually: E
     events.put_targets(Rule="on-time", Targets=[{"Id": "queue", "Arn": arn}])
 
     sandbox.put_event({**event, "time": "2026-03-01T12:00:00Z"})
+    sandbox.settle()
 
     [message] = sqs.receive_message(QueueUrl=url)["Messages"]
     assert json.loads(message["Body"])["time"] == "2026-03-01T12:00:00Z"
 
 
-def test_what_slack_refused_is_told_by_a_tick(sandbox: Sandbox, eventually: Eventually) -> None:
-    sandbox.workspace.inject("chat.postMessage", "rate_limited", times=1, retry_after=1)
+def test_what_slack_refused_is_told_by_a_tick(sandbox: Sandbox) -> None:
+    sandbox.workspace.inject("chat.postMessage", "rate_limited", times=1, retry_after=30)
     sandbox.put_event(failing(sandbox, "refused-once", "checkout"))
     sandbox.settle()
+    assert messages_of(sandbox, "refused-once") == []
 
-    def told_after_another_tick() -> bool:
-        sandbox.tick()
-        return len(messages_of(sandbox, "refused-once")) == 1
+    sandbox.pass_minutes(1)
 
-    assert eventually(told_after_another_tick)
+    _, replies = thread_of(sandbox, "refused-once")
+    assert len(replies) == 1
+
+
+def test_a_post_whose_answer_was_lost_is_found_again_and_not_repeated(sandbox: Sandbox) -> None:
+    sandbox.workspace.inject("chat.postMessage", "accept_then_close", times=1)
+    sandbox.put_event(failing(sandbox, "lost-answer", "checkout"))
+    sandbox.settle()
+
+    sandbox.pass_minutes(2)
+
+    _, replies = thread_of(sandbox, "lost-answer")
+    assert len(replies) == 1
 
 
 def test_the_token_is_in_no_log_and_in_no_environment(sandbox: Sandbox) -> None:
