@@ -72,9 +72,8 @@ package: $(VENV)/.installed ## Make dist/: the code as a zip and a plain CloudFo
 	@$(BIN)/python -m tools.package build/lambda dist
 
 # --- sandbox
-STORY ?= release-fails-and-is-rolled-back
 .PHONY: demo
-demo: install ## Let a release fail on this machine and show what Slack is told (STORY=… for another story)
+demo: install ## Let things go wrong on this machine and show what Slack is told (STORY=… for another story)
 	@$(BIN)/python -m sandbox.demo $(STORY)
 
 .PHONY: sandbox
@@ -82,5 +81,5 @@ sandbox: install ## An AWS account with ecs-watch in it and a Slack workspace, u
 	@$(BIN)/python -m sandbox
 
 .PHONY: picture
-picture: install ## Take the README's picture of the channel (needs Chromium)
-	@$(BIN)/python -m sandbox.demo $(STORY) --picture docs/channel.png
+picture: install ## Take the README's pictures of the channel and of a thread (needs Chromium)
+	@$(BIN)/python -m sandbox.demo $(STORY) --pictures docs

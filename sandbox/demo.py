@@ -19,15 +19,16 @@ from pathlib import Path
 from notifier.cli.text import message_text
 from sandbox.account import SandboxError
 from sandbox.ecs_double import Json
-from sandbox.picture import PictureError, take
+from sandbox.picture import PictureError, Size, take
 from sandbox.running import DEPLOYS, Laps, Sandbox, running_sandbox
 from sandbox.story import Step, Story, StoryError, load_story, play, story_names
 from sandbox.workspace import Recorded
 from sandbox.workspace.pacing import Limits
 
 USUAL = ("release-fails-and-is-rolled-back", "outage-of-twelve-services")
-VIEW = f"?channel={DEPLOYS}"
-PICTURE_HEIGHT = 560
+PICTURED_AT = timedelta(minutes=9)  # of the outage: all is told and nothing has recovered
+CHANNEL_SIZE = Size(1400, 1060, 1.25)
+THREAD_SIZE = Size(760, 790, 1.5)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     end_on_sigterm()
     try:
-        show([load_story(name) for name in options.stories or USUAL], options.picture)
+        stories = [load_story(name) for name in options.stories or USUAL]
+        show(stories, options.pictures)
     except StoryError as error:
         print(error, file=sys.stderr)
         return 2
@@ -50,8 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def show(stories: Sequence[Story], picture: Path | None) -> None:
-    """Start the sandbox, play the stories, print the channel and take its picture if asked to."""
+def show(stories: Sequence[Story], pictures: Path | None) -> None:
+    """Start the sandbox, play the stories, print the channel and take pictures if asked to."""
+    if pictures:
+        *before, last = stories
+        stories = [*before, last.until(PICTURED_AT)]
     with running_sandbox(show_progress, limits=Limits()) as sandbox:
         spans = sum((story.span for story in stories), timedelta(0))
         sandbox.turn_clock(sandbox.now() - spans)  # so that the last story ends now
@@ -60,10 +65,18 @@ def show(stories: Sequence[Story], picture: Path | None) -> None:
             tell(story, sandbox)
         print_channel(sandbox)
         print(f"\nThe channel as Slack shows it: {sandbox.workspace.url}", flush=True)
-        if picture:
-            take(f"{sandbox.workspace.url}/{VIEW}", picture, height=PICTURE_HEIGHT)
+        if pictures:
+            take_pictures(sandbox, pictures)
         elif sys.stdout.isatty():
             stay()
+
+
+def take_pictures(sandbox: Sandbox, folder: Path) -> None:
+    """Take one of the channel beside its last thread, and one of its first thread alone."""
+    roots = [message["ts"] for message in sandbox.messages() if message.get("reply_count")]
+    page = f"{sandbox.workspace.url}?channel={DEPLOYS}&thread="
+    take(f"{page}{roots[-1]}", folder / "channel.png", CHANNEL_SIZE)
+    take(f"{page}{roots[0]}&view=thread", folder / "thread.png", THREAD_SIZE)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,7 +87,10 @@ def _parser() -> argparse.ArgumentParser:
         "stories", nargs="*", metavar="STORY", help=f"one of: {', '.join(story_names())}"
     )
     parser.add_argument(
-        "--picture", type=Path, metavar="PNG", help="take a picture of the page, then end"
+        "--pictures",
+        type=Path,
+        metavar="FOLDER",
+        help="take channel.png in the middle of the last story and thread.png, then end",
     )
     return parser
 

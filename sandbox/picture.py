@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -39,27 +40,34 @@ def browser() -> str:
     return found
 
 
-def command(
-    program: str, url: str, out: Path, profile: str, *, width: int, height: int, scale: float
-) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A picture's size in CSS pixels, and how many of its own pixels each of them has."""
+
+    width: int = 1280
+    height: int = 800
+    scale: float = 2.0
+
+
+def command(program: str, url: str, out: Path, profile: str, size: Size) -> list[str]:
     """The command line that takes the picture, with a profile of its own."""
     return [
         program,
         *FLAGS,
         f"--user-data-dir={profile}",
-        f"--window-size={width},{height}",
-        f"--force-device-scale-factor={scale}",
+        f"--window-size={size.width},{size.height}",
+        f"--force-device-scale-factor={size.scale}",
         f"--screenshot={out.resolve()}",
         url,
     ]
 
 
-def take(url: str, out: Path, *, width: int = 1280, height: int = 800, scale: float = 2.0) -> None:
-    """Write a PNG of the page at `url`; sizes in CSS pixels. PictureError when that fails."""
+def take(url: str, out: Path, size: Size = Size()) -> None:
+    """Write a PNG of the page at `url`. PictureError when that fails."""
     program = browser()
     out.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        line = command(program, url, out, profile, width=width, height=height, scale=scale)
+        line = command(program, url, out, profile, size)
         try:
             ran = subprocess.run(line, capture_output=True, text=True, timeout=LONGEST, check=False)
         except subprocess.TimeoutExpired:
@@ -78,13 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=2.0, help="pixels of the picture per pixel")
     options = parser.parse_args(arguments)
     try:
-        take(
-            options.url,
-            options.out,
-            width=options.width,
-            height=options.height,
-            scale=options.scale,
-        )
+        take(options.url, options.out, Size(options.width, options.height, options.scale))
     except PictureError as error:
         print(error, file=sys.stderr)
         return 1

@@ -78,6 +78,11 @@ class Story:
         """How long the story takes in the account it tells of."""
         return timedelta(seconds=self.steps[-1].at)
 
+    def until(self, end: timedelta) -> "Story":
+        """Return the story without what happens later than that after its start."""
+        kept = tuple(step for step in self.steps if step.at <= end.total_seconds())
+        return replace(self, steps=kept)
+
     @property
     def opening(self) -> tuple[Step, ...]:
         """What comes before the first tick: the cluster in which all is well."""

@@ -111,7 +111,7 @@ def _sidebar(workspace: "Workspace", here: Channel) -> str:
     links = "".join(
         f'<a class="{"here" if channel is here else ""}" href="{_address(channel)}">'
         f"<span>{'🔒' if channel.private else '#'}</span>{escape(channel.name)}"
-        f"<em>{len(channel.messages) or ''}</em></a>"
+        f"<em>{len(channel.timeline) or ''}</em></a>"
         for channel in workspace.team.channels.values()
     )
     app = escape(workspace.app.name)
