@@ -12,7 +12,7 @@ roll-back), causes are kept by name with the newest wording, and only a look at 
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -253,8 +253,8 @@ def _on_event(
         case = replace(case, noted=_with_deployments(noted, _told_by(event)))
     if is_failure(event) or _is_rollback(event):
         return _on_failure(case, _failure_of(event))
-    if _newly_counted(case):
-        return _on_deaths(case)
+    if (failure := _unheard_deaths(case)) is not None:
+        return _on_deaths(case, failure)
     return _on_progress(case.noted, event, now), Reason.PROGRESS
 
 
@@ -363,7 +363,12 @@ def _on_stop(case: _Case, task: TaskStateChange) -> tuple[ServiceState, Reason]:
         return case.noted, Reason.BENIGN_STOP
     if any(one.task == death.task for one in case.before.deaths):
         return case.noted, Reason.SECOND_COPY
-    return _on_deaths(replace(case, noted=_with_death(case.noted, death)))
+    case = replace(case, noted=_with_death(case.noted, death))
+    if (failure := _unheard_deaths(case)) is not None:
+        return _on_deaths(case, failure)
+    if case.before.phase.is_open and _newly_counted(case):
+        return _relapsed(case, case.noted, death.at), Reason.FEW_DEATHS
+    return case.noted, Reason.FEW_DEATHS
 
 
 def _is_after_deployment(service: ServiceState, death: Death) -> bool:
@@ -396,26 +401,25 @@ def _newly_counted(case: _Case) -> set[Death]:
     return set(counted_deaths(case.noted)) - set(counted_deaths(case.before))
 
 
-def _on_deaths(case: _Case) -> tuple[ServiceState, Reason]:
-    failure = _deaths_of(case, _newly_counted(case))
-    if failure is None:
-        return case.noted, Reason.FEW_DEATHS
+def _on_deaths(case: _Case, failure: Failure) -> tuple[ServiceState, Reason]:
     after, reason = _on_failure(case, failure)
     deaths = len(counted_deaths(case.noted))
     return (replace(after, count=deaths) if reason in BEGINNING else after), reason
 
 
-def _deaths_of(case: _Case, newly: set[Death]) -> Failure | None:
-    """What the new deaths mean: nothing unless it fails already, or they are too many."""
-    deaths = counted_deaths(case.noted)
-    if not newly or not (case.before.phase.is_open or _are_too_many(deaths, newly)):
+def _unheard_deaths(case: _Case) -> Failure | None:
+    """What the new deaths mean, with others of their deployment: nothing unless too many die.
+
+    A clean exit may turn out only later to be one of a deployment.
+    """
+    deaths, newly = counted_deaths(case.noted), _newly_counted(case)
+    last = max(_last_of_too_many(deaths, newly), key=lambda one: (one.at, one.task), default=None)
+    if last is None:
         return None
-    last = deaths[-1]
     return Failure(event=TASKS_DIE, reason=last.cause, deployment_id=None, occurred_at=last.at)
 
 
-def _are_too_many(deaths: Sequence[Death], newly: set[Death]) -> bool:
-    """Whether the new deaths, with others of their deployment, are too many for their time."""
+def _last_of_too_many(deaths: Sequence[Death], newly: set[Death]) -> Iterator[Death]:
     for count, within, of_one_cause in DEATHS:
         for like in newly:
             group = [one for one in deaths if one.started_by == like.started_by]
@@ -423,8 +427,7 @@ def _are_too_many(deaths: Sequence[Death], newly: set[Death]) -> bool:
                 group = [one for one in group if _words(one.cause) == _words(like.cause)]
             for first, last in zip(group, group[count - 1 :], strict=False):
                 if first.at <= like.at <= last.at and last.at - first.at <= within:
-                    return True
-    return False
+                    yield last
 
 
 def _words(text: str) -> str:
@@ -520,17 +523,25 @@ def _on_failure(case: _Case, failure: Failure) -> tuple[ServiceState, Reason]:
     reason = _why_news(case, failure)
     if not case.before.phase.is_open:
         failing = _begun(case, failing, failure, reason)
-    return replace(
+    after = replace(
         failing,
+        count=failing.count + 1,
+        since=min(failure.occurred_at, failing.since or failure.occurred_at),
+        due_at=case.now,
+    )
+    return _relapsed(case, after, failure.occurred_at), reason
+
+
+def _relapsed(case: _Case, service: ServiceState, at: datetime) -> ServiceState:
+    """Whatever looked well before does not count any more."""
+    return replace(
+        service,
         phase=Phase.FAILING,
         well_since=None,
         looks=0,
-        count=failing.count + 1,
-        since=min(failure.occurred_at, failing.since or failure.occurred_at),
-        is_late=failing.is_late and case.is_late,
-        last_failure_at=max(failure.occurred_at, failing.last_failure_at or failure.occurred_at),
-        due_at=case.now,
-    ), reason
+        is_late=service.is_late and case.is_late,
+        last_failure_at=max(at, service.last_failure_at or at),
+    )
 
 
 def _with_cause(service: ServiceState, failure: Failure) -> ServiceState:
@@ -717,12 +728,6 @@ def _failure_shown(row: Deployment, reading: ServiceReading) -> Failure:
         deployment_id=row.id,
         occurred_at=row.updated_at or reading.read_at,
     )
-
-
-def _unheard_deaths(case: _Case) -> Failure | None:
-    """Clean exits that turn out to be those of a deployment."""
-    newly = _newly_counted(case)
-    return _deaths_of(case, newly) if newly else None
 
 
 def _on_found(
@@ -1019,7 +1024,7 @@ def _next_look(service: ServiceState, now: datetime) -> datetime | None:
         return service.due_at
     since = service.well_since or service.changed_at or now
     later, held = now + _back_off(now - since), _holds_until(service)
-    return later if held is None or held <= now else max(min(later, held), now + LOOK_EVERY[0])
+    return later if held is None or held <= now else min(later, held)
 
 
 def _back_off(unchanged_for: timedelta) -> timedelta:
