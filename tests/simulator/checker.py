@@ -15,6 +15,7 @@ from notifier.model import (
     Impact,
     NotOurs,
     Phase,
+    Reason,
     ServiceState,
     Thread,
 )
@@ -64,13 +65,34 @@ def no_failure_is_met_with_silence(history: History) -> Iterator[str]:
             yield f"nobody was told of {cause}, offered at {first:.1f} s"
 
 
+def each_is_told_on_time(history: History) -> Iterator[str]:
+    """Where a scenario says how soon, each failure but the bad cluster's is told by then."""
+    within, spared = history.scenario.told_within, history.scenario.bad_cluster
+    for cluster, name in history.account.services if within else ():
+        if cluster != spared and (after := told_after(history, cluster, name)) > within:
+            yield f"{cluster} / {name} was told after {after:.0f} s"
+
+
+def told_after(history: History, cluster: str, name: str) -> float:
+    """Seconds from a service's first failure to the first message that names it."""
+    offered = (one.at for one in history.account.offered if one.service == name)
+    began = min(offered, default=0.0)
+    told_at = (
+        posted.at
+        for posted in history.slack.posts
+        if posted.at >= began and name in posted.written and cluster in posted.written
+    )
+    return min(told_at, default=10.0**6) - began
+
+
 def what_was_recorded_as_told_can_be_read(history: History) -> Iterator[str]:
     """No service stands as told of a failure that no message shows."""
     for service in _services(history):
         newest = incidents.cause(service)
         if newest is None or not service.told or _given_up(history, service.name):
             continue
-        marker = _marker_in(newest.reason)
+        # What was over when it could be told at last is told as that, without its cause.
+        marker = _marker_in(newest.reason) if service.phase.is_open else service.name
         told_all = not any(service.untold(route) for route in service.told)
         if marker and told_all and not _visible(history, marker):
             yield f"{service.name} stands as told of {newest.reason!r}, and nobody was"
@@ -216,8 +238,11 @@ def _wrong_impact(service: Service, state: ServiceState) -> Iterator[str]:
 
 
 def the_last_root_is_the_truth(history: History) -> Iterator[str]:
-    """At rest each root shows what ECS shows, of each of its services."""
-    if not history.came_to_rest:
+    """At rest each root shows what ECS shows, of each of its services.
+
+    But for an edit that Slack commits minutes later, over a newer one.
+    """
+    if not history.came_to_rest or history.slack.very_late:
         return
     for state in _states(history):
         thread, posted = state.thread, state.root
@@ -246,7 +271,8 @@ def _wrong_line(
     if not in_it or not lines or (state.cluster, service.name) not in history.account.services:
         return
     shown = history.account.services[state.cluster, service.name]
-    if ("✅" in lines[0]) is not (service.phase is Phase.RECOVERED):
+    green = "☑️" if service.not_live and not state.head.open_services else "✅"
+    if (green in lines[0]) is not (service.phase is Phase.RECOVERED or green == "☑️"):
         yield f"{service.name} is {service.phase}: {lines[0]!r}"
     if service.phase.is_open and not set(FAILING) & set(lines[0]):
         yield f"{service.name} is {service.phase}: {lines[0]!r}"
@@ -273,6 +299,16 @@ def nothing_green_is_said_of_what_is_dying(history: History) -> Iterator[str]:
                 for (_, name), service in history.account.services.items():
                     if "✅" in line and name in line and service.truth.is_not_green(version.at):
                         yield f"at {version.at:.1f} s: {line!r}"
+
+
+def nothing_is_called_rolled_back_that_was_not(history: History) -> Iterator[str]:
+    """ECS went back to an older release, or nobody says so."""
+    for known in _states(history):
+        for state in known.services:
+            service = history.account.services.get((known.cluster, state.name))
+            was = service is None or service.truth.rolled_back_at is not None
+            if not was and any(one.reason is Reason.ROLLED_BACK for one in state.transitions):
+                yield f"{state.name} was never rolled back"
 
 
 def slack_is_not_pressed(history: History) -> Iterator[str]:
@@ -325,6 +361,7 @@ def healthy_days_are_silent(history: History) -> Iterator[str]:
 
 CHECKS: tuple[Callable[[History], Iterator[str]], ...] = (
     no_failure_is_met_with_silence,
+    each_is_told_on_time,
     what_was_recorded_as_told_can_be_read,
     what_was_acknowledged_is_remembered,
     nothing_is_told_twice,
@@ -337,6 +374,7 @@ CHECKS: tuple[Callable[[History], Iterator[str]], ...] = (
     the_last_root_is_the_truth,
     all_is_told,
     nothing_green_is_said_of_what_is_dying,
+    nothing_is_called_rolled_back_that_was_not,
     slack_is_not_pressed,
     everything_comes_to_rest,
     functions_end_before_their_time_out,
@@ -439,18 +477,13 @@ def _shows_failed(service: Service) -> bool:
     return any(rollout.state == "FAILED" for rollout in service.rollouts)
 
 
-def _is_well(service: Service) -> bool:
-    only = len(service.rollouts) == 1 and service.rollouts[0].state == "COMPLETED"
-    return only and service.running == service.desired and not service.rollouts[0].pending
-
-
 def _phases(service: Service) -> set[Phase]:
     """What may be said of a service of which trouble was told, by what ECS shows in the end."""
     if service.truth.gone:
         return {Phase.GONE, Phase.WELL, Phase.NOT_LIVE, Phase.RECOVERED}
     if service.desired == 0:
         return {Phase.STOPPED, Phase.WELL}
-    if not _is_well(service):
+    if not service.is_well:
         return {Phase.FAILING}
     if service.truth.rolled_back_at is not None:
         return {Phase.NOT_LIVE}

@@ -125,6 +125,14 @@ class Service:
     def primary(self) -> Rollout:
         return next(rollout for rollout in self.rollouts if rollout.status == "PRIMARY")
 
+    @property
+    def is_well(self) -> bool:
+        """Whether one deployment is live with all its tasks, or none are wanted."""
+        if self.status != "ACTIVE" or self.desired == 0:
+            return True
+        only = len(self.rollouts) == 1 and self.primary.state == "COMPLETED"
+        return only and self.running == self.desired and not self.primary.pending
+
     def row(self, seconds_ago: float = 0.0) -> dict[str, Any] | None:
         """What DescribeServices shows, or showed then; None when it does not know the service."""
         if not seconds_ago:
@@ -405,7 +413,11 @@ class Client:
         return self._read("ListClusters", "", lambda: {"clusterArns": list(arns)})
 
     def list_services(
-        self, *, cluster: str, nextToken: str = "0", maxResults: int = 10  # noqa: N803 as boto3 says
+        self,
+        *,
+        cluster: str,
+        nextToken: str = "0",
+        maxResults: int = 10,  # noqa: N803 as boto3 says
     ) -> dict[str, Any]:
         def show() -> dict[str, Any]:
             here = [s for s in self.account.services.values() if cluster in _names(s)]

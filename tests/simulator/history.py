@@ -7,7 +7,7 @@ The program is the real one from its entry points down; what it is built on is p
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
@@ -26,7 +26,7 @@ from tests.simulator import dynamodb, ecs
 from tests.simulator.audit import Audit
 from tests.simulator.faults import CALM, Dice, Faults
 from tests.simulator.queue import FUNCTION_TIMEOUT, Message, Queue
-from tests.simulator.scheduler import HOUR, MINUTE, START, Process, Scheduler
+from tests.simulator.scheduler import DAY, HOUR, MINUTE, START, Process, Scheduler
 from tests.simulator.scripts import Story
 from tests.simulator.slack import Slack, Webhook
 
@@ -55,9 +55,12 @@ class Cast:
 class Scenario:
     """Stories under faults. `cast` and `arrange` draw what the seed decides.
 
+    `around` is what the program is like meanwhile.
+
     Faults last `faults_for` seconds; then the world must come to rest. `census` is where the
     program's stands at the start: None when its first is still to come. `may_read`: whether the bot
-    has the history scope.
+    has the history scope. Within `told_within` seconds, where given, each failure is to be told,
+    but for those of the `bad_cluster`.
     """
 
     name: str
@@ -66,9 +69,12 @@ class Scenario:
     faults_for: float = 15 * MINUTE
     channels: str = "*=C0SHOP"
     arrange: Callable[["History"], None] = lambda _history: None
+    around: Callable[["History"], AbstractContextManager[None]] = lambda _history: nullcontext()
     silent: bool = False
     census: Census | None = NEVER
     may_read: bool = True
+    told_within: float = 0.0
+    bad_cluster: str = ""
 
     @property
     def census_finds(self) -> bool:
@@ -138,19 +144,21 @@ class History:
 
     # --- the run ------------------------------------------------------------------------------
 
-    def run(self) -> "History":
+    def run(self, *, rests: bool = True) -> "History":
         """Play the stories, let the faults end, and wait until nothing is left to do."""
-        with self._wired(), _alarms(self):
+        with self._wired(), _alarms(self), self.scenario.around(self):
             if self.scenario.census:
                 self.sane_store().save_census(self.scenario.census)
             self.scenario.arrange(self)
             for cast in self.scenario.cast(self.rng):
                 self._begin(cast)
-            self.scheduler.after(self.rng.uniform(0, MINUTE), self._tick)
+            # Whether all is at rest is asked on the minute: no tick is under way then.
+            self.scheduler.after(self.rng.uniform(0, MINUTE - 10), self._tick)
             self.scheduler.run_until(self.scenario.faults_for)
             self.dice.on = False
-            self.scheduler.run_until(self.slack.well_again_at)
-            self._come_to_rest()
+            if rests:
+                self.scheduler.run_until(self.slack.well_again_at)
+                self._come_to_rest()
         return self
 
     def _come_to_rest(self) -> None:
@@ -189,9 +197,12 @@ class History:
                     yield dict(row)
 
     def _is_held_back(self) -> bool:
-        """Whether a service looks well, and is not said to be so yet."""
-        rows = (row["body"]["S"] for row in self.table.rows("cluster#") if "due" in row)
-        return any('"phase":"recovering"' in body for body in rows)
+        """Whether a service is well, and is not said to be so yet."""
+        well = {one.name for one in self.account.services.values() if one.is_well}
+        for row in self.table.rows("cluster#"):
+            if "due" in row and row["sk"]["S"].removeprefix("service#") in well:
+                return True
+        return False
 
     def _begin(self, cast: Cast) -> None:
         service = self.account.service(cast.cluster, cast.service)
@@ -267,6 +278,11 @@ class History:
         reads = patch.object(notifier.store, "from_json", _read_once)
         with patch.multiple(wiring, **doors), patch.multiple(handler, **entry), reads:
             yield
+
+    @property
+    def nobody(self) -> Process:
+        """A function with all the time in the world, for what is measured beside a history."""
+        return Process("nobody", 10 * DAY, self.scheduler.clock, lambda _result: None)
 
     def _pause(self, seconds: float) -> None:
         self.scheduler.effect("pause", lambda: None, seconds)

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from notifier import intake, teller
 from notifier.intake import TakenIn
-from notifier.model import Attempt, Invocation, Outcome, Owed, Sent
+from notifier.model import Attempt, ClusterState, Invocation, Owed, Sent
 from notifier.store import Store
 from tests.simulator.checker import violations
 from tests.simulator.history import History
@@ -22,7 +22,7 @@ from tests.simulator.scenarios import SCENARIOS
 class EverybodyHolds(Store):
     """The channel's lease is given to whoever asks."""
 
-    def hold(self, destination: str, owner: str, *, now: datetime, until: datetime) -> bool:
+    def hold(self, *_: Any, **__: Any) -> bool:
         return True
 
     def _record(self, destination: str, owner: str, now: datetime, writes: Sequence[Any]) -> None:
@@ -58,11 +58,33 @@ class LastSaveWins(Store):
         return write
 
 
+class ReadsTheHeadLast(Store):
+    """The services are read first: what is saved in between is mixed with what was before."""
+
+    def load(
+        self, cluster_key: str, services: Sequence[str] | None = None, destination: str = ""
+    ) -> ClusterState | None:
+        early = super().load(cluster_key, services, destination)
+        late = super().load(cluster_key, (), destination)
+        return replace(late, services=early.services) if early and late else early
+
+
 class ForgetsWhatItOwes(Store):
     """A save leaves out the row by which the channel's holder finds what to tell."""
 
-    def save(self, *args: Any, owed: Sequence[str], **more: Any) -> None:
-        super().save(*args, owed=(), **more)
+    def save(self, *args: Any, owed: Mapping[str, datetime], **more: Any) -> None:
+        super().save(*args, owed={}, **more)
+
+
+class KeepsTheNonce(Store):
+    """A save does not renew the nonce of what is owed already."""
+
+    def _owed_write(self, *args: Any, **more: Any) -> Any:
+        write = super()._owed_write(*args, **more)
+        update = write["Update"]
+        set_it, first = "#nonce = :nonce", "#nonce = if_not_exists(#nonce, :nonce)"
+        update["UpdateExpression"] = update["UpdateExpression"].replace(set_it, first)
+        return write
 
 
 class SettlesWhateverCame(Store):
@@ -74,44 +96,99 @@ class SettlesWhateverCame(Store):
                 super().settle(replace(owed, nonce=row.nonce), owner=owner, now=now)
 
 
-class ForgetsToWait(Store):
-    """Slack's Retry-After is not written down."""
+class ForgetsTheAttempt(Store):
+    """A turn that ends leaves no trace of a post whose outcome is unknown."""
 
-    def wait_until(self, destination: str, until: datetime, *, owner: str, now: datetime) -> None:
+    def end_try(self, owed: Owed, due_at: datetime, *, owner: str, now: datetime) -> None:
+        self.record(owed, {}, None, owner=owner, now=now)
+        super().end_try(owed, due_at, owner=owner, now=now)
+
+
+class CountsNoTries(Store):
+    """A turn begins without a trace, and comes again at once when it kills the function."""
+
+    def begin_try(self, owed: Owed, retry_at: datetime, *, owner: str, now: datetime) -> None:
         return
 
 
-@contextmanager
-def _takes_every_outcome_for_sent() -> Iterator[None]:
+class ForgetsToWait(Store):
+    """Slack's Retry-After is not written down."""
+
+    def wait_until(self, *_: Any, **__: Any) -> None:
+        return
+
+    def not_before(self, destination: str) -> Mapping[str, datetime]:
+        return {}
+
+
+class TakesEveryEdit(Store):
+    """The workspace's edits are not counted."""
+
+    def take_edit(self, now: datetime) -> bool:
+        return True
+
+
+def _with(target: Any, **changes: Any) -> Callable[[], AbstractContextManager[None]]:
+    """The program with these names of a module or class replaced."""
+
+    @contextmanager
+    def patched() -> Iterator[None]:
+        with patch.multiple(target, **changes):
+            yield
+
+    return patched
+
+
+def _careless(self: intake.Intake, messages: Any, run: Invocation) -> TakenIn:
+    return replace(_take_in(self, messages, run), failed=())
+
+
+_take_in = intake.Intake.take_in
+
+
+def _takes_every_outcome_for_sent() -> AbstractContextManager[None]:
     """What was refused or lost is recorded as told."""
-    settle = teller._Turn.settle_outcome
+    attempt = teller._Turn.attempt
 
-    def believe(turn: Any, owed: Any, told: Any, message: Any, _outcome: Outcome) -> None:
-        settle(turn, owed, told, message, Sent(None, None))
+    def believe(self: Any, *args: Any, **more: Any) -> Sent:
+        outcome = attempt(self, *args, **more)
+        return outcome if isinstance(outcome, Sent) else Sent("C0SHOP", "1.0")
 
-    with patch.object(teller._Turn, "settle_outcome", believe):
-        yield
-
-
-@contextmanager
-def _acknowledges_everything() -> Iterator[None]:
-    """A message that could not be saved is deleted from the queue all the same."""
-    take_in = intake.Intake.take_in
-
-    def careless(
-        self: intake.Intake, messages: Sequence[Mapping[str, object]], run: Invocation
-    ) -> TakenIn:
-        return replace(take_in(self, messages, run), failed=())
-
-    with patch.object(intake.Intake, "take_in", careless):
-        yield
+    return patch.object(teller._Turn, "attempt", believe)
 
 
-@contextmanager
-def _posts_without_pause() -> Iterator[None]:
-    """One message after another, as fast as Slack answers."""
-    with patch.object(teller, "BETWEEN_POSTS", timedelta(seconds=-10)):
-        yield
+def _reads_the_nonce_last() -> AbstractContextManager[None]:
+    """What is owed is settled with a nonce that is newer than what was read."""
+
+    def load(self: Any) -> Any:
+        cluster = self.store.load(self.owed.cluster_key)
+        if cluster is None:
+            return None, None
+        thread = self.store.thread(cluster.key, self.owed.route, cluster.generation)
+        self.owed = replace(self.owed, nonce=self.store.nonce(self.owed))
+        return cluster, thread
+
+    return patch.object(teller._Turn, "load", load)
+
+
+def _ends_with_an_exception() -> AbstractContextManager[None]:
+    """An exception of one cluster's turn ends the whole holding."""
+
+    def turn(self: Any, owed: Owed) -> None:
+        self.hold()
+        self.store.begin_try(owed, self.run.now() + timedelta(seconds=30), **self.mine)
+        mine = teller._Turn(self, owed)
+        try:
+            mine.tell()
+            self.store.settle(mine.owed, **self.mine)
+        except teller._EndTurn as end:
+            self.store.end_try(mine.owed, end.retry_at, **self.mine)
+            if isinstance(end, teller._EndChannel):
+                raise
+        except teller._Moved:
+            self.has_moved = True
+
+    return patch.object(teller._Holding, "turn", turn)
 
 
 @dataclass(frozen=True)
@@ -123,17 +200,35 @@ class Mutant:
     broken: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
+_AT_ONCE = timedelta(0)
+
 MUTANTS = {
+    # the write protocol
     "without the lease": Mutant("bursts", EverybodyHolds),
     "without the fence": Mutant("stalled-bursts", LateHolderRecords),
-    "without the attempt": Mutant("calm", PostsWithoutAttempt),
     "without the head's version": Mutant("bursts", LastSaveWins),
+    "the head is read last": Mutant("bursts", ReadsTheHeadLast),
     "a save without what it owes": Mutant("calm", ForgetsWhatItOwes),
-    "without the nonce": Mutant("bursts", SettlesWhateverCame),
-    "without Retry-After": Mutant("limited", ForgetsToWait),
+    "a save keeps the nonce": Mutant("bursts", KeepsTheNonce),
+    "settled whatever the nonce": Mutant("bursts", SettlesWhateverCame),
+    "the nonce is read last": Mutant("bursts", broken=_reads_the_nonce_last),
+    "every message is acknowledged": Mutant(
+        "table-gone", broken=_with(intake.Intake, take_in=_careless)
+    ),
+    # the attempt
+    "without the attempt": Mutant("calm", PostsWithoutAttempt),
+    "the attempt is forgotten": Mutant("answer-lost", ForgetsTheAttempt),
+    "without looking back": Mutant("answer-lost", broken=_with(teller._Turn, find=lambda *_: None)),
+    "looked for at once": Mutant("late", broken=_with(teller, AFTER_UNKNOWN=_AT_ONCE)),
     "every outcome is sent": Mutant("never-arrived", broken=_takes_every_outcome_for_sent),
-    "every message is acknowledged": Mutant("table-gone", broken=_acknowledges_everything),
-    "without pace": Mutant("outage", broken=_posts_without_pause),
+    # the tries
+    "without tries": Mutant("bad-thread-kills", CountsNoTries),
+    "tried for ever": Mutant("bad-thread-raises", broken=_with(teller, TRIES=10**9)),
+    "an exception ends the holding": Mutant("bad-thread-raises", broken=_ends_with_an_exception),
+    # the pace
+    "without Retry-After": Mutant("limited", ForgetsToWait),
+    "without pace": Mutant("outage", broken=_with(teller, BETWEEN_POSTS=timedelta(seconds=-10))),
+    "edits are not counted": Mutant("many-clusters", TakesEveryEdit),
 }
 
 

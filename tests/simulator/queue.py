@@ -31,6 +31,7 @@ class Message:
     sent_at: float
     visible_at: float
     receives: int = 0
+    acknowledged_at: float = 0.0
 
     def record(self) -> dict[str, Any]:
         """As the function gets it."""
@@ -49,6 +50,8 @@ class Queue:
     scheduler: Scheduler
     dice: Dice
     invoke: Callable[[list[Message], Callable[[Any], None]], Process]
+    concurrency: int = CONCURRENCY
+    batch_size: int = BATCH_SIZE
     waiting: dict[str, Message] = field(default_factory=dict)
     acknowledged: list[Message] = field(default_factory=list)
     dead: list[Message] = field(default_factory=list)
@@ -77,9 +80,9 @@ class Queue:
         if self._poll_at is None or self._poll_at > self.scheduler.clock:
             return  # another poll was due before this one
         self._poll_at = None
-        while self.busy < CONCURRENCY and (batch := self._batch()):
+        while self.busy < self.concurrency and (batch := self._batch()):
             self._hand_out(batch)
-        if self.waiting and self.busy < CONCURRENCY:
+        if self.waiting and self.busy < self.concurrency:
             soonest = min(message.visible_at for message in self.waiting.values())
             self._poll_in(max(soonest - self.scheduler.clock, 0.01))
 
@@ -89,7 +92,7 @@ class Queue:
         self._age(now)
         visible = [message for message in self.waiting.values() if message.visible_at <= now]
         self.dice.rng.shuffle(visible)
-        share = min(self.dice.rng.randint(1, len(visible)), BATCH_SIZE) if visible else 0
+        share = min(self.dice.rng.randint(1, len(visible)), self.batch_size) if visible else 0
         batch = [message for message in visible[:share] if self._receive(message)]
         return batch or (self._batch() if visible else [])
 
@@ -124,6 +127,7 @@ class Queue:
             if self.dice.falls("message_twice"):  # at least once: a deleted message may return
                 message.visible_at = self.scheduler.clock + self.dice.rng.uniform(0.0, 60.0)
             elif self.waiting.pop(message.id, None):
+                message.acknowledged_at = self.scheduler.clock
                 self.acknowledged.append(message)
         self._poll_in(0.01)
 

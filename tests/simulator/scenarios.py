@@ -1,14 +1,18 @@
 """Which stories under which faults. Each name can be given to `python -m tests.simulator`."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
+from typing import Any
+from unittest.mock import patch
 
-from notifier.model import Refusal, Refused, Unknown
+from notifier import teller
+from notifier.model import Message, Refusal, Refused, Unknown
 from tests.simulator.faults import Faults
-from tests.simulator.history import Cast, History, Scenario
-from tests.simulator.scheduler import DAY, MINUTE
+from tests.simulator.history import HOURLY, Cast, History, Scenario
+from tests.simulator.scheduler import DAY, HOUR, MINUTE, Killed
 from tests.simulator.scripts import HEALTHY, TROUBLE, Story
 
 CLUSTERS = ("prod-web", "prod-data", "staging")
@@ -57,6 +61,58 @@ def only(name: str) -> Callable[[Random], list[Cast]]:
     return lambda _rng: [Cast("prod-web", "checkout", {**TROUBLE, **HEALTHY}[name])]
 
 
+def many_clusters(rng: Random) -> list[Cast]:
+    """Thirty clusters whose roots change all the time."""
+    story = TROUBLE["fails_in_many_ways"]
+    return [Cast(f"team-{n:02}", f"service-{n:02}", story, rng.uniform(0, 5)) for n in range(30)]
+
+
+# --- a cluster whose messages cannot be made ------------------------------------------------------
+
+BAD = "prod-data"
+ON_TIME = 3 * MINUTE  # a function that hangs holds its channel for a minute, the tick for another
+
+
+def one_bad_cluster(rng: Random) -> list[Cast]:
+    """A service of the bad cluster fails, and soon one of each of three others."""
+    first, *others = rng.sample(SERVICES, 4)
+    story = TROUBLE["stays_down"]
+    good = zip(("prod-web", "staging", "prod-jobs"), others, strict=True)
+    return [
+        Cast(BAD, first, story, rng.uniform(0, MINUTE)),
+        *(Cast(cluster, name, story, rng.uniform(0, 10 * MINUTE)) for cluster, name in good),
+    ]
+
+
+def bad_thread(how: str) -> Scenario:
+    """Making the bad cluster's messages raises, hangs until the function's end, or kills it."""
+
+    @contextmanager
+    def bad(history: History) -> Iterator[None]:
+        names = ("root_message", "reply_message")
+        makers = {name: _broken(getattr(teller, name), history, how) for name in names}
+        with patch.multiple(teller, **makers):
+            yield
+
+    return Scenario(
+        f"bad-thread-{how}", one_bad_cluster, around=bad, told_within=ON_TIME, bad_cluster=BAD
+    )
+
+
+def _broken(make: Callable[..., Message], history: History, how: str) -> Callable[..., Message]:
+    def broken(telling: Any, *rest: Any) -> Message:
+        if not telling.cluster.key.endswith(BAD):
+            return make(telling, *rest)
+        if how == "hangs":
+            history.scheduler.stand_still()
+        if how == "kills":
+            history.scheduler.doom()
+            raise Killed
+        raise RuntimeError("bad")
+
+    return broken
+
+
 # --- what befalls Slack -------------------------------------------------------------------------
 
 
@@ -87,6 +143,11 @@ def _deletions(history: History) -> None:
 
     for _ in range(3):
         history.scheduler.after(history.rng.uniform(0, 15 * MINUTE), delete)
+
+
+def _gone(history: History) -> None:
+    """One of two channels is archived, for longer than anything takes."""
+    history.slack.refuse_between(0.0, 2 * HOUR, ARCHIVED, channel="C0PROD")
 
 
 ARCHIVED = Refused(Refusal.CHANNEL, "is_archived")
@@ -120,11 +181,21 @@ UNAMBIGUOUS = (
     Scenario("ecs-fails", some_services, Faults(ecs_throttled=0.3, ecs_slow=0.3, ecs_stale=0.3)),
     Scenario("twice-and-late", some_services, Faults(event_twice=0.4, event_delayed=0.3)),
     Scenario("queue-repeats", some_services, Faults(message_twice=0.4)),
+    Scenario("events-lost", some_services, Faults(event_lost=0.5), census=HOURLY),
+    Scenario("first-census", some_services, census=None),
+    Scenario("two-channels", some_services, channels="prod-data=C0DATA; *=C0SHOP"),
+    Scenario(
+        "archived-elsewhere", some_services, channels="prod-*=C0PROD; *=C0SHOP", arrange=_gone
+    ),
+    Scenario("webhook", some_services, channels="*=webhook"),
+    Scenario("many-clusters", many_clusters),
+    *(bad_thread(how) for how in ("raises", "hangs", "kills")),
 )
 
 AMBIGUOUS = (
     replace(_SLACK, name="answer-lost", faults=Faults(slack_answer_lost=0.3)),
     replace(_SLACK, name="late", faults=Faults(slack_late=0.3)),
+    replace(_SLACK, name="unreadable", faults=Faults(slack_answer_lost=0.2), may_read=False),
     replace(_SLACK, name="very-late", faults=Faults(slack_very_late=0.3)),
     replace(_TABLE, name="throttled", faults=Faults(table_throttled=0.4)),
     replace(_TABLE, name="table-gone", faults=Faults(table_unreachable=0.1, table_given_up=0.05)),

@@ -181,6 +181,17 @@ class Scheduler:
             getcurrent().parent.switch()
             self._current = process
 
+    def doom(self) -> None:
+        """The function that runs now is dead, from its next effect on."""
+        if self._current is not None:
+            self._current.doomed = True
+
+    def stand_still(self) -> None:
+        """The function that runs now does nothing until its time is over."""
+        if self._current is not None:
+            self._current.stalled += self._current.limit
+            self.wait(10 * DAY)
+
     def note(self, text: str) -> None:
         """Add a line to the trace."""
         self.trace.append((self.clock, self.current, text))

@@ -258,6 +258,33 @@ def fails_in_many_ways(service: Service, rng: Random) -> Steps:
         yield rng.choice([0.01, rng.uniform(0.01, 5), rng.uniform(5, 120)])
 
 
+def stays_down(service: Service, rng: Random) -> Steps:
+    """A task is gone and cannot be placed again."""
+    service.truth.is_failing(service.account.scheduler.clock, True)
+    service.stop_task(service.primary, SPOT, "SpotInterruption", 137)
+    service.action("SERVICE_TASK_PLACEMENT_FAILURE", "ERROR", "RESOURCE:MEMORY")
+    yield rng.uniform(0, 1)
+
+
+def loops_for(seconds: float) -> Story:
+    """Tasks run for a while, so that all looks well, and die, for so long."""
+
+    def loops(service: Service, rng: Random) -> Steps:
+        clock = lambda: service.account.scheduler.clock  # noqa: E731
+        began, gap = clock(), rng.uniform(3, 45) * MINUTE
+        service.truth.is_failing(began, True)
+        while clock() < began + seconds:
+            service.stop_task(service.primary, EXITED, "EssentialContainerExited", 1)
+            yield rng.uniform(2, 30)
+            service.place_task(service.primary)
+            yield rng.uniform(10, 30)
+            service.start_task(service.primary)
+            yield gap * rng.uniform(0.7, 1.3)
+        service.truth.is_failing(clock(), False)
+
+    return loops
+
+
 TROUBLE: dict[str, Story] = {
     story.__name__: story
     for story in (
@@ -278,6 +305,7 @@ TROUBLE: dict[str, Story] = {
         fixed_by_the_next_release,
         daemon_misses_an_instance,
         fails_in_many_ways,
+        stays_down,
     )
 }
 
