@@ -1,11 +1,8 @@
-"""No test reaches AWS: credentials are invented and the account is moto's."""
-
-from collections.abc import Iterator
+"""No test reaches AWS: credentials are invented and so is the account."""
 
 import pytest
-from moto import mock_aws
 
-from tests.watch import Watch
+from tests.watch import TableClient, Watch
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +22,6 @@ def _nobodys_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def watch() -> Iterator[Watch]:
-    """ecs-watch over moto's table, telling channel C01."""
-    with mock_aws():
-        yield Watch()
+def watch() -> Watch:
+    """ecs-watch over a table in memory, telling channel C01."""
+    return Watch(client=TableClient())

@@ -1,4 +1,4 @@
-"""The three steps over a real table (moto's) with a Slack, an ECS and a clock that a test commands.
+"""The three steps with a table, a Slack, an ECS and a clock that a test commands.
 
 watch = Watch()
 watch.offer(events.deployment_failed("checkout"))
@@ -7,18 +7,21 @@ assert "checkout" in watch.slack.texts[0]
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 
 from notifier.errors import ReadFailed
 from notifier.intake import Intake, TakenIn
 from notifier.lookout import Lookout
 from notifier.model import (
     CannotLook,
+    Census,
+    ClusterState,
     Deployment,
     Due,
     Found,
@@ -26,16 +29,20 @@ from notifier.model import (
     Message,
     NotThere,
     Outcome,
+    Owed,
     Refusal,
     Refused,
     Route,
     Sent,
     ServiceReading,
+    ServiceState,
     Unknown,
 )
 from notifier.routing import parse_channels
 from notifier.store import Store
 from notifier.teller import Teller
+from tests.simulator import dynamodb
+from tests.simulator.dynamodb import BATCH_GET_KEYS, Table
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 CLUSTER = "arn:aws:ecs:eu-west-1:123456789012:cluster/prod-web"
@@ -65,21 +72,27 @@ class Posted:
     thread_ts: str | None = None
     is_broadcast: bool = False
     key: str = ""
-    edits: int = 0
+    edits: list[datetime] = field(default_factory=list)
     is_marked: bool = False
 
 
 @dataclass
 class FakeSlack:
-    """Answers each call with the next of `answers` for its method, then as Slack would."""
+    """Answers each call with the next of `answers` for its method, then as Slack would.
+
+    `in_channel` is what a channel answers to every post, `commits_lost_posts` whether a post with
+    an unknown outcome is there all the same. `asked` are the calls, by method and channel.
+    """
 
     clock: Clock
     has_threads: bool = True
     can_look: bool = True
     posts: list[Posted] = field(default_factory=list)
-    answers: list[Outcome | Exception] = field(default_factory=list)
-    edit_answers: list[Outcome] = field(default_factory=list)
+    answers: list[Outcome | BaseException] = field(default_factory=list)
+    edit_answers: list[Outcome | BaseException] = field(default_factory=list)
+    in_channel: dict[str, Outcome] = field(default_factory=dict)
     commits_lost_posts: bool = False
+    asked: list[tuple[str, str]] = field(default_factory=list)
 
     def post(
         self,
@@ -90,8 +103,9 @@ class FakeSlack:
         broadcast: bool = False,
         metadata: Mapping[str, Any] | None = None,
     ) -> Outcome:
-        answer = self.answers.pop(0) if self.answers else None
-        if isinstance(answer, Exception):
+        self.asked.append(("post", channel))
+        answer = self.answers.pop(0) if self.answers else self.in_channel.get(channel)
+        if isinstance(answer, BaseException):
             raise answer
         lost_but_there = isinstance(answer, Unknown) and self.commits_lost_posts
         if answer is not None and not isinstance(answer, Sent) and not lost_but_there:
@@ -99,7 +113,7 @@ class FakeSlack:
         root = self.find_ts(thread_ts)
         posted = Posted(
             channel,
-            f"{len(self.posts) + 1}.0",
+            f"{len(self.asked)}.0",
             message,
             self.clock.now(),
             thread_ts if root else None,
@@ -114,17 +128,23 @@ class FakeSlack:
         return Sent(channel, posted.ts, posted.thread_ts)
 
     def update(self, channel: str, ts: str, message: Message) -> Outcome:
-        if self.edit_answers:
-            return self.edit_answers.pop(0)
+        self.asked.append(("update", channel))
+        answer = self.edit_answers.pop(0) if self.edit_answers else None
+        if isinstance(answer, BaseException):
+            raise answer
+        if answer is not None:
+            return answer
         posted = self.find_ts(ts)
         if posted is None:
             return Refused(Refusal.TARGET, "message_not_found")
-        posted.message, posted.edits = message, posted.edits + 1
+        posted.message = message
+        posted.edits.append(self.clock.now())
         return Sent(channel, ts)
 
     def find(
         self, channel: str, key: str, *, since: datetime, thread_ts: str | None = None
     ) -> Found:
+        self.asked.append(("find", channel))
         if not self.can_look:
             return CannotLook("missing_scope")
         for one in self.posts:
@@ -137,6 +157,7 @@ class FakeSlack:
         return NotThere()
 
     def mark(self, channel: str, ts: str, *, on: bool) -> Outcome:
+        self.asked.append(("mark", channel))
         posted = self.find_ts(ts)
         if posted:
             posted.is_marked = on
@@ -150,6 +171,9 @@ class FakeSlack:
 
     def delete(self, ts: str) -> None:
         self.posts = [one for one in self.posts if one.ts != ts]
+
+    def refuse(self, channel: str, refusal: Refusal, code: str) -> None:
+        self.in_channel[channel] = Refused(refusal, code)
 
     @property
     def roots(self) -> list[Posted]:
@@ -166,7 +190,7 @@ class FakeSlack:
 
 @dataclass
 class FakeEcs:
-    """Shows the services it was given; any other is MISSING, as in DescribeServices."""
+    """Shows the services it was given; any other has one task of two and a failed deployment."""
 
     shown: dict[str, ServiceReading] = field(default_factory=dict)
     listed: list[str] = field(default_factory=list)
@@ -179,7 +203,7 @@ class FakeEcs:
         self.calls.append(names)
         if self.fails:
             raise ReadFailed("DescribeServices", self.fails)
-        shown = {name: self.shown.get(name) or reading(name, status="MISSING") for name in names}
+        shown = {name: self.shown.get(name) or failing(name) for name in names}
         return {name: replace(one, read_at=now) for name, one in shown.items()}
 
     def clusters(self) -> Sequence[str]:
@@ -212,6 +236,11 @@ def reading(
         deployments=tuple(rows),
         read_at=START,
     )
+
+
+def failing(name: str) -> ServiceReading:
+    row = deployment_row(42, running=1, desired_count=2, rollout_state="FAILED")
+    return reading(name, running=1, desired=2, rows=[row])
 
 
 def deployment_row(revision: int, *, running: int, **fields: Any) -> Deployment:
@@ -257,20 +286,69 @@ def table(name: str = "ecs-watch") -> str:
     return name
 
 
-class Watch:
-    """ecs-watch with everything outside of it under the test's command."""
+class TableClient:
+    """A boto3 client of a table in memory, which is held to DynamoDB's answers by its own tests."""
 
-    def __init__(self, channels: str = "*=C01") -> None:
+    def __init__(self) -> None:
+        self.table = Table()
+        self._tokens = itertools.count()
+
+    def get_item(self, **request: Any) -> Any:
+        return self._answer(self.table.get, request)
+
+    def transact_write_items(self, **request: Any) -> Any:
+        token = f"token-{next(self._tokens)}"
+        return self._answer(self.table.transact, {"ClientRequestToken": token, **request})
+
+    def batch_get_item(self, **request: Any) -> Any:
+        ((name, asked),) = request["RequestItems"].items()
+        assert 1 <= len(asked["Keys"]) <= BATCH_GET_KEYS
+        found = [self.get_item(TableName=name, Key=key) for key in asked["Keys"]]
+        rows = [one["Item"] for one in found if "Item" in one]
+        return {"Responses": {name: rows}, "UnprocessedKeys": {}}
+
+    def get_paginator(self, _operation: str) -> Any:
+        return self
+
+    def paginate(self, **request: Any) -> Iterator[Any]:
+        start: dict[str, Any] = {}
+        while True:
+            page = self._answer(self.table.query, {**request, **start})
+            yield page
+            if "LastEvaluatedKey" not in page:
+                return
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    def _answer(self, serve: Callable[[Any], Any], request: Any) -> Any:
+        try:
+            return serve(request)
+        except dynamodb.Refusal as refused:
+            raise ClientError(refused.response, "call") from None  # type: ignore[arg-type]
+
+
+class Watch:
+    """ecs-watch with everything outside of it under the test's command.
+
+    Its first census is over, unless it `is_new`. Its table is moto's unless it is given a client.
+    """
+
+    def __init__(
+        self, channels: str = "*=C01", *, client: Any = None, is_new: bool = False
+    ) -> None:
         self.clock = Clock()
         self.slack = FakeSlack(self.clock)
         self.ecs = FakeEcs()
-        client = boto3.client("dynamodb", region_name="eu-west-1")
-        self.store = Store(table(), lambda: client)
+        self.client = client or boto3.client("dynamodb", region_name="eu-west-1")
+        name = "ecs-watch" if client else table()
+        self.store = Store(name, lambda: self.client, sleep=lambda _: None)
         self.routes: tuple[Route, ...] = parse_channels(channels)
         self.teller = Teller(self.store, self.ecs, lambda _: self.slack, self.routes)
         self.intake = Intake(self.store, self.routes, "ecs-watch")
         self.lookout = Lookout(self.store, self.ecs, self.teller, self.routes)
         self._ids = itertools.count(1)
+        if not is_new:
+            done = Census(started_at=START, finished_at=START, is_listed=True)
+            self.store.save_census(done)
 
     def run(self, seconds: float = 300) -> Invocation:
         ends_at = self.clock.at + timedelta(seconds=seconds)
@@ -304,6 +382,18 @@ class Watch:
     def ticks(self, minutes: int) -> None:
         for _ in range(minutes):
             self.tick()
+
+    def cluster(self, key: str = CLUSTER) -> ClusterState:
+        known = self.store.load(key)
+        assert known is not None
+        return known
+
+    def service(self, name: str = "checkout") -> ServiceState:
+        return self.cluster().services[name]
+
+    def owed(self, destination: str = "C01") -> Owed:
+        (owed,) = self.store.owed(destination)
+        return owed
 
 
 def sqs_message(number: int, event: Mapping[str, Any] | str) -> dict[str, Any]:

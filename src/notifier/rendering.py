@@ -20,6 +20,7 @@ from notifier.model import (
     Census,
     ClusterState,
     Deployment,
+    Failure,
     Impact,
     Message,
     Phase,
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
 MESSAGE_AT_MOST = 9_000  # characters; Slack refuses near 13,000 without documenting it
 DEPLOYMENTS_SHOWN = 6
 SERVICES_SHOWN = 10
+GROUPS_SHOWN = 5
+NAME_AT_MOST = 255  # characters, escaped
 LINKS_SHOWN = 4
+URL_AT_MOST = 600  # characters: a page of the console has about 200
 
 _SIGN = {Impact.DOWN: "⛔", Impact.REDUCED: "🔴", Impact.SERVING: "🟠", Impact.UNKNOWN: "🔴"}
 _SIGN_OVER = {
@@ -49,7 +53,7 @@ _SIGN_OVER = {
 # Said in a reply when it is not simply the first failure.
 _NEWS = {
     Reason.FAILING_AGAIN: "failing again",
-    Reason.FLAPPING: "flapping: told again when it stayed well for an hour",
+    Reason.FLAPPING: "flapping: counted from now on, told again after a quiet hour",
     Reason.ANOTHER_DEPLOYMENT: "another deployment",
     Reason.WORSE: "worse than before",
     Reason.STILL_FAILING: "still failing",
@@ -96,14 +100,16 @@ class Telling:
 
 def root_message(telling: Telling, services: Sequence[ServiceState], previous: str = "") -> Message:
     """The present state of a cluster's incident, worst first; `previous` links the last root."""
-    cluster = telling.cluster
-    lines = [_line(service, closed=not cluster.open_services) for service in services]
+    cluster, shown = telling.cluster, services[:SERVICES_SHOWN]
     return _render(
         "root.j2",
         telling,
-        services[:SERVICES_SHOWN],
-        lines=lines[:SERVICES_SHOWN],
-        more=max(len(lines) - SERVICES_SHOWN, 0),
+        shown,
+        where=True,
+        lines=[_line(service, closed=not cluster.open_services) for service in shown],
+        more=len(services) - len(shown),
+        failing=[_name(service) for service in shown if service.phase.is_open],
+        down=_down(services),
         sign=_root_sign(cluster, services),
         is_over=not cluster.open_services,
         open_count=cluster.open_services,
@@ -127,13 +133,8 @@ def reply_message(telling: Telling, services: Sequence[ServiceState], route: str
 def summary_message(census: Census, destination: str) -> Message:
     """What the first census found: how much is watched, and what is in trouble already."""
     found = census.trouble.get(destination, ())
-    text = (
-        _templates()
-        .get_template("summary.j2")
-        .render(
-            _cleaned({"clusters": census.watched, "services": census.services, "trouble": found})
-        )
-    )
+    context = {"clusters": census.watched, "services": census.services, "trouble": found}
+    text = _templates().get_template("summary.j2").render(_cleaned(context))
     payload = json.loads(text)
     return Message(text=payload["text"], blocks=_within_budget(payload["blocks"]))
 
@@ -146,7 +147,7 @@ def plain(message: Message) -> Message:
 def _folded(telling: Telling, services: Sequence[ServiceState]) -> Message:
     groups: dict[str, list[str]] = {}
     for service in services:
-        groups.setdefault(_group(service), []).append(service.name)
+        groups.setdefault(_group(service), []).append(_name(service))
     by_size = sorted(groups.items(), key=lambda group: -len(group[1]))
     worst = max(services, key=lambda service: (service.phase.is_open, service.impact))
     return _render(
@@ -155,9 +156,23 @@ def _folded(telling: Telling, services: Sequence[ServiceState]) -> Message:
         services,
         sign=_line(worst).sign,
         total=len(services),
-        down=sum(one.impact is Impact.DOWN and one.phase.is_open for one in services),
-        groups=by_size[:SERVICES_SHOWN],
+        failing=sum(one.phase.is_open for one in services),
+        down=_down(services),
+        groups=by_size[:GROUPS_SHOWN],
+        more=sum(len(names) for _, names in by_size[GROUPS_SHOWN:]),
     )
+
+
+def _down(services: Sequence[ServiceState]) -> int:
+    return sum(one.impact is Impact.DOWN and one.phase.is_open for one in services)
+
+
+def _name(service: ServiceState) -> str:
+    """As ECS bounds it, whatever came in.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CreateService.html
+    """
+    return cut(clean(service.name), NAME_AT_MOST)
 
 
 def _group(service: ServiceState) -> str:
@@ -184,12 +199,14 @@ def _line(service: ServiceState, *, news: str = "", closed: bool = False) -> Lin
     sign = _SIGN[service.impact] if not over else _SIGN_OVER.get(service.phase, "✅")
     return Line(
         sign="☑️" if closed and not_live else sign,
-        name=service.name,
+        name=_name(service),
         kind=str(service.kind),
         serving=serving(service.reading),
         event=first.event if first else "",
         reason=first.reason if first else "",
-        revision=_revision(failed.revision) if failed and not over else "",
+        revision=_revision(failed.revision)
+        if failed and first and _is_of_deployment(first)
+        else "",
         count=service.count,
         since=service.since,
         over=over,
@@ -199,6 +216,10 @@ def _line(service: ServiceState, *, news: str = "", closed: bool = False) -> Lin
         recovering_since=service.well_since,
         news=news,
     )
+
+
+def _is_of_deployment(first: Failure) -> bool:
+    return first.event.startswith("SERVICE_DEPLOYMENT_")
 
 
 def _root_sign(cluster: ClusterState, services: Sequence[ServiceState]) -> str:
@@ -290,12 +311,12 @@ def _links(cluster: ClusterState, services: Sequence[ServiceState]) -> list[tupl
     for service in services[: LINKS_SHOWN - 1]:
         if service.kind is SubjectKind.SERVICE:
             of_one = len(services) == 1
-            label = "deployments" if of_one else f"{service.name} deployments"
+            label = "deployments" if of_one else f"{_name(service)} deployments"
             pages.append((label, arns.service_deployments_url(cluster.key, service.name)))
             if of_one:
                 pages.append(("events", arns.service_events_url(cluster.key, service.name)))
     pages.append(("cluster", arns.cluster_url(cluster.key)))
-    return [(label, url) for label, url in pages if url]
+    return [(label, url) for label, url in pages if url and len(url) <= URL_AT_MOST]
 
 
 # --- templates ----------------------------------------------------------------------------------
@@ -306,9 +327,10 @@ def _render(
 ) -> Message:
     cluster = telling.cluster
     everywhere = {
-        "cluster": arns.cluster_name(cluster.key),
+        "cluster": cut(clean(arns.cluster_name(cluster.key)), NAME_AT_MOST),
         "account": cluster.account,
         "region": cluster.region,
+        "where": telling.is_flat,
         "links": _links(cluster, services),
         "mentions": telling.mentions,
         "missing": telling.missing,
