@@ -64,7 +64,9 @@ ANYTHING, POSTS, EDITS = "anything", "posts", "edits"
 class Store(Table, Protocol):
     """What telling needs of the table. See `notifier.store` for each."""
 
-    def hold(self, destination: str, owner: str, *, now: datetime, until: datetime) -> bool: ...
+    def hold(
+        self, destination: str, owner: str, *, now: datetime, until: datetime, again: bool = False
+    ) -> bool: ...
     def release(self, destination: str, owner: str, *, now: datetime) -> None: ...
     def not_before(self, destination: str) -> Mapping[str, datetime]: ...
     def wait_until(
@@ -161,7 +163,7 @@ class Teller:
         """
         holding = _Holding(self, destination, run, until)
         while holding.is_wanted():
-            if not holding.renew():
+            if not holding.take():
                 return False
             try:
                 holding.work()
@@ -238,12 +240,13 @@ class _Holding:
 
     def hold(self) -> None:
         """Renew the lease before what may take a while; LeaseLost when it is not ours any more."""
-        if not self.renew():
+        if not self.take(again=True):
             raise LeaseLost(self.destination)
 
-    def renew(self) -> bool:
+    def take(self, *, again: bool = False) -> bool:
         now = self.run.now()
-        return self.store.hold(self.destination, self.run.id, now=now, until=now + LEASE)
+        until = now + LEASE
+        return self.store.hold(self.destination, self.run.id, now=now, until=until, again=again)
 
     def work(self) -> None:
         """One cluster after another; those whose turn has not come yet first, for their roots."""

@@ -171,13 +171,21 @@ class Store:
 
     # --- what was told: written by the channel's holder ---------------------------------------
 
-    def hold(self, destination: str, owner: str, *, now: datetime, until: datetime) -> bool:
-        """Take or renew the channel's lease; False when somebody else has it."""
+    def hold(
+        self, destination: str, owner: str, *, now: datetime, until: datetime, again: bool = False
+    ) -> bool:
+        """Take the channel's lease; False when somebody else has it.
+
+        `again` renews it, without a gap: who stood still until it ended, and another told all that
+        was owed meanwhile, does not get it back by posting what it had in hand.
+        """
         write = self._update(
             f"channel#{destination}",
             "head",
             {"owner": owner, "held_until": stamp(until)},
-            condition="attribute_not_exists(#owner) OR #owner = :owner OR #held_until < :now",
+            condition="#owner = :owner AND #held_until > :now"
+            if again
+            else "attribute_not_exists(#owner) OR #owner = :owner OR #held_until < :now",
             values={"now": stamp(now)},
         )
         try:
