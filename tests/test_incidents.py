@@ -507,6 +507,19 @@ def test_a_crash_loop_that_looks_well_between_deaths_never_turns_green() -> None
     assert sum(reason is Reason.STILL_FAILING for reason in reasons) <= 6
 
 
+def test_what_ecs_says_again_each_quarter_of_an_hour_must_be_silent_for_twice_that() -> None:
+    story = failing(action(IMPAIRED, 0))
+
+    assert Reason.RECOVERED not in story.is_well_for(1, 29)
+    assert story.looks(WELL, 31) is Reason.RECOVERED
+
+
+def test_a_release_that_comes_after_it_need_not_wait_that_long() -> None:
+    story = failing(action(IMPAIRED, 0), deployment("IN_PROGRESS", 43, 3))
+
+    assert hold_down(story.service) == 5 * MINUTE
+
+
 def test_a_single_death_begins_the_hold_down_again() -> None:
     story = failing(action(PLACEMENT, 0))
     story.is_well_for(1, 4)
@@ -528,6 +541,15 @@ def test_a_rollback_is_told_as_not_live_and_never_as_recovered() -> None:
     assert reasons[-2:] == [Reason.ROLLED_BACK, Reason.NOTHING_WRONG]
     assert story.service.phase is Phase.NOT_LIVE
     assert Reason.RECOVERED not in story.told
+
+
+def test_an_event_and_a_look_may_differ_by_moments_about_when_a_deployment_failed() -> None:
+    story = failing(deployment("FAILED", 42, 3.01))
+    story.looks(shows(row(42, 42, running=0, began=0, rollout_state="FAILED")), 3.5)
+
+    failed = failed_deployment(story.service)
+    assert failed is not None
+    assert failed.revision.endswith(":42")
 
 
 def test_the_incident_of_a_rollback_closes_and_names_the_release_that_is_not_live() -> None:
