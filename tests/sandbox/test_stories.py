@@ -88,9 +88,6 @@ def test_a_roll_back_is_never_called_recovered(sandbox: Sandbox) -> None:
     assert "recovered" not in everything_told(sandbox)
 
 
-@pytest.mark.xfail(
-    reason="reports a quarter of an hour apart do not lengthen the hold-down yet", strict=True
-)
 @pytest.mark.sandbox
 def test_no_all_clear_comes_between_two_deaths(sandbox: Sandbox) -> None:
     story = load_story("crash-loop-that-looks-well")
