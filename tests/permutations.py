@@ -169,7 +169,7 @@ FAMILIES = (
     Family(
         "rolled back under the old deployment's id",
         (
-            deployment("COMPLETED", 41, OLD),
+            deployment("IN_PROGRESS", 41, OLD),
             deployment("IN_PROGRESS", 42, -9),
             rollback(41, -6),
             deployment("FAILED", 42, -5),

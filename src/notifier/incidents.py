@@ -51,7 +51,6 @@ UNTOLD_AT_MOST = 5  # transitions kept per service; what is older is folded into
 
 HOLD_DOWN_AT_LEAST = timedelta(minutes=5)
 HOLD_DOWN_AT_MOST = timedelta(hours=6)
-LOOKS_BEFORE_GREEN = 2
 LATE = timedelta(minutes=15)
 QUIET_AFTER = timedelta(minutes=30)
 QUIET_GOES_ON_FOR = timedelta(hours=7)  # ECS withholds what it said already for six
@@ -542,7 +541,6 @@ def _relapsed(case: _Case, service: ServiceState, at: datetime) -> ServiceState:
         service,
         phase=Phase.FAILING,
         well_since=None,
-        looks=0,
         is_late=service.is_late and case.is_late,
         last_failure_at=max(at, service.last_failure_at or at),
     )
@@ -757,7 +755,6 @@ def _judge_open(
         phase=Phase.RECOVERING,
         impact=max(looked.impact, Impact.SERVING),
         well_since=looked.well_since or now,
-        looks=looked.looks + 1,
     )
     is_rolled_back = _is_rolled_back(held, reading.deployments[0])
     if _is_unheard_of(held) and not is_rolled_back:
@@ -777,7 +774,6 @@ def _still_broken(looked: ServiceState, reading: ServiceReading) -> tuple[Servic
         phase=Phase.FAILING,
         impact=max(impact, looked.impact),
         well_since=None,
-        looks=0,
     )
     return broken, Reason.WORSE if worse else Reason.STILL_BROKEN
 
@@ -820,6 +816,8 @@ def _over_unheard(service: ServiceState, phase: Phase) -> tuple[ServiceState, Re
 def hold_down(service: ServiceState) -> timedelta:
     """For how long a service must look well: twice the longest gap between its tasks' deaths.
 
+    A look begins it and another ends it, so that no single look turns anything green.
+
     What flaps must be well for an hour. What ECS repeats at its own pace counts as that far apart.
     """
     least = FLAPPING_UNTIL if service.is_flapping else HOLD_DOWN_AT_LEAST
@@ -843,15 +841,14 @@ def _holds_until(service: ServiceState) -> datetime | None:
 
 def _has_held(service: ServiceState, now: datetime) -> bool:
     until = _holds_until(service)
-    return until is not None and now >= until and service.looks >= LOOKS_BEFORE_GREEN
+    return until is not None and now >= until
 
 
 def _is_rolled_back(service: ServiceState, primary: Deployment) -> bool:
     """Whether what serves is what served before the release that failed.
 
-    Known by the roll-back's own text; or because what serves is older than what failed, or bears
-    the last revision that had completed before. Where nothing of this is known, only what is known
-    to be a newer release is none.
+    Known by the roll-back's own text, or because it bears the last revision that had completed
+    before. Where nothing of this is known, only what is known to be a newer release is none.
     """
     since = _lately(service)
     failed = _failed_since(service, since) if since else None
@@ -862,8 +859,6 @@ def _is_rolled_back(service: ServiceState, primary: Deployment) -> bool:
         return True
     if failed is None:
         return False
-    if primary.created_at is not None and primary.created_at < _began(failed):
-        return True
     if served := _served_before(service, failed):
         return primary.task_definition == served
     is_release = known is not None and known.is_release
@@ -986,7 +981,7 @@ def _noted(
     if reason in WITHOUT_TRACE:
         return after
     if before.phase.is_open and not after.phase.is_open:
-        after = replace(after, over_at=now, is_flapping=False)
+        after = replace(after, over_at=now)
     if _shown(before) != _shown(after) or reason in TOLD:
         after = replace(
             after,

@@ -414,7 +414,6 @@ class ServiceState:
     changed_at: datetime | None = None
     last_failure_at: datetime | None = None
     well_since: datetime | None = None
-    looks: int = 0
     steady_at: datetime | None = None
     deaths: tuple[Death, ...] = ()
     flaps: tuple[datetime, ...] = ()
