@@ -494,6 +494,13 @@ def test_a_deployment_begun_after_the_last_death_starts_again_at_five_minutes() 
     assert hold_down(story.service) == 5 * MINUTE
 
 
+def test_a_rollback_after_the_last_death_starts_again_at_five_minutes_too() -> None:
+    deaths = [stop(minutes, f"t{minutes}") for minutes in (0, 7, 14)]
+    story = failing(*deaths, rollback(43, 15), deployment("FAILED", 42, 16))
+
+    assert hold_down(story.service) == 5 * MINUTE
+
+
 def test_a_crash_loop_that_looks_well_between_deaths_never_turns_green() -> None:
     story = Story()
     reasons = []

@@ -821,15 +821,19 @@ def hold_down(service: ServiceState) -> timedelta:
     What flaps must be well for an hour. What ECS repeats at its own pace counts as that far apart.
     """
     least = FLAPPING_UNTIL if service.is_flapping else HOLD_DOWN_AT_LEAST
-    times = [one.at for one in counted_deaths(service)]
+    longest = max(_gaps(service), default=timedelta())
+    return min(max(2 * longest, least), HOLD_DOWN_AT_MOST)
+
+
+def _gaps(service: ServiceState) -> Iterator[timedelta]:
+    """How far apart its trouble shows; a deployment that began since then starts anew."""
     began = max((one.began_at for one in service.deployments if one.began_at), default=None)
-    last = max(filter(None, (*times[-1:], service.last_failure_at)), default=None)
-    if began and last and began > last:
-        return least
-    gaps = [b - a for a, b in itertools.pairwise(times)]
-    if any(one.event == IMPAIRED for one in present_causes(service)):
-        gaps.append(IMPAIRED_EVERY)
-    return min(max(2 * max(gaps, default=timedelta()), least), HOLD_DOWN_AT_MOST)
+    deaths = [one.at for one in counted_deaths(service)]
+    if deaths and not (began and began > deaths[-1]):
+        yield from (b - a for a, b in itertools.pairwise(deaths))
+    impaired = [one.occurred_at for one in present_causes(service) if one.event == IMPAIRED]
+    if impaired and not (began and began > max(impaired)):
+        yield IMPAIRED_EVERY
 
 
 def _holds_until(service: ServiceState) -> datetime | None:
