@@ -1130,3 +1130,94 @@ def test_what_the_summary_told_has_no_root_until_it_changes(new: Watch) -> None:
 
     new.offer(placement_failure("checkout", at="12:10:00"))
     assert "checkout" in new.slack.texts[1]
+
+
+# --- a function that is killed, at every effect of a whole story --------------------------------
+
+
+class Deadly:
+    """Kills the function after its n-th effect outside of itself, then leaves it be.
+
+    That is also before the next one: an effect whose answer was heard and one whose was not.
+    """
+
+    def __init__(self, watch: Watch, at: int) -> None:
+        self.effects = 0
+        self._at = at
+        for owner, name in (
+            (watch.client, "transact_write_items"),
+            (watch.slack, "post"),
+            (watch.slack, "update"),
+            (watch.slack, "mark"),
+        ):
+            setattr(owner, name, self._wrapped(getattr(owner, name)))
+
+    def _wrapped(self, real: Any) -> Any:
+        def effect(*given: Any, **more: Any) -> Any:
+            answer = real(*given, **more)
+            self.effects += 1
+            if self.effects == self._at:
+                raise Killed
+            return answer
+
+        return effect
+
+
+def whole_story(watch: Watch) -> None:
+    """Two clusters fail, one of them with an outage; then all recovers. Killed functions return."""
+    outage = [in_cluster("b", deployment_failed(f"service-{n}")) for n in range(5)]
+
+    def again(call: Any, *given: Any) -> None:
+        try:
+            call(*given)
+        except Killed:
+            watch.clock.at += timedelta(seconds=90)  # the queue hands the messages out again
+            call(*given)
+
+    again(watch.offer, in_cluster("a", deployment_failed()), *outage)
+    for _ in range(3):
+        again(watch.tick)
+    for name in ("checkout", *(f"service-{n}" for n in range(5))):
+        watch.ecs.show_well(name, 43)
+    for _ in range(9):
+        again(watch.tick)
+
+
+def story_effects() -> int:
+    watch = watching("*=C01")
+    deadly = Deadly(watch, 0)
+    whole_story(watch)
+    return deadly.effects
+
+
+def duplicates(watch: Watch) -> int:
+    """Messages beyond the two roots, the two failures and the two all-clears."""
+    kinds = [(one.message.text, one.thread_ts is None) for one in watch.slack.posts]
+    return len(kinds) - 6
+
+
+@pytest.mark.parametrize("can_look", [True, False])
+def test_a_function_killed_at_any_effect_loses_nothing_and_repeats_only_what_nobody_may_look_for(
+    can_look: bool,
+) -> None:
+    effects = story_effects()
+    assert effects > 50
+    repeated = 0
+    for at in range(1, effects + 1):
+        watch = watching("*=C01")
+        watch.slack.can_look = can_look
+        deadly = Deadly(watch, at)
+        whole_story(watch)
+        assert deadly.effects >= at
+        about = f"killed after effect {at}: {watch.slack.texts}"
+
+        for key in ("a", "b"):
+            cluster = watch.cluster(f"arn:aws:ecs:eu-west-1:123456789012:cluster/{key}")
+            assert all(not one.untold("C01") for one in cluster.services.values()), about
+            roots = [one for one in watch.slack.roots if f" {key}: over" in one.message.text]
+            assert roots, about
+            assert roots[-1].is_marked, about
+        assert watch.store.owed("C01") == [], about
+        assert 0 <= duplicates(watch) <= (0 if can_look else 1), about
+        repeated += duplicates(watch)
+    assert (repeated > 0) is not can_look

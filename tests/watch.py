@@ -338,7 +338,7 @@ class Watch:
         self.clock = Clock()
         self.slack = FakeSlack(self.clock)
         self.ecs = FakeEcs()
-        self.client = client or boto3.client("dynamodb", region_name="eu-west-1")
+        self.client: Any = client or boto3.client("dynamodb", region_name="eu-west-1")
         name = "ecs-watch" if client else table()
         self.store = Store(name, lambda: self.client, sleep=lambda _: None)
         self.routes: tuple[Route, ...] = parse_channels(channels)
