@@ -48,6 +48,7 @@ from tests.permutations import (
     at,
     deployment,
     event,
+    expected,
     orders,
     played,
     rollback,
@@ -572,6 +573,19 @@ def test_the_incident_of_a_rollback_closes_and_names_the_release_that_is_not_liv
 
     assert story.cluster.closed_at
     assert [one.rpartition("/")[2] for one in story.service.not_live] == ["shop:42"]
+
+
+def test_the_old_deployment_that_serves_again_does_not_supersede_the_one_that_failed() -> None:
+    story = failing(
+        deployment("IN_PROGRESS", 41, OLD),
+        deployment("IN_PROGRESS", 42, -5),
+        rollback(41, -1),
+        deployment("COMPLETED", 41, -0.5),
+    )
+
+    assert story.gets(deployment("FAILED", 42, 0)) is Reason.REPEATED
+    story.recovers(1, shows(row(41, 41, began=OLD)))
+    assert story.service.not_live == ("ecs-svc/42",)
 
 
 def test_a_rollback_asks_for_the_same_hold_down_as_a_recovery() -> None:
@@ -1414,6 +1428,13 @@ def test_some_of_the_events_in_any_order_end_as_in_the_order_in_which_they_happe
     happened = sorted(family.events, key=lambda one: one.occurred_at)
 
     assert played(family, order).end == played(family, [(one, "") for one in happened]).end
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_what_was_rolled_back_is_named_where_an_event_told_that_it_failed(family: Family) -> None:
+    failed = [one for one in family.events if one.name == "SERVICE_DEPLOYMENT_FAILED"]
+    if family.is_rolled_back and failed:
+        assert expected(family)[1] == "ecs-svc/42"
 
 
 def test_the_orders_are_as_many_as_they_should_be() -> None:
