@@ -1,6 +1,7 @@
 """`ecs-watch` at a shell."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,11 +15,13 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from notifier.cli import main
-from notifier.events import parse, retimed
+from notifier.cli.files import read_json
+from notifier.events import parse, renewed
 from notifier.model import Event
 from tests.watch import START, deployment_failed
 
 FAILED = "events/dep-failed-circuit-breaker-docs.json"
+STEADY = "events/sa-steady-state-docs.json"
 EVENT_FILES = sorted(map(str, Path("events").rglob("*.json")))
 Capture = pytest.CaptureFixture[str]
 
@@ -49,6 +52,14 @@ def test_preview_as_html_is_a_page_of_its_own(capsys: Capture) -> None:
     assert "servicetest" in page
 
 
+def test_preview_as_html_also_says_of_what_nothing_is_told(capsys: Capture) -> None:
+    main(["preview", "--format", "html", FAILED, STEADY])
+
+    page = capsys.readouterr().out
+    assert "1 of 2 events are told" in page
+    assert f"{STEADY} &#8594; no channel (nothing is told: it tells of no failure" in page
+
+
 @pytest.mark.parametrize("file", EVENT_FILES)
 def test_preview_takes_every_file_of_the_events_folder(file: str, capsys: Capture) -> None:
     assert main(["preview", file]) == 0
@@ -57,11 +68,34 @@ def test_preview_takes_every_file_of_the_events_folder(file: str, capsys: Captur
 
 
 def test_preview_says_why_nothing_is_told(capsys: Capture) -> None:
-    main(["preview", "events/sa-steady-state-docs.json", "events/ci-state-change-docs-2016.json"])
+    running = "events/task-running-multi-container-defra-2023.json"
+    main(["preview", STEADY, "events/ci-state-change-docs-2016.json", running])
 
     shown = capsys.readouterr().out
-    assert "nothing is told: a deployment goes on" in shown
+    assert "nothing is told: it tells of no failure; the stack remembers it" in shown
     assert "nothing is told: container instance state change" in shown
+    assert "nothing is told: no task failed" in shown
+
+
+NO_EVENTS = ["{}", "null", "[1]", '"text"', '{"Type": "Notification", "Message": "{}"}']
+
+
+@pytest.mark.parametrize("text", NO_EVENTS)
+def test_preview_says_that_what_is_no_event_would_end_in_the_dead_letter_queue(
+    text: str, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "it.json").write_text(text)
+
+    assert main(["preview", str(tmp_path / "it.json")]) == 0
+    assert "it would end in the dead-letter queue: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_an_event_is_read_in_any_encoding_that_json_has(encoding: str, tmp_path: Path) -> None:
+    text = Path(FAILED).read_text("utf-8")
+    (tmp_path / "it.json").write_bytes(text.encode(encoding))
+
+    assert read_json(str(tmp_path / "it.json")) == json.loads(text)
 
 
 def test_preview_shows_who_is_mentioned_and_where(capsys: Capture) -> None:
@@ -85,10 +119,31 @@ def test_a_file_that_cannot_be_read_is_said_and_the_others_are_shown(
     assert "servicetest" in captured.out
 
 
-def test_channels_that_cannot_be_read_are_an_error_without_a_traceback(capsys: Capture) -> None:
-    assert main(["preview", "--channels", "nonsense", FAILED]) == 1
+def test_channels_that_cannot_be_read_are_said_whatever_the_files_are(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["preview", "--channels", "nonsense", "nowhere.json"])
 
-    assert capsys.readouterr().err.startswith("ecs-watch: Channels")
+    assert ended.value.code == 2
+    assert "argument --channels: Channels: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["text", "json", "html"])
+def test_preview_prints_to_a_terminal_that_knows_nothing_but_ascii(form: str) -> None:
+    command = [sys.executable, "-m", "notifier", "preview", f"../{FAILED}", "--format", form]
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd="src", env=environment
+    )
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "servicetest" in ran.stdout
+
+
+def test_json_and_html_say_the_same_in_whatever_encoding_they_are_printed(capsys: Capture) -> None:
+    for form in ("json", "html"):
+        assert main(["preview", "--format", form, FAILED]) == 0
+
+    assert capsys.readouterr().out.isascii()
 
 
 @pytest.mark.parametrize("arguments", [[], ["dance"], ["preview"], ["replay"]])
@@ -130,10 +185,42 @@ def test_replay_sends_the_event_as_if_it_happened_now(queue_url: str, capsys: Ca
     assert "sent as message" in capsys.readouterr().out
 
 
-def test_replay_can_leave_the_times_alone(queue_url: str) -> None:
-    main(["replay", FAILED, "--queue-url", queue_url, "--keep-times"])
+def test_replay_can_send_an_event_as_it_is(queue_url: str) -> None:
+    main(["replay", FAILED, "--queue-url", queue_url, "--as-is"])
 
     assert sent_to(queue_url) == [json.loads(Path(FAILED).read_text())]
+
+
+def test_replay_can_send_what_is_no_event_so_that_the_dead_letter_queue_is_tried(
+    queue_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "hostile.json").write_text('{"detail": 5}')
+
+    assert main(["replay", str(tmp_path / "hostile.json"), "--queue-url", queue_url]) == 1
+    assert sent_to(queue_url) == []
+    main(["replay", str(tmp_path / "hostile.json"), "--queue-url", queue_url, "--as-is"])
+    assert sent_to(queue_url) == [{"detail": 5}]
+
+
+def test_replay_sends_the_others_and_names_the_file_that_it_cannot_send(
+    queue_url: str, tmp_path: Path, capsys: Capture
+) -> None:
+    hostile, broken, large = (tmp_path / name for name in ("hostile", "broken", "large"))
+    hostile.write_text('{"source": "aws.ecs", "detail-type": "ECS Service Action"}')
+    broken.write_text("[")
+    large.write_text(json.dumps(deployment_failed() | {"more": "x" * 2_000_000}))
+    files = [str(hostile), str(broken), "nowhere", str(large), FAILED]
+
+    assert main(["replay", *files, "--queue-url", queue_url]) == 1
+
+    assert len(sent_to(queue_url)) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[:4] for line in said] == [
+        ["ecs-watch", str(hostile), "not sent", "not an event"],
+        ["ecs-watch", str(broken), "not sent", "not JSON"],
+        ["ecs-watch", "nowhere", "not sent", "No such file or directory"],
+        ["ecs-watch", str(large), "not sent", "the queue refuses it"],
+    ]
 
 
 @pytest.fixture
@@ -148,7 +235,8 @@ def stacks(monkeypatch: pytest.MonkeyPatch) -> Stubber:
 
 def test_replay_finds_the_queue_of_a_stack(queue_url: str, stacks: Stubber) -> None:
     row = {"StackName": "ecs-watch", "StackStatus": "CREATE_COMPLETE", "CreationTime": START}
-    outputs = [{"OutputKey": "EventsQueueUrl", "OutputValue": queue_url}]
+    known = {"EventsQueueUrl": queue_url, "TableName": "ecs-watch"}
+    outputs: Any = [{"OutputKey": key, "OutputValue": value} for key, value in known.items()]
     stacks.add_response("describe_stacks", {"Stacks": [{**row, "Outputs": outputs}]})
 
     assert main(["replay", FAILED]) == 0
@@ -162,6 +250,45 @@ def test_a_stack_that_is_not_there_is_an_error_that_names_it(
 
     assert main(["replay", FAILED, "--stack", "nowhere"]) == 1
     assert "stack 'nowhere' could not be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [["mutes"], ["replay", FAILED]])
+def test_without_a_region_it_is_said_how_to_set_one(
+    verb: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+
+    assert main(verb) == 1
+    assert capsys.readouterr().err.endswith("Set AWS_REGION to the stack's region.\n")
+
+
+def test_the_region_may_be_named_as_the_aws_cli_names_it(
+    queue_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "")
+
+    assert main(["replay", FAILED, "--queue-url", queue_url]) == 0
+    assert len(sent_to(queue_url)) == 1
+
+
+def test_without_credentials_it_is_said_to_log_in(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobodys")
+
+    assert main(["mutes"]) == 1
+    assert "log in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidClientTokenId"])
+def test_credentials_that_are_no_longer_good_are_a_reason_to_log_in(
+    code: str, stacks: Stubber, capsys: Capture
+) -> None:
+    stacks.add_client_error("describe_stacks", code, "The security token is expired")
+
+    assert main(["mutes"]) == 1
+    assert "log in" in capsys.readouterr().err
 
 
 def test_a_stack_that_is_not_ecs_watch_is_said_to_be_so(stacks: Stubber, capsys: Capture) -> None:
@@ -184,12 +311,20 @@ def test_what_is_no_event_is_not_sent_and_said(queue_url: str, capsys: Capture) 
 
     assert main(["replay", answer, "--queue-url", queue_url]) == 1
     assert sent_to(queue_url) == []
-    assert f"{answer}: not an event" in capsys.readouterr().err
+    assert f"{answer}: not sent: not an event" in capsys.readouterr().err
 
 
-def test_a_retimed_event_keeps_the_distance_between_its_times() -> None:
+def test_what_the_stack_does_not_take_is_not_sent_and_said(queue_url: str, capsys: Capture) -> None:
+    other = "events/ci-state-change-docs-2016.json"
+
+    assert main(["replay", other, "--queue-url", queue_url]) == 1
+    assert sent_to(queue_url) == []
+    assert f"{other}: not sent: the stack does not take it: " in capsys.readouterr().err
+
+
+def test_a_renewed_event_keeps_the_distance_between_its_times() -> None:
     before = parse(deployment_failed())
-    after = parse(retimed(deployment_failed(), datetime(2030, 1, 1, tzinfo=UTC)))
+    after = parse(renewed(deployment_failed(), datetime(2030, 1, 1, tzinfo=UTC)))
 
     assert isinstance(before, Event)
     assert isinstance(after, Event)

@@ -1,5 +1,6 @@
 """What Lambda calls."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from moto import mock_aws
 
 from notifier import handler
-from notifier.errors import SettingsError
+from notifier.errors import SettingsError, StoreUnavailable
 from notifier.settings import Settings
 from notifier.wiring import Program
 from tests.watch import Watch, deployment_failed, sqs_message, table
@@ -58,7 +59,7 @@ def test_a_batch_is_taken_in_and_told_and_only_the_bad_record_goes_back(wired: W
     answer = handler.on_events(records("poison", deployment_failed()), Context())
 
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
-    assert len(wired.slack.posts) == 1
+    assert len(wired.slack.posts) == 2
 
 
 def test_what_could_not_be_told_does_not_bring_the_messages_back(wired: Watch) -> None:
@@ -70,11 +71,36 @@ def test_what_could_not_be_told_does_not_bring_the_messages_back(wired: Watch) -
     assert wired.store.owed("C01")
 
 
+def test_two_runs_of_one_request_are_two_holders() -> None:
+    """Lambda runs a failed invocation again under the same request id."""
+    first, second = handler._invocation(Context()), handler._invocation(Context())
+
+    assert first.id != second.id
+    assert first.unique() != first.unique()
+
+
+def test_what_happened_is_measured_in_one_line(
+    wired: Watch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler.on_tick({}, Context())
+
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["Ticks"] == 1
+
+
+def test_a_tick_that_fails_is_measured_and_fails(wired: Watch) -> None:
+    with (
+        patch.object(type(wired.store), "due", side_effect=StoreUnavailable("throttled")),
+        pytest.raises(StoreUnavailable),
+    ):
+        handler.on_tick({}, Context())
+
+
 def test_a_tick_tells_what_is_still_owed(wired: Watch) -> None:
     wired.take_in(deployment_failed())
     handler.on_tick({}, Context())
 
-    assert len(wired.slack.posts) == 1
+    assert len(wired.slack.posts) == 2
 
 
 def test_the_real_parts_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
