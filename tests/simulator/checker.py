@@ -28,6 +28,7 @@ from tests.simulator.slack import Posted, Version, link_to
 
 BETWEEN_BROADCASTS = 5 * MINUTE
 FAILING = "⛔🔴🟠"
+UNFORESEEN = {"turn failed", "look failed", "census failed", "given up"}
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def no_failure_is_met_with_silence(history: History) -> Iterator[str]:
     for cause, events in _by_cause(history).items():
         service, marker = events[0].service, events[0].marker
         first = min(event.at for event in events)
+        if history.scenario.channels == "*=webhook":
+            first = 0.0  # what is failing already is not told again there, nor shown by an edit
         excused = marker in dead or any(marker in reason for reason in history.account.lost)
         if not (excused or _given_up(history, service) or _mentioned(history, service, first)):
             yield f"nobody was told of {cause}, offered at {first:.1f} s"
@@ -345,6 +348,18 @@ def functions_do_not_raise(history: History) -> Iterator[str]:
             yield f"{process.name}: {process.error!r}"
 
 
+def nothing_unforeseen_is_met(history: History) -> Iterator[str]:
+    """No exception of ours ends a turn or a look, and nothing is given up that Slack would take."""
+    if history.scenario.bad_cluster:
+        return
+    faults = history.scenario.faults
+    foreseen = "given up" if faults.slack_payload_refused or faults.ends_turns else ""
+    for alarm in history.alarms:
+        is_foreseen = alarm.text == foreseen or "StoreUnavailable" in alarm.why
+        if alarm.text in UNFORESEEN and not is_foreseen:
+            yield f"{alarm.text} at {alarm.at:.1f} s {alarm.why} {dict(alarm.told)}"
+
+
 def nothing_foreign_is_live(history: History) -> Iterator[str]:
     """No mention, no raw `<` and no control character comes from the input."""
     for posted in history.slack.posts:
@@ -379,6 +394,7 @@ CHECKS: tuple[Callable[[History], Iterator[str]], ...] = (
     everything_comes_to_rest,
     functions_end_before_their_time_out,
     functions_do_not_raise,
+    nothing_unforeseen_is_met,
     nothing_foreign_is_live,
     healthy_days_are_silent,
 )

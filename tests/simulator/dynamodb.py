@@ -395,6 +395,7 @@ class Client:
     table: Table
     scheduler: Scheduler
     dice: Dice
+    one_way: float = TYPICAL
     calls: dict[str, int] = field(default_factory=dict)
     doubts: list[float] = field(default_factory=list)
     _tokens: Iterator[int] = field(default_factory=itertools.count)
@@ -514,7 +515,7 @@ class Client:
             answer.update(serve(request))
 
         try:
-            latency = self.dice.latency(TYPICAL)
+            latency = self.dice.latency(self.one_way)
             self.scheduler.effect(name, happens, latency + slow, latency)
         except Refusal as refusal:
             raise ClientError(refusal.response, name) from None  # type: ignore[arg-type]

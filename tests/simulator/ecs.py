@@ -416,8 +416,8 @@ class Client:
         self,
         *,
         cluster: str,
-        nextToken: str = "0",
-        maxResults: int = 10,  # noqa: N803 as boto3 says
+        nextToken: str = "0",  # noqa: N803 as boto3 says
+        maxResults: int = 10,  # noqa: N803
     ) -> dict[str, Any]:
         def show() -> dict[str, Any]:
             here = [s for s in self.account.services.values() if cluster in _names(s)]

@@ -41,20 +41,10 @@ class Faults:
     stalled: float = 0.0
 
     @property
-    def ambiguous(self) -> bool:
-        """Whether something may leave the program in doubt about what it posted."""
-        return any(
-            (
-                self.table_given_up,
-                self.table_unreachable,
-                self.table_throttled,
-                self.slack_answer_lost,
-                self.slack_late,
-                self.slack_very_late,
-                self.killed,
-                self.stalled,
-            )
-        )
+    def ends_turns(self) -> bool:
+        """Whether a turn may end in the middle, again and again, so that it is given up."""
+        table = self.table_given_up + self.table_unreachable + self.table_throttled
+        return bool(table + self.killed + self.stalled)
 
 
 CALM = Faults()

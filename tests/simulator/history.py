@@ -28,7 +28,7 @@ from tests.simulator.faults import CALM, Dice, Faults
 from tests.simulator.queue import FUNCTION_TIMEOUT, Message, Queue
 from tests.simulator.scheduler import DAY, HOUR, MINUTE, START, Process, Scheduler
 from tests.simulator.scripts import Story
-from tests.simulator.slack import Slack, Webhook
+from tests.simulator.slack import ANSWERS_IN, Slack, Webhook
 
 TICK_TIMEOUT = 300.0
 # The longest hold-down; ten receives, six minutes apart, and every back-off are less.
@@ -60,7 +60,8 @@ class Scenario:
     Faults last `faults_for` seconds; then the world must come to rest. `census` is where the
     program's stands at the start: None when its first is still to come. `may_read`: whether the bot
     has the history scope. Within `told_within` seconds, where given, each failure is to be told,
-    but for those of the `bad_cluster`.
+    but for those of the `bad_cluster`. `table_answers_in` and `slack_answers_in` are typical
+    seconds of a call; the mean is twice that.
     """
 
     name: str
@@ -74,6 +75,8 @@ class Scenario:
     census: Census | None = NEVER
     may_read: bool = True
     told_within: float = 0.0
+    table_answers_in: float = 2 * dynamodb.TYPICAL
+    slack_answers_in: float = 2 * ANSWERS_IN
     bad_cluster: str = ""
 
     @property
@@ -89,6 +92,7 @@ class Alarm:
     at: float
     text: str
     told: Mapping[str, int]
+    why: str
 
 
 @dataclass
@@ -132,8 +136,11 @@ class History:
             lag=lambda: rng.expovariate(1 / lag) if lag else 0.0,
             page_bytes=rng.choice([2_000, 20_000, dynamodb.PAGE_BYTES]),
         )
-        self.dynamodb = dynamodb.Client(self.table, self.scheduler, self.dice)
-        self.slack = Slack(self.scheduler, self.dice, self.scenario.may_read)
+        one_way = self.scenario.table_answers_in / 2
+        self.dynamodb = dynamodb.Client(self.table, self.scheduler, self.dice, one_way)
+        self.slack = Slack(
+            self.scheduler, self.dice, self.scenario.may_read, self.scenario.slack_answers_in / 2
+        )
         self.audit = Audit(self.table, self.scheduler)
         self.table.changed, self.slack.arrived = self.audit.changed, self.audit.arrived
         self.queue = Queue(self.scheduler, self.dice, self._invoke_on_events)
@@ -293,6 +300,7 @@ class History:
     def sane_store(self) -> Store:
         """The table as it is, read and written beside the history."""
         client = dynamodb.Client(self.table, Scheduler(self.rng), Dice(CALM, self.rng))
+        client._tokens = self.dynamodb._tokens  # or the table takes one's writes for the other's
         return Store(self.table.name, lambda: client)  # type: ignore[arg-type, return-value]
 
     # --- what befalls them --------------------------------------------------------------------
@@ -338,9 +346,9 @@ class _Alarms(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         told = getattr(record, "told", {})
-        self.history.alarms.append(Alarm(self.history.scheduler.clock, record.msg, told))
-        why = record.exc_info[1] if record.exc_info else ""
-        self.history.scheduler.note(f"ERROR {record.msg} {why!r}" if why else f"ERROR {record.msg}")
+        why = repr(record.exc_info[1]) if record.exc_info else ""
+        self.history.alarms.append(Alarm(self.history.scheduler.clock, record.msg, told, why))
+        self.history.scheduler.note(f"ERROR {record.msg} {why}")
 
 
 @contextmanager

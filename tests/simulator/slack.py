@@ -31,7 +31,7 @@ T = TypeVar("T")
 POSTS = (1.0, 5.0)
 TIER_3 = (50 / 60, 50.0)
 DEADLINE = 10.0  # seconds after which our door gives up
-ANSWERS_IN = 0.2  # seconds, typically
+ANSWERS_IN = 0.2  # seconds of one way, typically
 
 
 class Version(NamedTuple):
@@ -108,6 +108,7 @@ class Slack:
     scheduler: Scheduler
     dice: Dice
     may_read: bool = True
+    one_way: float = ANSWERS_IN
     arrived: Callable[[str, str], Told | None] = lambda _channel, _key: None
     posts: list[Posted] = field(default_factory=list)
     periods: list[Period] = field(default_factory=list)
@@ -180,7 +181,7 @@ class Slack:
         def look() -> Found:
             period = self._period(channel)
             if not self.may_read or period is not None:
-                return CannotLook("missing_scope" if period is None else period.outcome.code)
+                return CannotLook("missing_scope" if period is None else period.code)
             under = thread_ts if thread_ts and self._at(channel, thread_ts) else None
             earliest = (since - START).total_seconds()
             for posted in self.visible(channel):
@@ -198,7 +199,7 @@ class Slack:
         """A question that changes nothing."""
         method = label.partition(" ")[0]
         self.calls[method] = self.calls.get(method, 0) + 1
-        latency = self.dice.latency(ANSWERS_IN)
+        latency = self.dice.latency(self.one_way)
         return self.scheduler.effect(f"slack {label}", look, latency, latency)
 
     # --- what people and tests do -------------------------------------------------------------
@@ -238,7 +239,7 @@ class Slack:
     ) -> Outcome:
         """One request: it may be lost, refused, or done; and its answer may be lost."""
         self.calls[method] = self.calls.get(method, 0) + 1
-        arrives, answers = self.dice.latency(ANSWERS_IN), self.dice.latency(ANSWERS_IN)
+        arrives, answers = self.dice.latency(self.one_way), self.dice.latency(self.one_way)
         doubt = self._doubt()
         answers += DEADLINE if doubt else 0.0
 

@@ -1,0 +1,378 @@
+"""`make scoreboard`: measures what ecs-watch promises, and writes docs/scoreboard.md.
+
+python -m tools.scoreboard                         every figure, 1,000 seeds
+python -m tools.scoreboard --seeds 50 --only storm  one figure, fewer seeds, printed and not written
+
+Each simulated figure plays its seeds from 0 on, so the same command finds the same again; a seed
+that fails is played alone by `python -m tests.simulator --scenario NAME --seed N --trace`.
+"""
+
+import argparse
+import multiprocessing
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from tests.permutations import wrong_end_states
+from tests.simulator import figures
+from tests.simulator.figures import added, seeds_of, switched_off, unreadable
+from tests.simulator.mutants import MUTANTS
+from tests.simulator.scenarios import AMBIGUOUS, UNAMBIGUOUS, Scenario
+
+PROCESSES = 2
+PAGE = Path(__file__).parent.parent / "docs" / "scoreboard.md"
+Count = Counter[str]
+
+LIMITED = ("limited", "unavailable", "never-arrived", "payload-refused")
+GONE = ("archived", "revoked", "slack-down", "limited-for-long", "archived-elsewhere")
+UNSURE = ("answer-lost", "late")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A line of the scoreboard. `share` is how many of the seeds it takes, `chunk` at a time."""
+
+    name: str
+    target: str
+    count: Callable[[range], Count]
+    reads: Callable[[Count], str]
+    met: Callable[[Count], bool]
+    share: float = 1.0
+    chunk: int = 25
+
+    def seeds(self, asked: int) -> int:
+        """How many seeds it plays when so many are asked for."""
+        return max(round(asked * self.share), 1)
+
+
+def _lost_and_twice(count: Count) -> str:
+    return f"{count['lost']:,} / {count['duplicated']:,} of {count['failures']:,} failures"
+
+
+def _none_lost_or_twice(count: Count) -> bool:
+    return not count["lost"] and not count["duplicated"]
+
+
+def _simulated(name: str, plays: Sequence[Scenario | str], share: float = 1.0) -> Figure:
+    """Lost and duplicated in these scenarios, each with so many seeds."""
+    return Figure(name, "0 / 0", seeds_of(*plays), _lost_and_twice, _none_lost_or_twice, share)
+
+
+def _permutations(_seeds: range) -> Count:
+    wrong, tried = wrong_end_states()
+    return Counter({"histories": tried, "wrong": wrong})
+
+
+def _bad_thread(how: str, what: str) -> Figure:
+    return Figure(
+        f"a thread that {what}: other threads of its channel",
+        "told within 3 min",
+        figures.bad_thread(how),
+        lambda c: f"{c['late']} of {c['failures']} late, the latest after {c['worst delay']} s",
+        lambda c: not c["late"],
+        share=0.334,
+    )
+
+
+FIGURES = (
+    _simulated("10,000 events without fault: lost / duplicated", ("calm",)),
+    _simulated("429, refused, 5xx before accept, payload: lost / duplicated", LIMITED),
+    _simulated("archived, token revoked, Slack away for a while: lost / duplicated", GONE, 0.2),
+    _simulated("accepted, answer lost or late up to 30 s, with the history scope", UNSURE),
+    Figure(
+        "… without the history scope",
+        "0 lost, ≤ 1 duplicate a fault",
+        seeds_of(*map(unreadable, UNSURE)),
+        lambda c: f"{c['lost']} lost, {c['duplicated']:,} duplicates in {c['doubts']:,} faults",
+        lambda c: not c["lost"] and not c["beyond doubts"],
+        share=0.5,
+    ),
+    _simulated("functions killed at random, with the history scope", ("killed",)),
+    Figure(
+        "crash-point matrix: killed before, after, answer lost; again once, twice, at once",
+        "all hold",
+        figures.crash_points,
+        lambda c: f"{c['histories'] - c['broken']:,} of {c['histories']:,} crash points hold",
+        lambda c: not c["broken"],
+        share=0.001,
+        chunk=1,
+    ),
+    _bad_thread("raises", "raises each time"),
+    _bad_thread("hangs", "hangs each time"),
+    _bad_thread("kills", "kills the function each time"),
+    Figure(
+        "2 to 64 concurrent openers: roots per incident",
+        "1",
+        figures.openers,
+        lambda c: f"at most {c['worst roots']}",
+        lambda c: c["worst roots"] == 1,
+        chunk=10,
+    ),
+    Figure(
+        "all orders of ≤ 5 events × duplicates: wrong end states",
+        "0",
+        _permutations,
+        lambda c: f"{c['wrong']} of {c['histories']:,} orders",
+        lambda c: not c["wrong"],
+        share=0.0,
+    ),
+    Figure(
+        "storm: 10,000 failure events in a minute, 95 clusters × 20 services: taken in",
+        "within 60 s",
+        figures.storm,
+        lambda c: f"{c['worst taken in']} s, {c['not taken in']} not",
+        lambda c: c["worst taken in"] <= 60 and not c["not taken in"],
+        share=0.002,
+        chunk=1,
+    ),
+    Figure(
+        "storm: first message",
+        "< 5 s",
+        figures.storm,
+        lambda c: f"{c['worst first tenth'] / 10} s",
+        lambda c: c["worst first tenth"] < 50,
+        share=0.002,
+        chunk=1,
+    ),
+    Figure(
+        "storm: every cluster's root",
+        "within 120 s of its first event",
+        figures.storm,
+        lambda c: f"the last after {c['worst root']} s, {c['late roots']} late",
+        lambda c: not c["late roots"],
+        share=0.002,
+        chunk=1,
+    ),
+    Figure(
+        "storm: all told",
+        "within 10 min of its end",
+        figures.storm,
+        lambda c: f"{c['untold']} untold; {c['messages']} messages, {c['duplicated']} twice",
+        lambda c: not c["untold"],
+        share=0.002,
+        chunk=1,
+    ),
+    Figure(
+        "CPU per event taken in (fakes, batches of 50)",
+        "≤ 5 ms",
+        figures.cpu_per_event,
+        lambda c: f"{c['cpu µs'] / c['events'] / 1000:.1f} ms",
+        lambda c: c["cpu µs"] / c["events"] <= 5000,
+        share=0.01,
+        chunk=10,
+    ),
+    Figure(
+        "Slack down for 7 days, then back",
+        "0 lost, one truthful root an incident, no flood",
+        figures.slack_down_for_a_week,
+        lambda c: (
+            f"{c['lost']} lost, {c['roots']} roots of {c['incidents']} clusters, {c['broken']} of "
+            f"{c['histories']} not as they should be"
+        ),
+        lambda c: (
+            not c["broken"] and not c["worst messages beyond one a service and one a cluster"]
+        ),
+        share=0.008,
+        chunk=1,
+    ),
+    Figure(
+        "crash loop that looks well between deaths, 24 h: false all-clears / channel messages",
+        "0 / ≤ 10",
+        figures.crash_loop_for_a_day,
+        lambda c: (
+            f"{c['false all-clears']} / at most {c['worst channel messages']}; {c['unseen']} unseen"
+        ),
+        lambda c: (
+            not c["false all-clears"] and c["worst channel messages"] <= 10 and not c["unseen"]
+        ),
+        share=0.2,
+        chunk=5,
+    ),
+    Figure(
+        "1,000 healthy days: messages",
+        "0",
+        figures.healthy_days,
+        lambda c: f"{c['messages']} messages in {c['histories']:,} days, {c['events']:,} events",
+        lambda c: not c["messages"],
+        chunk=10,
+    ),
+    Figure(
+        "tick with nothing open and 10,000 services: ECS calls",
+        "0",
+        figures.quiet_ticks,
+        lambda c: f"{c['ECS calls']} in {c['ticks']} ticks",
+        lambda c: not c["ECS calls"],
+        share=0.002,
+        chunk=1,
+    ),
+    Figure(
+        "every event lost on its way: failed deployments not found by the census within the hour",
+        "0",
+        figures.census_finds,
+        lambda c: f"{c['not found']}; the last after {c['worst minutes']} min",
+        lambda c: not c["not found"],
+        share=0.2,
+    ),
+    Figure(
+        "every rule of the checker, in every scenario of the simulator: histories that break one",
+        "0",
+        seeds_of(*UNAMBIGUOUS, *AMBIGUOUS),
+        lambda c: f"{c['broken']} of {c['histories']:,}",
+        lambda c: not c["broken"],
+        share=0.02,
+        chunk=1,
+    ),
+)
+
+
+def _mutant(name: str) -> Figure:
+    return Figure(
+        f"switched off: {name}",
+        "seen",
+        switched_off(name),
+        lambda c: f"{c['seen']} of {c['histories']} seeds fail",
+        lambda c: bool(c["seen"]),
+        share=0.1,
+    )
+
+
+MUTANT_FIGURES = tuple(map(_mutant, MUTANTS))
+
+
+# --- the run ------------------------------------------------------------------------------------
+
+
+def main() -> int:
+    """Measure, print, and write the page unless `--only`; 1 when a target is missed."""
+    asked = _arguments()
+    began = time.perf_counter()
+    chosen = [one for one in (*FIGURES, *MUTANT_FIGURES) if asked.only in one.name]
+    counts: dict[str, Count] = {}
+    with multiprocessing.Pool(PROCESSES) as pool:
+        for name, count in _measured(pool, chosen, asked.seeds):
+            counts[name] = count
+            if not asked.only:
+                minutes = (time.perf_counter() - began) / 60
+                PAGE.write_text(_page(counts, asked.seeds, minutes), encoding="utf-8")
+    print("\n".join(_row(one, counts[one.name], one.seeds(asked.seeds)) for one in chosen))
+    print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
+    return 0 if all(figure.met(counts[figure.name]) for figure in chosen) else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tools.scoreboard")
+    parser.add_argument("--seeds", type=int, default=1000, help="seeds of each simulated figure")
+    parser.add_argument("--only", default="", help="figures whose name contains this")
+    return parser.parse_args()
+
+
+def _measured(
+    pool: "multiprocessing.pool.Pool", chosen: Sequence[Figure], seeds: int
+) -> Iterator[tuple[str, Count]]:
+    """Every figure's counts. Figures that count the same are counted once."""
+    by_count: dict[Callable[[range], Count], list[Figure]] = {}
+    for figure in chosen:
+        by_count.setdefault(figure.count, []).append(figure)
+    for figures_of in by_count.values():
+        first = figures_of[0]
+        jobs = [(first.name, part) for part in _parts(first, seeds)]
+        count = added(pool.imap_unordered(_count, jobs))
+        for figure in figures_of:
+            print(f"{figure.name}: {figure.reads(count)}", *_failed(count), file=sys.stderr)
+            yield figure.name, count
+
+
+def _parts(figure: Figure, asked: int) -> Iterator[range]:
+    seeds = figure.seeds(asked)
+    for start in range(0, seeds, figure.chunk):
+        yield range(start, min(start + figure.chunk, seeds))
+
+
+def _count(job: tuple[str, range]) -> Count:
+    """In a process of the pool: a figure goes by its name, for a function cannot."""
+    name, seeds = job
+    figure = next(one for one in (*FIGURES, *MUTANT_FIGURES) if one.name == name)
+    return figure.count(seeds)
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+
+def _failed(count: Count) -> list[str]:
+    """The first seeds that failed, and what did not hold how often."""
+    seeds = sorted(name.removeprefix("seed ") for name in count if name.startswith("seed "))
+    rules = [
+        f"{name.removeprefix('broken: ')} in {number}"
+        for name, number in sorted(count.items())
+        if name.startswith("broken: ")
+    ]
+    return [*rules, *([f"for example {', '.join(seeds[:4])}"] if seeds else [])]
+
+
+def _row(figure: Figure, count: Count, seeds: int) -> str:
+    met = "yes" if figure.met(count) else "**no**"
+    played = "–" if not figure.share else f"{seeds:,}"
+    return f"| {figure.name} | {figure.target} | {figure.reads(count)} | {played} | {met} |"
+
+
+_HEAD = "| figure | target | measured | seeds | met? |\n|---|---|---|---|---|\n"
+
+
+def _page(counts: dict[str, Count], seeds: int, minutes: float) -> str:
+    """The scoreboard as far as it was measured."""
+
+    def table(rows: Sequence[Figure]) -> str:
+        known = (figure for figure in rows if figure.name in counts)
+        return _HEAD + "\n".join(_row(one, counts[one.name], one.seeds(seeds)) for one in known)
+
+    every = (*FIGURES, *MUTANT_FIGURES)
+    failed = [
+        f"- {figure.name}: {'; '.join(_failed(counts[figure.name]))}"
+        for figure in FIGURES
+        if figure.name in counts and _failed(counts[figure.name])
+    ]
+    missed = [one.name for one in every if one.name in counts and not one.met(counts[one.name])]
+    return _PAGE.format(
+        today=date.today().isoformat(),
+        seeds=seeds,
+        minutes=f"{minutes:.0f}",
+        processes=PROCESSES,
+        missed=len(missed),
+        of=len(counts),
+        figures=table(FIGURES),
+        failed="\n".join(failed) if failed else "None.",
+        mutants=table(MUTANT_FIGURES),
+    )
+
+
+_PAGE = """# Scoreboard
+
+Measured on {today} by `make scoreboard` (`python -m tools.scoreboard --seeds {seeds}`), in {minutes}
+minutes with {processes} processes. Each history is the real program, from the queue's message to the
+call of Slack, in a simulated world in which a seed decides what goes wrong and when: see
+`tests/simulator`. After each, the whole of what must hold is checked, by
+`tests/simulator/checker.py`. Missed: {missed} of {of}.
+
+{figures}
+
+## Rules that did not hold
+
+{failed}
+
+A seed is played again by `python -m tests.simulator --scenario NAME --seed N --trace`.
+
+## With one rule switched off
+
+So that it is known that the checker can fail: the program with one rule of its write protocol, of
+its attempts or of its tries switched off, and in how many seeds that is seen.
+
+{mutants}
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
