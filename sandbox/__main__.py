@@ -7,7 +7,8 @@ Here the account's own schedule makes the tick every minute. Play events with `e
 import shlex
 import sys
 
-from sandbox.account import SandboxError
+from notifier.cli.text import print_what_can_be_printed
+from sandbox.account import IN_THE_WAY, SandboxError
 from sandbox.demo import end_on_sigterm, show_progress, stay
 from sandbox.running import running_sandbox
 from sandbox.workspace.pacing import Limits
@@ -16,9 +17,11 @@ from sandbox.workspace.pacing import Limits
 def main() -> int:
     """Run until Ctrl-C. 0: ended as asked; 1: not started, the text says why; 130: ended before."""
     end_on_sigterm()
+    print_what_can_be_printed()
     try:
         with running_sandbox(show_progress, schedules=True, limits=Limits()) as sandbox:
             print("\nTo use it from another terminal:\n")
+            print(f"unset {' '.join(IN_THE_WAY)}")
             for name, value in sandbox.environment.items():
                 print(f"export {name}={shlex.quote(value)}")
             print(f"\nThe Slack workspace: {sandbox.workspace.url}")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from notifier.cli.text import message_text
+from notifier.cli.text import message_text, print_what_can_be_printed
 from sandbox.account import SandboxError
 from sandbox.ecs_double import Json
 from sandbox.picture import PictureError, Size, take
@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Exit code 0: shown; 1: the sandbox failed; 2: no such story; 130: Ctrl-C before it was shown.
     """
+    print_what_can_be_printed()
     options = _parser().parse_args(arguments)
     end_on_sigterm()
     try:
@@ -113,12 +114,17 @@ def tell(story: Story, sandbox: Sandbox) -> None:
     print(f"\n{story.title}\n\n{textwrap.fill(story.teaches, 100)}\n", flush=True)
     lap, slack = Laps(show_progress), News(sandbox)
 
+    told: list[str] = []
+
     def show_step(step: Step) -> None:
         news = slack() if step.tick or step.event else ""
+        told.append(news)
         if news or not step.tick:
             lap(f"{step}{news}")
 
     play(story, sandbox, sandbox.now(), told=show_step)
+    if not any(told):
+        print("\nSlack was told nothing of this story.", flush=True)
 
 
 @dataclass
@@ -132,11 +138,14 @@ class News:
         self()
 
     def __call__(self) -> str:
-        """Return ` → Slack: 1 root, 2 replies`, or nothing."""
+        """Return ` → Slack: message, 2 × reply`, or nothing."""  # noqa: RUF002
         calls = self.sandbox.workspace.calls
         new, self.seen = calls[self.seen :], len(calls)
         counts = Counter(filter(None, map(_told_by, new)))
-        said = ", ".join(f"{count} {what}" for what, count in counts.items())
+        said = ", ".join(
+            f"{count} × {what}" if count > 1 else what  # noqa: RUF001
+            for what, count in counts.items()
+        )
         return f"  → Slack: {said}" if said else ""
 
 
@@ -155,7 +164,8 @@ def _told_by(call: Recorded) -> str:
 def print_channel(sandbox: Sandbox) -> None:
     """Print the channel as text: each thread's root, then its replies."""
     messages = sandbox.messages()
-    print(f"\n#{sandbox.workspace.channel(DEPLOYS).name}: {len(messages)} messages")
+    count = "1 message" if len(messages) == 1 else f"{len(messages)} messages"
+    print(f"\n#{sandbox.workspace.channel(DEPLOYS).name}: {count}")
     for message in messages:
         if is_reply(message):
             continue

@@ -1,5 +1,6 @@
 """The whole sandbox: an account with ecs-watch deployed in it, ECS as a story shows it, Slack."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sandbox.account import CREDENTIALS, REGION, STACK, Account
+from sandbox.account import CREDENTIALS, REGION, STACK, Account, past_proxies
 from sandbox.account.clock import real_now
 from sandbox.ecs_double import EcsDouble, Json
 from sandbox.workspace import Fault, Workspace
@@ -99,6 +100,7 @@ class Sandbox:
             "STACK_NAME": STACK,
             "TABLE_NAME": self.account.outputs["TableName"],
             "QUEUE_URL": self.account.outputs["EventsQueueUrl"],
+            **past_proxies(os.environ),
         }
 
 

@@ -324,8 +324,10 @@ def test_a_phone_shows_labels_and_names_without_formatting() -> None:
 
 
 def test_a_page_needs_nothing_from_elsewhere() -> None:
-    html = page([{"text": "hello <https://example.com|there>"}, {"blocks": []}], "A <title>")
+    linked = {"text": "hello <https://example.com|there>"}
+    html = page([("one", linked), ("two", {"blocks": []}), ("<three>", None)], "A <title>")
 
+    assert "<h2>&lt;three&gt;</h2></main>" in html
     assert "<title>A &lt;title&gt;</title>" in html
     assert "no text: a phone has nothing to show" in html
     assert "default-src 'none'" in html

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +14,7 @@ from botocore.config import Config
 from sandbox.account import artefact, stack
 from sandbox.account.clock import Clock
 from sandbox.account.process import CREDENTIALS, REGION, ROOT, Process, SandboxError
+from sandbox.account.shell import own_environment
 
 TEMPLATE = ROOT / "template.yaml"
 STACK = "ecs-watch"
@@ -21,6 +23,7 @@ STACK = "ecs-watch"
 class Account:
     """Runs while the `with` block lasts; nothing of it is left afterwards.
 
+    So long this process knows neither the shell's AWS settings nor a proxy for this machine.
     `environment` is added to every function's own, which is how ECS's endpoint is given. Schedules
     fire only when `schedules` is set: otherwise `invoke_tick` makes the ticks.
     """
@@ -36,18 +39,18 @@ class Account:
         self._clients: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        self._process = Process(self._environment)
-        try:
+        with ExitStack() as started:
+            started.enter_context(own_environment())
+            self._process = Process(self._environment)
+            started.callback(self._process.stop)
             self._process.wait_until_ready()
-        except BaseException:
-            self._process.stop()
-            raise
+            self._started = started.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         for client in self._clients.values():
             client.close()
-        self._process.stop()
+        self._started.close()
 
     @property
     def url(self) -> str:

@@ -23,8 +23,9 @@ def crash_loop_without_circuit_breaker() -> Script:
         teaches=(
             "The tasks of recommendations die of memory minutes after they became RUNNING. No"
             " deployment is under way, SERVICE_TASK_START_IMPAIRED is not sent for such tasks, and"
-            " failedTasks stays 0. Only ECS Task State Change tells it, and what ECS shows: fewer"
-            " running than desired, and containers[].reason of the stopped tasks."
+            " failedTasks stays 0. ECS sends nothing but ECS Task State Change, which ecs-watch"
+            " does not take in: it does not see this yet, and Slack is told nothing. What ECS shows"
+            " is fewer running than desired, and containers[].reason of the stopped tasks."
         ),
         cluster="prod-web",
         services=[service],

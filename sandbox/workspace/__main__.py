@@ -11,11 +11,13 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 
+from notifier.cli.text import print_what_can_be_printed
 from sandbox.workspace.workspace import CHANNELS, FULL_SCOPES, LIMITS, MINIMAL_SCOPES, Workspace
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal says stop. Exit code 0 then, 1 when the port is taken."""
+    print_what_can_be_printed()
     options = _parser().parse_args(arguments)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -12,6 +12,7 @@ import pytest
 
 from sandbox.account import Account, SandboxError, artefact, process
 from sandbox.account.clock import Clock, real_now
+from sandbox.account.shell import own_environment
 from sandbox.running import Sandbox
 
 pytestmark = pytest.mark.sandbox
@@ -39,6 +40,18 @@ def test_the_account_ends_when_whoever_started_it_is_killed(eventually: Eventual
     assert eventually(lambda: not alive(int(pid)))
     assert eventually(lambda: not Path(home).exists())
     assert not answers(url)
+
+
+def test_the_account_gives_the_shell_back_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobodys")
+    monkeypatch.setenv("no_proxy", "*")
+    before = dict(os.environ)
+
+    with own_environment():
+        assert "AWS_PROFILE" not in os.environ
+        assert os.environ["no_proxy"] == "*"
+
+    assert dict(os.environ) == before
 
 
 def test_the_account_leaves_nothing_behind() -> None:

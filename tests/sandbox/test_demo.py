@@ -1,5 +1,6 @@
 """The demo, as `make demo` runs it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -12,10 +13,27 @@ from sandbox.account.process import ROOT
 pytestmark = pytest.mark.sandbox
 
 
-def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+NOWHERE = "http://127.0.0.1:9"  # where nobody listens
+AWKWARD = {
+    **dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"), NOWHERE),
+    "AWS_PROFILE": "nobodys",
+    "AWS_SESSION_TOKEN": "expired",
+    "AWS_CA_BUNDLE": "/nonexistent",
+    "LC_ALL": "C",
+    "PYTHONIOENCODING": "ascii",
+}
+
+
+def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sandbox.demo", *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=60
+        command,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+        timeout=60,
+        env=os.environ | environment,
     )
 
 
@@ -33,6 +51,21 @@ def test_the_demo_shows_the_release_that_is_rolled_back_and_the_outage_and_ends(
     assert shown.stderr == ""
 
 
+def test_the_demo_works_whatever_the_shell_says_of_proxies_profiles_and_characters() -> None:
+    shown = demo("crash-loop-without-circuit-breaker", **AWKWARD)
+
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "ecs-watch is here" in shown.stdout
+
+
+def test_a_story_of_which_nothing_is_told_says_so() -> None:
+    shown = demo("crash-loop-without-circuit-breaker").stdout
+
+    assert "it does not see this yet" in " ".join(shown.split())
+    assert "Slack was told nothing of this story." in shown
+    assert "#deploys: 1 message\n" in shown
+
+
 def test_a_story_that_is_not_there_is_answered_with_those_that_are() -> None:
     shown = demo("no-such-story")
 
@@ -42,7 +75,10 @@ def test_a_story_that_is_not_there_is_answered_with_those_that_are() -> None:
 
 def test_the_sandbox_stays_until_it_is_asked_to_end_and_says_how_to_use_it() -> None:
     command = [sys.executable, "-m", "sandbox"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as running:
+    behind = {**os.environ, "HTTP_PROXY": NOWHERE, "no_proxy": ".example.com"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=behind
+    ) as running:
         assert running.stdout
         said = "".join(iter(running.stdout.readline, "Ctrl-C ends it.\n"))
         settings = dict(re.findall(r"^export (\w+)=(\S+)$", said, re.MULTILINE))
@@ -51,6 +87,8 @@ def test_the_sandbox_stays_until_it_is_asked_to_end_and_says_how_to_use_it() -> 
     assert running.returncode == 0
     assert settings["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
     assert settings["SLACK_API_URL"].startswith("http://127.0.0.1:")
+    assert settings["NO_PROXY"] == settings["no_proxy"] == ".example.com,127.0.0.1,localhost"
+    assert re.search("^unset .*AWS_PROFILE .*AWS_SESSION_TOKEN$", said, re.MULTILINE)
     assert {"QUEUE_URL", "STACK_NAME", "AWS_ACCESS_KEY_ID", "AWS_REGION"} <= settings.keys()
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(settings["AWS_ENDPOINT_URL"], timeout=2)

@@ -110,7 +110,7 @@ def test_when_slack_works_again_what_is_true_then_is_told(sandbox: Sandbox) -> N
     assert "mailer" not in told_by["Slack works again"]
     root, _ = thread_of(sandbox, story.cluster)
     first = message_text(root["versions"][0])
-    assert "1 service failing" in first
+    assert "mailer failing" in first
     assert "*mailer*  1 of 2 running" in first
     assert "*payments*  3 of 3 running" in first
     ends(story, sandbox, Ending("✅", "2 of 2 running on :50", 3))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from notifier import __version__
 from notifier.cli import mute, mutes, preview, replay, unmute
+from notifier.cli.aws import take_region
+from notifier.cli.text import print_what_can_be_printed
 from notifier.errors import WatchError
 
 EXIT_CODES = """
@@ -18,6 +20,8 @@ exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the verb that the command line names; returns the exit code."""
+    print_what_can_be_printed()
+    take_region()
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)

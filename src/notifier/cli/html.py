@@ -52,18 +52,27 @@ def notification_text(payload: Mapping[str, Any], reader: Reader = NOBODY) -> st
 
 
 def page(
-    messages: Iterable[Mapping[str, Any]],
+    samples: Iterable[tuple[str, Mapping[str, Any] | None]],
     title: str,
     reader: Reader = NOBODY,
     app: str = "ecs-watch",
 ) -> str:
-    """A standalone page: each message as its channel shows it, and as a phone shows it."""
+    """A standalone page: each message under a heading, as its channel and a phone show it.
+
+    A heading without a message says why there is none.
+    """
     rows = "".join(
-        f'<section class="sample">{render_row(message, app, reader=reader)}'
-        f"{phone_notification(message, app, reader=reader)}</section>"
-        for message in messages
+        f"<h2>{escape(heading)}</h2>{_sample(message, app, reader) if message is not None else ''}"
+        for heading, message in samples
     )
     return document(title, f'<main class="samples"><h1>{escape(title)}</h1>{rows}</main>')
+
+
+def _sample(message: Mapping[str, Any], app: str, reader: Reader) -> str:
+    return (
+        f'<section class="sample">{render_row(message, app, reader=reader)}'
+        f"{phone_notification(message, app, reader=reader)}</section>"
+    )
 
 
 def document(title: str, body: str, head: str = "") -> str:

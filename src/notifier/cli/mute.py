@@ -4,7 +4,7 @@ import argparse
 import re
 from datetime import UTC, datetime, timedelta
 
-from notifier.cli.stack import add_stack, outputs_of
+from notifier.cli.aws import add_stack, outputs_of
 from notifier.model import Mute
 from notifier.wiring import store_of
 

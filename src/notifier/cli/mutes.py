@@ -3,7 +3,7 @@
 import argparse
 from datetime import UTC, datetime
 
-from notifier.cli.stack import add_stack, outputs_of
+from notifier.cli.aws import add_stack, outputs_of
 from notifier.wiring import store_of
 
 SUMMARY = "list what is muted"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from notifier import incidents
 from notifier.arns import cluster_name
-from notifier.cli.files import read_envelope
+from notifier.cli.files import FileError, as_event, read_json
 from notifier.cli.text import message_text
-from notifier.errors import MalformedEvent
+from notifier.errors import MalformedEvent, SettingsError
 from notifier.events import parse
-from notifier.model import Message, NotOurs, Observed
+from notifier.model import Event, Message, NotOurs, Observed, Reason, Route
 from notifier.rendering import Telling, reply_message
 from notifier.routing import parse_channels, route_for
 
@@ -23,6 +23,12 @@ examples:
   ecs-watch preview --format html events/*.json > preview.html
   aws … | ecs-watch preview --format json -
 """
+NOTHING = "nothing is told"
+# Of one event that comes first of all, where the log's words fit less well.
+WORDS = {
+    Reason.PROGRESS: "it tells of no failure; the stack remembers it",
+    Reason.BENIGN_STOP: "no task failed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +50,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--channels",
         default="*=C0000000000",
+        type=channels,
         metavar="RULES",
         help="the stack's Channels parameter, to see where it goes and who is mentioned",
     )
+
+
+def channels(text: str) -> tuple[Route, ...]:
+    """The rules, or an error as argparse shows them."""
+    try:
+        return parse_channels(text)
+    except SettingsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,65 +71,76 @@ def run(options: argparse.Namespace) -> int:
     for name in options.files:
         try:
             previews.append(preview(name, options.channels))
-        except MalformedEvent as error:
-            print(f"ecs-watch: {error}", file=sys.stderr)
+        except FileError as error:
+            print(f"ecs-watch: {name}: {error}", file=sys.stderr)
             code = 1
     for part in _FORMATS[options.format](previews):
         print(part)
     return code
 
 
-def preview(name: str, channels: str) -> Preview:
-    """Take the event in as the stack does, as the first that is ever heard of its service."""
-    envelope = read_envelope(name)
-    if envelope is None:
-        return Preview(name, "", "nothing is told: this is not an event")
+def preview(name: str, routes: tuple[Route, ...]) -> Preview:
+    """Take the file's event in as the stack does; FileError when there is nothing to read."""
+    value = read_json(name)
     try:
-        event = parse(envelope)
+        event = parse(as_event(value))
     except MalformedEvent as error:
-        return Preview(name, "", f"nothing is told, it ends in the dead-letter queue: {error}")
+        return Preview(name, "", f"{NOTHING}, it would end in the dead-letter queue: {error}")
     if isinstance(event, NotOurs):
-        return Preview(name, "", f"nothing is told: {event.why}")
-    observation = Observed(event=event, received_at=event.sent_at)
+        return Preview(name, "", f"{NOTHING}: {event.why}")
+    return _first(name, event, routes)
+
+
+def _first(name: str, event: Event, routes: tuple[Route, ...]) -> Preview:
+    """The event as the first that is ever heard of its service."""
     empty = incidents.cluster_of(event)
-    route = route_for(cluster_name(empty.key), parse_channels(channels))
+    route = route_for(cluster_name(empty.key), routes)
+    observation = Observed(event=event, received_at=event.sent_at)
     policy = incidents.Policy(route=route)
     decision = incidents.decide(empty, [observation], event.sent_at, policy)
     (reason,) = decision.reasons
     if reason not in incidents.TOLD:
-        return Preview(name, "", f"nothing is told: {reason}")
-    (service,) = decision.cluster.services.values()
+        return Preview(name, "", f"{NOTHING}: {WORDS.get(reason, str(reason))}")
     telling = Telling(
         cluster=decision.cluster,
         now=event.sent_at,
         mentions=() if route.quiet else route.mentions,
         is_flat=True,
     )
-    message = reply_message(telling, [service], route.destination)
+    message = reply_message(telling, [*decision.cluster.services.values()], route.destination)
     return Preview(name, route.destination, str(reason), message)
 
 
 def _as_text(previews: list[Preview]) -> Iterator[str]:
     for shown in previews:
-        yield f"── {shown.file} → {shown.channel or 'no channel'} ({shown.why})"
+        yield f"── {_heading(shown)}"
         if shown.message:
             yield message_text(payload(shown.message))
             yield ""
 
 
+def _heading(shown: Preview) -> str:
+    return f"{shown.file} → {shown.channel or 'no channel'} ({shown.why})"
+
+
 def _as_json(previews: list[Preview]) -> Iterator[str]:
-    """One line a file, so that it can be read by other programs as it comes."""
+    """One line a file, in ASCII, so that any other program can read it as it comes."""
     for shown in previews:
         message = payload(shown.message) if shown.message else None
         row = {"file": shown.file, "channel": shown.channel, "why": shown.why, "message": message}
-        yield json.dumps(row, ensure_ascii=False)
+        yield json.dumps(row)
 
 
 def _as_html(previews: list[Preview]) -> Iterator[str]:
+    """One page, in ASCII, so that it says the same in whatever encoding it is saved."""
     from notifier.cli.html import page
 
-    told = [payload(shown.message) for shown in previews if shown.message]
-    yield page(told, f"{len(told)} of {len(previews)} events are told")
+    told = sum(shown.message is not None for shown in previews)
+    samples = [
+        (_heading(shown), payload(shown.message) if shown.message else None) for shown in previews
+    ]
+    whole = page(samples, f"{told} of {len(previews)} events are told")
+    yield whole.encode("ascii", "xmlcharrefreplace").decode()
 
 
 _FORMATS = {"text": _as_text, "json": _as_json, "html": _as_html}

@@ -1,22 +1,32 @@
 """A Slack message as a terminal can show it."""
 
+import io
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from notifier.cli.mrkdwn import decode
+
 _DATE = re.compile(r"<!date\^(\d+)\^[^|>]*\|[^>]*>")
-_LINK = re.compile(r"<(https?://[^|>]+)\|([^>]+)>")
-_MENTION = re.compile(r"<!subteam\^(\w+)>|<([@!])(\w+)>")
+_LINK = re.compile(r"<https?://[^|>]+\|([^>]+)>")
+_MENTION = re.compile(r"<!subteam\^(\w+)>|<[@!](\w+)>")
 
 
-def message_text(payload: Mapping[str, Any], *, links: bool = False) -> str:
-    """The message's blocks as plain lines; with `links` each link's address beside its label."""
+def print_what_can_be_printed() -> None:
+    """Let a character that standard output cannot encode be a `?` rather than the program's end."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def message_text(payload: Mapping[str, Any]) -> str:
+    """The message's blocks as plain lines, of each link its label."""
     blocks = payload.get("blocks") or [{"type": "section", "text": {"text": payload["text"]}}]
-    return "\n".join(line for block in blocks for line in _lines(block, links=links))
+    return "\n".join(line for block in blocks for line in _lines(block))
 
 
-def _lines(block: Mapping[str, Any], *, links: bool) -> Iterator[str]:
+def _lines(block: Mapping[str, Any]) -> Iterator[str]:
     match block:
         case {"type": "rich_text", "elements": parts}:
             for part in parts:
@@ -24,16 +34,15 @@ def _lines(block: Mapping[str, Any], *, links: bool) -> Iterator[str]:
                 text = "".join(element.get("text", "") for element in part["elements"])
                 yield from (mark + line for line in text.splitlines())
         case {"elements": elements}:
-            yield from (_plain(element["text"], links=links) for element in elements)
+            yield from (_plain(element["text"]) for element in elements)
         case {"text": {"text": text}}:
-            yield from _plain(text, links=links).splitlines()
+            yield from _plain(text).splitlines()
 
 
-def _plain(text: str, *, links: bool) -> str:
+def _plain(text: str) -> str:
     text = _DATE.sub(lambda date: _local(int(date[1])), text)
-    text = _LINK.sub(r"\2 (\1)" if links else r"[\2]", text)
-    text = _MENTION.sub(lambda who: f"@{who[1] or who[3]}", text)
-    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    text = _LINK.sub(r"[\1]", text)
+    return decode(_MENTION.sub(lambda who: f"@{who[1] or who[2]}", text))
 
 
 def _local(seconds: int) -> str:

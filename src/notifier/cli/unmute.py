@@ -2,7 +2,7 @@
 
 import argparse
 
-from notifier.cli.stack import add_stack, outputs_of
+from notifier.cli.aws import add_stack, outputs_of
 from notifier.errors import WatchError
 from notifier.wiring import store_of
 

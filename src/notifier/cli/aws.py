@@ -1,0 +1,64 @@
+"""AWS from a person's shell: which region, whose credentials, and which deployed stack."""
+
+import argparse
+import os
+from collections.abc import Mapping
+
+from notifier.errors import WatchError
+
+NO_LOGIN = {
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "CredentialRetrievalError",
+    "TokenRetrievalError",
+    "SSOTokenLoadError",
+    "UnauthorizedSSOTokenError",
+    "ProfileNotFound",
+    "AuthFailure",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+}
+
+
+def add_stack(parser: argparse._ActionsContainer) -> None:
+    """The argument that names the stack."""
+    parser.add_argument(
+        "--stack", default="ecs-watch", help="the deployed stack (default: ecs-watch)"
+    )
+
+
+def outputs_of(stack: str) -> Mapping[str, str]:
+    """The stack's outputs; WatchError when it cannot be read or is none of ours."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        stacks = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+    except (BotoCoreError, ClientError) as error:
+        raise WatchError(f"stack '{stack}' could not be read: {explained(error)}") from error
+    outputs = {row["OutputKey"]: row["OutputValue"] for row in stacks[0].get("Outputs", [])}
+    if not {"EventsQueueUrl", "TableName"} <= outputs.keys():
+        raise WatchError(f"stack '{stack}' has no table and queue in its outputs: is it ecs-watch?")
+    return outputs
+
+
+def take_region() -> None:
+    """Let AWS_REGION count, as it does for the AWS CLI: boto3 reads AWS_DEFAULT_REGION alone.
+
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
+    """
+    if region := os.environ.get("AWS_REGION"):
+        os.environ["AWS_DEFAULT_REGION"] = region
+
+
+def explained(error: Exception) -> str:
+    """The error's text, and what to do where no region is set or nobody is logged in."""
+    response = getattr(error, "response", {})
+    code = response.get("Error", {}).get("Code") or type(error).__name__
+    if code == "NoRegionError":
+        return f"{error} Set AWS_REGION to the stack's region."
+    if code in NO_LOGIN:
+        return f"{error} (log in, for example by `aws sso login`, or set AWS_PROFILE)"
+    return str(error)
