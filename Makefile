@@ -83,3 +83,8 @@ sandbox: install ## An AWS account with ecs-watch in it and a Slack workspace, u
 .PHONY: picture
 picture: install ## Take the README's pictures of the channel and of a thread (needs Chromium)
 	@$(BIN)/python -m sandbox.demo $(STORY) --pictures docs
+
+# --- scoreboard
+.PHONY: scoreboard
+scoreboard: install ## Measure what is promised, a thousand seeds each, and write docs/scoreboard.md (half an hour)
+	@$(BIN)/python -m tools.scoreboard

@@ -14,14 +14,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 from tests.permutations import wrong_end_states
 from tests.simulator import figures
 from tests.simulator.figures import added, seeds_of, switched_off, unreadable
+from tests.simulator.history import Scenario
 from tests.simulator.mutants import MUTANTS
-from tests.simulator.scenarios import AMBIGUOUS, UNAMBIGUOUS, Scenario
+from tests.simulator.scenarios import AMBIGUOUS, UNAMBIGUOUS
 
 PROCESSES = 2
 PAGE = Path(__file__).parent.parent / "docs" / "scoreboard.md"
@@ -113,7 +113,7 @@ FIGURES = (
         chunk=10,
     ),
     Figure(
-        "all orders of ≤ 5 events × duplicates: wrong end states",
+        "all orders of ≤ 5 events, with duplicates: wrong end states",
         "0",
         _permutations,
         lambda c: f"{c['wrong']} of {c['histories']:,} orders",
@@ -121,7 +121,7 @@ FIGURES = (
         share=0.0,
     ),
     Figure(
-        "storm: 10,000 failure events in a minute, 95 clusters × 20 services: taken in",
+        "storm: 10,000 failure events in a minute, 95 clusters of 20 services: taken in",
         "within 60 s",
         figures.storm,
         lambda c: f"{c['worst taken in']} s, {c['not taken in']} not",
@@ -315,7 +315,7 @@ def _failed(count: Count) -> list[str]:
 
 def _row(figure: Figure, count: Count, seeds: int) -> str:
     met = "yes" if figure.met(count) else "**no**"
-    played = "–" if not figure.share else f"{seeds:,}"
+    played = "all" if not figure.share else f"{seeds:,}"
     return f"| {figure.name} | {figure.target} | {figure.reads(count)} | {played} | {met} |"
 
 
@@ -337,7 +337,7 @@ def _page(counts: dict[str, Count], seeds: int, minutes: float) -> str:
     ]
     missed = [one.name for one in every if one.name in counts and not one.met(counts[one.name])]
     return _PAGE.format(
-        today=date.today().isoformat(),
+        today=time.strftime("%Y-%m-%d"),
         seeds=seeds,
         minutes=f"{minutes:.0f}",
         processes=PROCESSES,
@@ -351,10 +351,10 @@ def _page(counts: dict[str, Count], seeds: int, minutes: float) -> str:
 
 _PAGE = """# Scoreboard
 
-Measured on {today} by `make scoreboard` (`python -m tools.scoreboard --seeds {seeds}`), in {minutes}
-minutes with {processes} processes. Each history is the real program, from the queue's message to the
-call of Slack, in a simulated world in which a seed decides what goes wrong and when: see
-`tests/simulator`. After each, the whole of what must hold is checked, by
+Measured on {today} by `make scoreboard` (`python -m tools.scoreboard --seeds {seeds}`), in
+{minutes} minutes with {processes} processes. Each history is the real program, from the queue's
+message to the call of Slack, in a simulated world in which a seed decides what goes wrong and when:
+see `tests/simulator`. After each, the whole of what must hold is checked, by
 `tests/simulator/checker.py`. Missed: {missed} of {of}.
 
 {figures}

@@ -12,10 +12,11 @@ from notifier import incidents
 from notifier.events import parse
 from notifier.model import (
     ClusterState,
+    DeploymentStateChange,
     Impact,
-    NotOurs,
     Phase,
     Reason,
+    ServiceAction,
     ServiceState,
     Thread,
 )
@@ -102,13 +103,15 @@ def what_was_recorded_as_told_can_be_read(history: History) -> Iterator[str]:
 
 
 def what_was_acknowledged_is_remembered(history: History) -> Iterator[str]:
-    """Every event that left the queue stands in its service's row: no save undoes another."""
+    """Every event that left the queue stands in its service's row: no save undoes another.
+
+    But for tasks that stopped as they should.
+    """
     expected: dict[str, set[str]] = {}
     for message in history.queue.acknowledged:
         event = parse(message.body)
-        subject = None if isinstance(event, NotOurs) else incidents.subject_of(event)
-        if subject is not None and not isinstance(event, NotOurs):
-            expected.setdefault(subject.key, set()).add(event.identity)
+        if isinstance(event, DeploymentStateChange | ServiceAction):
+            expected.setdefault(event.service, set()).add(event.identity)
     remembered = {state.key: len(set(state.seen)) for state in _services(history)}
     for key, identities in expected.items():
         if remembered.get(key, 0) < min(len(identities), incidents.SEEN_AT_MOST):

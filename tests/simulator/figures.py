@@ -15,12 +15,13 @@ from notifier.routing import parse_channels
 from tests.simulator import scenarios
 from tests.simulator.checker import roots_again, told_after, told_again, violations
 from tests.simulator.crashes import with_a_kill_at_each_effect, with_each_answer_lost
+from tests.simulator.ecs import SPOT
 from tests.simulator.faults import Faults
 from tests.simulator.history import HOURLY, Cast, History, Scenario
 from tests.simulator.mutants import MUTANTS, caught
 from tests.simulator.scenarios import SCENARIOS
 from tests.simulator.scheduler import DAY, HOUR, MINUTE
-from tests.simulator.scripts import HEALTHY, SPOT, Steps, loops_for
+from tests.simulator.scripts import HEALTHY, TROUBLE, Steps, Story, loops_for
 
 LOST = {
     "no_failure_is_met_with_silence",
@@ -135,7 +136,7 @@ def openers(seeds: range) -> Counter[str]:
 
     def cast(rng: Random) -> Sequence[Cast]:
         names = [f"service-{n:02}" for n in range(rng.choice(OPENERS))]
-        return [Cast("prod-web", name, scenarios.TROUBLE["stays_down"]) for name in names]
+        return [Cast("prod-web", name, TROUBLE["stays_down"]) for name in names]
 
     scenario = Scenario("openers", cast, arrange=arrange)
 
@@ -192,7 +193,7 @@ def _storm(seed: int) -> Counter[str]:
     return _storm_counts(History(scenario, seed).run(rests=False))
 
 
-def _fails_at(times: Sequence[float]) -> scenarios.Story:
+def _fails_at(times: Sequence[float]) -> Story:
     def story(service: Any, rng: Random) -> Steps:
         service.stop_task(service.primary, SPOT, "SpotInterruption", 137)
         for now, then in zip(times, (*times[1:], times[-1]), strict=True):
@@ -361,7 +362,7 @@ def census_finds(seeds: range) -> Counter[str]:
 
     def cast(rng: Random) -> Sequence[Cast]:
         names = rng.sample(scenarios.SERVICES, 3)
-        story = scenarios.TROUBLE["breaker_fails"]
+        story = TROUBLE["breaker_fails"]
         return [Cast(rng.choice(scenarios.CLUSTERS), name, story) for name in names]
 
     faults = Faults(event_lost=1.0)

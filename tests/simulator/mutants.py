@@ -154,7 +154,7 @@ def _takes_every_outcome_for_sent() -> AbstractContextManager[None]:
         outcome = attempt(self, *args, **more)
         return outcome if isinstance(outcome, Sent) else Sent("C0SHOP", "1.0")
 
-    return patch.object(teller._Turn, "attempt", believe)
+    return _with(teller._Turn, attempt=believe)()
 
 
 def _reads_the_nonce_last() -> AbstractContextManager[None]:
@@ -168,7 +168,7 @@ def _reads_the_nonce_last() -> AbstractContextManager[None]:
         self.owed = replace(self.owed, nonce=self.store.nonce(self.owed))
         return cluster, thread
 
-    return patch.object(teller._Turn, "load", load)
+    return _with(teller._Turn, load=load)()
 
 
 def _ends_with_an_exception() -> AbstractContextManager[None]:
@@ -188,7 +188,7 @@ def _ends_with_an_exception() -> AbstractContextManager[None]:
         except teller._Moved:
             self.has_moved = True
 
-    return patch.object(teller._Holding, "turn", turn)
+    return _with(teller._Holding, turn=turn)()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tests.simulator.scheduler import DAY, START, Process, Scheduler
 # As template.yaml sets them.
 VISIBILITY_TIMEOUT = 360.0
 MAX_RECEIVE_COUNT = 10
-BATCH_SIZE = 50
+BATCH_SIZE = 500
 BATCHING_WINDOW = 1.0
 CONCURRENCY = 5
 RETENTION = 14 * DAY

@@ -90,7 +90,9 @@ def bad_thread(how: str) -> Scenario:
     @contextmanager
     def bad(history: History) -> Iterator[None]:
         names = ("root_message", "reply_message")
-        makers = {name: _broken(getattr(teller, name), history, how) for name in names}
+        makers: dict[str, Any] = {
+            name: _broken(getattr(teller, name), history, how) for name in names
+        }
         with patch.multiple(teller, **makers):
             yield
 

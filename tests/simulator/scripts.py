@@ -270,7 +270,9 @@ def loops_for(seconds: float) -> Story:
     """Tasks run for a while, so that all looks well, and die, for so long."""
 
     def loops(service: Service, rng: Random) -> Steps:
-        clock = lambda: service.account.scheduler.clock  # noqa: E731
+        def clock() -> float:
+            return service.account.scheduler.clock
+
         began, gap = clock(), rng.uniform(3, 45) * MINUTE
         service.truth.is_failing(began, True)
         while clock() < began + seconds:
