@@ -144,7 +144,7 @@ def test_the_function_takes_batches_and_gives_back_only_what_failed() -> None:
     assert mapping == {
         "EventSourceArn": arn("EventsQueue"),
         "FunctionName": {"Ref": "EventsFunction"},
-        "BatchSize": 50,
+        "BatchSize": 500,
         "MaximumBatchingWindowInSeconds": 1,
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
         "ScalingConfig": {"MaximumConcurrency": 5},
