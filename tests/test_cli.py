@@ -26,6 +26,12 @@ EVENT_FILES = sorted(map(str, Path("events").rglob("*.json")))
 Capture = pytest.CaptureFixture[str]
 
 
+@pytest.fixture(autouse=True)
+def _without_earlier_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session keeps its profile and credentials, so that of another test must not be used."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+
+
 def test_preview_shows_what_slack_would_get(capsys: Capture) -> None:
     assert main(["preview", FAILED]) == 0
 

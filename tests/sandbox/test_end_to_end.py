@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import boto3
 import pytest
 
 from notifier.cli import main as ecs_watch
@@ -119,6 +120,7 @@ def test_what_is_muted_is_told_when_the_mute_ends_and_it_still_fails(
 ) -> None:
     for name, value in sandbox.environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it may keep other credentials
     assert ecs_watch(["mute", "--cluster", "hushed-*", "--for", "5m"]) == 0
 
     sandbox.put_event(failing(sandbox, "hushed-1", "checkout"))
