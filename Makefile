@@ -11,17 +11,17 @@ help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.installed: requirements-dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "ecs-watch needs Python 3.11 or newer; $$($(PYTHON) --version) is what '$(PYTHON)' is. Try: make PYTHON=python3.13 …" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "ecs-watch needs Python 3.11 or newer; $$("$(PYTHON)" --version) is what '$(PYTHON)' is. Try: make PYTHON=python3.13 …" >&2; exit 1; }
 	@echo "Installing what the checks need into $(VENV) (once)"
-	@$(PYTHON) -m venv $(VENV)
+	@"$(PYTHON)" -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv-sandbox/.installed: sandbox/requirements.txt
 	@echo "Installing the sandbox's AWS account into .venv-sandbox (once)"
-	@$(PYTHON) -m venv .venv-sandbox
+	@"$(PYTHON)" -m venv .venv-sandbox
 	@$(SANDBOX_BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r sandbox/requirements.txt
 	@touch $@
 
@@ -46,7 +46,7 @@ LAMBDA_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python
 .PHONY: test-newest
 test-newest: ## Run the unit tests under Lambda's own Python, where it is installed
 ifneq ($(LAMBDA_PYTHON),)
-	@$(MAKE) --no-print-directory VENV=.venv-lambda PYTHON=$(LAMBDA_PYTHON) .venv-lambda/.installed
+	@$(MAKE) --no-print-directory VENV=.venv-lambda PYTHON="$(LAMBDA_PYTHON)" .venv-lambda/.installed
 	@.venv-lambda/bin/pytest -n 2 --dist loadfile -m "not sandbox"
 else
 	@echo "python3.13 is not installed: its tests are left out"
@@ -58,7 +58,7 @@ bench: install ## Measure speed and print the figures
 
 .PHONY: lock
 lock: ## Pin the newest versions of everything, with the hash of every file
-	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools
+	@"$(PYTHON)" -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools
 	@for one in src/requirements requirements-dev sandbox/requirements; do \
 	  .venv-lock/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe \
 	    --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
@@ -68,7 +68,7 @@ lock: ## Pin the newest versions of everything, with the hash of every file
 .PHONY: package
 package: $(VENV)/.installed ## Make dist/: the code as a zip and a plain CloudFormation template
 	@rm -rf build/lambda
-	@$(MAKE) --no-print-directory -C src build-EventsFunction ARTIFACTS_DIR=$(CURDIR)/build/lambda PYTHON=$(CURDIR)/$(BIN)/python
+	@$(MAKE) --no-print-directory -C src build-EventsFunction ARTIFACTS_DIR="$(CURDIR)/build/lambda" PYTHON="$(CURDIR)/$(BIN)/python"
 	@$(BIN)/python -m tools.package build/lambda dist
 
 # --- sandbox

@@ -118,6 +118,7 @@ task-stopped-essential-exited-maas-2018            | no failure | TaskStateChang
 task-stopped-scaling-activity-exit0-rtcw-2021      | no failure | TaskStateChange             | (nameless)                                   | pro            | RTCWCluster
 task-stopped-standalone-exit1-ec2-2019             | no failure | TaskStateChange             | (nameless)                                   | -              | Orca-Cluster
 task-stopped-user-initiated-cwlogs-2020            | no failure | TaskStateChange             | (nameless)                                   | Webapp         | Features
+try-me-built                                       | failure    | DeploymentStateChange       | SERVICE_DEPLOYMENT_FAILED                    | ecs-watch-test | try-me
 unknown-detail-type-built                          | failure    | ServiceAction               | SERVICE_DEPLOYMENT_ROLLBACK_FAILED           | servicetest    | default
 """  # noqa: E501
 ROWS = [[cell.strip() for cell in line.split("|")] for line in TABLE.splitlines()[1:]]

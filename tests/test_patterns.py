@@ -45,6 +45,7 @@ RECORDED = {
         sa-unknown-name-built
         sa-vpc-lattice-target-unhealthy-built
         sa-without-event-name-built
+        try-me-built
     """,
     "DeploymentProgress": """
         dep-completed-d2d-2023
