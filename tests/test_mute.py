@@ -22,13 +22,8 @@ def deployed() -> Iterator[None]:
     wiring._client.cache_clear()
     with mock_aws():
         table()
-        verbs = ("mute", "mutes", "unmute")
-        patches = [patch(f"notifier.cli.{verb}.outputs_of", lambda _: OUTPUTS) for verb in verbs]
-        for one in patches:
-            one.start()
-        yield
-        for one in patches:
-            one.stop()
+        with patch("notifier.cli.aws.outputs_of", lambda _: OUTPUTS):
+            yield
     wiring._client.cache_clear()
 
 

@@ -101,6 +101,23 @@ def test_a_build_that_fails_says_what_make_said(
         artefact.build()
 
 
+FAKE_PIP = """#!/bin/sh
+while [ "$1" != --target ]; do shift; done
+mkdir -p "$2" && echo > "$2/library.py"
+"""
+
+
+def test_a_build_takes_paths_with_a_space(tmp_path: Path) -> None:
+    python, built = tmp_path / "my python", tmp_path / "my build"
+    python.write_text(FAKE_PIP)
+    python.chmod(0o755)
+    settings = [f"ARTIFACTS_DIR={built}", f"PYTHON={python}"]
+
+    subprocess.run(["make", "-C", artefact.SRC, "build-EventsFunction", *settings], check=True)
+
+    assert {path.name for path in built.iterdir()} == {"library.py", *artefact.PROGRAM}
+
+
 HANDLER = """
 import time
 from datetime import UTC, datetime

@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()
         return 0
+    except KeyboardInterrupt:
+        return 130
     return code
 
 

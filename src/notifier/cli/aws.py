@@ -5,6 +5,8 @@ import os
 from collections.abc import Mapping
 
 from notifier.errors import WatchError
+from notifier.store import Store
+from notifier.wiring import store_of
 
 NO_LOGIN = {
     "NoCredentialsError",
@@ -42,6 +44,11 @@ def outputs_of(stack: str) -> Mapping[str, str]:
     if not {"EventsQueueUrl", "TableName"} <= outputs.keys():
         raise WatchError(f"stack '{stack}' has no table and queue in its outputs: is it ecs-watch?")
     return outputs
+
+
+def table_of(stack: str) -> Store:
+    """The door to the stack's table; WatchError when the stack cannot be read."""
+    return store_of(outputs_of(stack)["TableName"])
 
 
 def take_region() -> None:

@@ -4,9 +4,8 @@ import argparse
 import re
 from datetime import UTC, datetime, timedelta
 
-from notifier.cli.aws import add_stack, outputs_of
+from notifier.cli.aws import add_stack, table_of
 from notifier.model import Mute
-from notifier.wiring import store_of
 
 SUMMARY = "tell nothing of some clusters for a while"
 EXAMPLES = """
@@ -45,7 +44,12 @@ def span(text: str) -> timedelta:
 def run(options: argparse.Namespace) -> int:
     """Begin the mute."""
     until = datetime.now(UTC) + options.span  # noqa: TID251 the shell is where the clock comes in
-    store = store_of(outputs_of(options.stack)["TableName"])
-    store.mute(Mute(pattern=options.cluster, until=until, why=options.why))
-    print(f"{options.cluster}: muted until {until.astimezone():%Y-%m-%d %H:%M %Z}")
+    mute = Mute(pattern=options.cluster, until=until, why=options.why)
+    table_of(options.stack).mute(mute)
+    print(f"{mute.pattern}: muted {until_when(mute)}")
     return 0
+
+
+def until_when(mute: Mute) -> str:
+    """When the mute ends, in the reader's own time."""
+    return f"until {mute.until.astimezone():%Y-%m-%d %H:%M %Z}"

@@ -3,8 +3,8 @@
 import argparse
 from datetime import UTC, datetime
 
-from notifier.cli.aws import add_stack, outputs_of
-from notifier.wiring import store_of
+from notifier.cli.aws import add_stack, table_of
+from notifier.cli.mute import until_when
 
 SUMMARY = "list what is muted"
 EXAMPLES = """
@@ -21,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print one line a mute; says so when there is none."""
     now = datetime.now(UTC)  # noqa: TID251 the shell is where the clock comes in
-    mutes = store_of(outputs_of(options.stack)["TableName"]).mutes()
+    mutes = table_of(options.stack).mutes()
     on = sorted((mute for mute in mutes if mute.until > now), key=lambda mute: mute.until)
     for mute in on:
-        print(f"{mute.pattern}  until {mute.until.astimezone():%Y-%m-%d %H:%M %Z}  {mute.why}")
+        print(f"{mute.pattern}  {until_when(mute)}  {mute.why}")
     if not on:
         print("nothing is muted")
     return 0

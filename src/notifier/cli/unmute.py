@@ -2,9 +2,8 @@
 
 import argparse
 
-from notifier.cli.aws import add_stack, outputs_of
+from notifier.cli.aws import add_stack, table_of
 from notifier.errors import WatchError
-from notifier.wiring import store_of
 
 SUMMARY = "end a mute before its time"
 EXAMPLES = """
@@ -23,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """End the mute; WatchError when there is none of this pattern."""
-    if not store_of(outputs_of(options.stack)["TableName"]).unmute(options.cluster):
+    if not table_of(options.stack).unmute(options.cluster):
         raise WatchError(f"'{options.cluster}' is not muted; `ecs-watch mutes` lists what is")
     print(f"{options.cluster}: no longer muted; what fails is told within a minute")
     return 0
