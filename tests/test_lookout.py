@@ -212,7 +212,7 @@ def test_a_channel_with_much_to_tell_does_not_starve_another() -> None:
 
 def test_a_tick_ends_before_its_time(watch: Watch) -> None:
     events = []
-    for number in range(400):
+    for number in range(250):
         event = deployment_failed()
         event["resources"] = [f"arn:aws:ecs:eu-west-1:123456789012:service/c{number}/checkout"]
         events.append(event)

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 MESSAGE_AT_MOST = 9_000  # characters; Slack refuses near 13,000 without documenting it
 DEPLOYMENTS_SHOWN = 6
 SERVICES_SHOWN = 10
+SHOWN_ONE_BY_ONE = 3  # of those that are over in the same way
 GROUPS_SHOWN = 5
+NAMES_SHOWN = 100
 NAME_AT_MOST = 255  # characters, escaped
 LINKS_SHOWN = 4
 URL_AT_MOST = 600  # characters: a page of the console has about 200
@@ -100,15 +102,24 @@ class Telling:
 
 def root_message(telling: Telling, services: Sequence[ServiceState], previous: str = "") -> Message:
     """The present state of a cluster's incident, worst first; `previous` links the last root."""
-    cluster, shown = telling.cluster, services[:SERVICES_SHOWN]
+    cluster = telling.cluster
+    failing = [one for one in services if one.phase.is_open]
+    over = [one for one in services if not one.phase.is_open]
+    groups = _by_end(over)
+    folded = [group for group in groups if len(group) > SHOWN_ONE_BY_ONE]
+    in_lines = [group for group in groups if len(group) <= SHOWN_ONE_BY_ONE]
+    shown = [*failing[:SERVICES_SHOWN], *(one for group in in_lines for one in group)]
     return _render(
         "root.j2",
         telling,
         shown,
         where=True,
         lines=[_line(service, closed=not cluster.open_services) for service in shown],
-        more=len(services) - len(shown),
-        failing=[_name(service) for service in shown if service.phase.is_open],
+        more=max(len(failing) - SERVICES_SHOWN, 0),
+        folded=[
+            (_line(group[0]).sign, _group(group[0]), len(group), _names(group)) for group in folded
+        ],
+        failing=_names(failing[:SERVICES_SHOWN]),
         down=_down(services),
         sign=_root_sign(cluster, services),
         is_over=not cluster.open_services,
@@ -116,6 +127,20 @@ def root_message(telling: Telling, services: Sequence[ServiceState], previous: s
         lasted=_span(cluster.opened_at, cluster.closed_at),
         previous=previous,
     )
+
+
+def _by_end(over: Sequence[ServiceState]) -> list[list[ServiceState]]:
+    """Those of the same end together; few releases that never went live are named each."""
+    groups: dict[str, list[ServiceState]] = {}
+    for one in over:
+        release = one.not_live if len(over) <= SERVICES_SHOWN else ()
+        groups.setdefault(f"{one.phase} {release}", []).append(one)
+    return list(groups.values())
+
+
+def _names(services: Sequence[ServiceState]) -> list[str]:
+    """As many as a message may have room for."""
+    return [_name(one) for one in services[:NAMES_SHOWN]]
 
 
 def reply_message(telling: Telling, services: Sequence[ServiceState], route: str) -> Message:
@@ -145,9 +170,10 @@ def plain(message: Message) -> Message:
 
 
 def _folded(telling: Telling, services: Sequence[ServiceState]) -> Message:
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, list[ServiceState]] = {}
     for service in services:
-        groups.setdefault(_group(service), []).append(_name(service))
+        groups.setdefault(_group(service), []).append(service)
+    over = {_group(one) for one in services if not one.phase.is_open}
     by_size = sorted(groups.items(), key=lambda group: -len(group[1]))
     worst = max(services, key=lambda service: (service.phase.is_open, service.impact))
     return _render(
@@ -157,9 +183,10 @@ def _folded(telling: Telling, services: Sequence[ServiceState]) -> Message:
         sign=_line(worst).sign,
         total=len(services),
         failing=sum(one.phase.is_open for one in services),
+        over="" if len(over) > 1 else next(iter(over), ""),
         down=_down(services),
-        groups=by_size[:GROUPS_SHOWN],
-        more=sum(len(names) for _, names in by_size[GROUPS_SHOWN:]),
+        groups=[(why, len(of), _names(of)) for why, of in by_size[:GROUPS_SHOWN]],
+        more=sum(len(of) for _, of in by_size[GROUPS_SHOWN:]),
     )
 
 
@@ -328,8 +355,8 @@ def _render(
     cluster = telling.cluster
     everywhere = {
         "cluster": cut(clean(arns.cluster_name(cluster.key)), NAME_AT_MOST),
-        "account": cluster.account,
-        "region": cluster.region,
+        "account": cut(clean(cluster.account), NAME_AT_MOST),
+        "region": cut(clean(cluster.region), NAME_AT_MOST),
         "where": telling.is_flat,
         "links": _links(cluster, services),
         "mentions": telling.mentions,
@@ -444,7 +471,7 @@ def _at(at: datetime) -> "Markup":
 def _link(url: str, label: str) -> "Markup":
     from markupsafe import Markup, escape
 
-    return Markup("<{}|{}>").format(url.replace("|", "%7C"), escape(label))
+    return Markup("<{}|{}>").format(url.replace("|", "%7C"), escape(label.replace("|", " ")))
 
 
 def _mention(who: str) -> "Markup":
