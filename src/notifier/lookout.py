@@ -34,7 +34,7 @@ LOOK_FOR = timedelta(seconds=60)  # then it is told what was found, and the next
 TELL_FOR = timedelta(seconds=150)
 NEEDED_FOR_A_LOOK = timedelta(seconds=20)
 A_CHANNELS_TURN = timedelta(seconds=15)
-WHILE_HELD = timedelta(seconds=5)
+WHILE_HELD = timedelta(seconds=2)
 CENSUS_EVERY = timedelta(hours=1)
 CALLS_A_TICK = 20
 SERVICES_A_CALL = 10

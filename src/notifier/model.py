@@ -559,7 +559,7 @@ class Owed:
     `nonce` changes with everything new that is owed. `tries` counts turns that were begun and not
     ended, and `retry_at` is when the next may begin; `attempt` is a post whose outcome was never
     written down. `instead_of` is the destination that it should have been told in, which refuses.
-    `since` is when the oldest of it was saved.
+    `since` is when the oldest of it was saved; `has_root` says that the incident has its root.
     """
 
     destination: str
@@ -571,6 +571,7 @@ class Owed:
     attempt: Attempt | None = None
     instead_of: str = ""
     since: datetime | None = None
+    has_root: bool = False
 
     @property
     def route(self) -> str:

@@ -249,9 +249,9 @@ class _Holding:
         return self.store.hold(self.destination, self.run.id, now=now, until=until, again=again)
 
     def work(self) -> None:
-        """One cluster after another; those whose turn has not come yet first, for their roots."""
+        """One cluster after another: those without a root first, so that none waits for replies."""
         while self.has_time() and (due := self.due()):
-            owed = min(due, key=lambda one: (one.cluster_key in self.visited, one.due_at))
+            owed = min(due, key=self.precedence)
             try:
                 self.turn(owed)
             except _EndChannel as end:
@@ -260,12 +260,14 @@ class _Holding:
             finally:
                 self.visited.add(owed.cluster_key)
 
+    def precedence(self, owed: Owed) -> tuple[bool, bool, datetime]:
+        return (owed.has_root, owed.cluster_key in self.visited, owed.due_at)
+
     def let_others_have_their_root(self, owed: Owed) -> None:
-        """A cluster's first turn ends with its root while others had no turn yet."""
-        if owed.cluster_key not in self.visited:
-            others = {one.cluster_key for one in self.due()} - self.visited
-            if others - {owed.cluster_key}:
-                raise _EndTurn(self.run.now())
+        """A turn ends with each message while others wait for their root and had no turn yet."""
+        others = {one.cluster_key for one in self.due() if not one.has_root} - self.visited
+        if others - {owed.cluster_key}:
+            raise _EndTurn(self.run.now())
 
     def turn(self, owed: Owed) -> None:
         """One cluster's turn. An exception of ours ends this turn, never the holder's."""

@@ -9,7 +9,7 @@
 | `channel#DEST` | `head`              | lease (`owner`, `held_until`)               | the holder |
 |                |                     | `not_before#METHOD`                         |            |
 | `channel#DEST` | `owes#KEY`          | `nonce`, `due_at`                           | saves      |
-|                |                     | `tries`, `retry_at`, `attempt`              | the holder |
+|                |                     | `tries`, `retry_at`, `attempt`, `has_root`  | the holder |
 | `workspace`    | `edits#MINUTE`      | edits of roots begun in that minute         | anybody    |
 | `workspace`    | `mute#PATTERN`      | a mute (`body`)                             | a person   |
 | `workspace`    | `census`            | where the census stands (`body`)            | the tick   |
@@ -298,7 +298,8 @@ class Store:
             self._record(owed.destination, owner, now, first[start : start + ROWS_AT_ONCE])
         if thread:
             last.append(self._thread_write(owed, thread, now))
-        arrived = self._owed_update(owed, {}, remove=("attempt",))
+        rooted = {"has_root": 1} if thread else {}
+        arrived = self._owed_update(owed, rooted, remove=("attempt",))
         self._record(owed.destination, owner, now, [*last, arrived])
 
     def settle(self, owed: Owed, *, owner: str, now: datetime) -> None:
@@ -529,4 +530,5 @@ def _owed(destination: str, row: Row) -> Owed:
         attempt=from_json(Attempt, row["attempt"]) if "attempt" in row else None,
         instead_of=row.get("instead_of", ""),
         since=datetime.fromisoformat(since) if since else None,
+        has_root=bool(row.get("has_root")),
     )
