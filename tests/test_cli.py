@@ -344,3 +344,28 @@ def test_it_runs_as_a_module() -> None:
     ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd="src")
 
     assert ran.stdout.startswith("ecs-watch ")
+
+
+def test_ctrl_c_ends_it_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def interrupted(_name: str) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("notifier.cli.preview.read_json", interrupted)
+
+    assert main(["preview", "-"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "notifier", "preview", *(f"../{name}" for name in EVENT_FILES)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="src"
+    ) as running:
+        assert running.stdout
+        assert running.stderr
+        running.stdout.close()
+        said = running.stderr.read()
+
+    assert (said, running.returncode) == (b"", 0)
