@@ -98,3 +98,14 @@ def test_stamps_sort_as_times_whatever_their_zone(moments: list[datetime]) -> No
 
     assert [stamp(at) for at in sorted(whole)] == sorted(map(stamp, whole))
     assert len({len(stamp(at)) for at in whole}) == 1
+
+
+def test_a_thread_that_names_5000_services_of_long_names_is_a_small_row() -> None:
+    names = [
+        f"{n:05}-".ljust(255, "a-service-with-a-name-as-long-as-ecs-takes-") for n in range(5_000)
+    ]
+    before = Thread(generation=1, announced={name: n for n, name in enumerate(names)})
+    text = to_json(before)
+
+    assert len(text) < 100_000
+    assert from_json(Thread, text) == before

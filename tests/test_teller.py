@@ -217,6 +217,17 @@ def test_more_services_than_one_transaction_takes_are_all_told(watch: Watch) -> 
     assert len(watch.slack.posts) == 2
 
 
+def test_an_outage_of_5000_services_is_two_messages_and_small_rows(watch: Watch) -> None:
+    team = "a-team-with-a-long-name-" * 4
+    watch.take_in(*(placement_failure(f"{team}{n:04}") for n in range(5_000)))
+    watch.tell()
+    sizes = [len(str(row)) for row in watch.client.table.rows()]
+
+    assert len(watch.slack.posts) == 2
+    assert "5000 services failing" in watch.slack.posts[1].message.text
+    assert max(sizes) < 100_000
+
+
 # --- pace, order and time -----------------------------------------------------------------------
 
 

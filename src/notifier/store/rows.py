@@ -4,6 +4,8 @@ So a version of the program reads what the one before it wrote, and the other wa
 """
 
 import json
+import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
@@ -14,14 +16,26 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Noun = TypeVar("Noun")
 
+PACKED = "zlib:"  # no JSON begins so
+PACKED_ABOVE = 50_000  # characters
+
 
 def to_json(noun: object, *, without: frozenset[str] = frozenset()) -> str:
-    """The noun's fields, but for those that have their default or are left out by name."""
-    return json.dumps(_plain(noun, without), separators=(",", ":"))
+    """The noun's fields, but for those that have their default or are left out by name.
+
+    What names thousands of services is packed: an item holds 400 kB.
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+    """
+    text = json.dumps(_plain(noun, without), separators=(",", ":"))
+    if len(text) <= PACKED_ABOVE:
+        return text
+    return PACKED + b64encode(zlib.compress(text.encode())).decode()
 
 
 def from_json(noun: type[Noun], text: str) -> Noun:
     """The noun that `to_json` wrote, by this version or another."""
+    if text.startswith(PACKED):
+        text = zlib.decompress(b64decode(text.removeprefix(PACKED))).decode()
     made: Noun = _made(noun, json.loads(text))
     return made
 
