@@ -11,14 +11,24 @@ import pytest
 from notifier.ecs import Ecs
 from notifier.errors import ReadFailed
 from notifier.events import parse
-from notifier.model import Message, NotOurs, Refusal, Refused, Sent, TaskStateChange, Unknown
+from notifier.model import (
+    CannotLook,
+    Message,
+    NotOurs,
+    NotThere,
+    Refusal,
+    Refused,
+    Sent,
+    TaskStateChange,
+    Unknown,
+)
 from tests.simulator import ecs
 from tests.simulator.faults import CALM, Dice, Faults
 from tests.simulator.queue import MAX_RECEIVE_COUNT, Queue
 from tests.simulator.queue import Message as QueueMessage
 from tests.simulator.scheduler import DAY, HOUR, START, Killed, Process, Scheduler
 from tests.simulator.scripts import HEALTHY, TROUBLE, Story
-from tests.simulator.slack import CannotLook, Found, NotFound, Slack
+from tests.simulator.slack import Slack, Webhook
 
 HELLO = Message(text="hello")
 
@@ -140,6 +150,7 @@ class Poller:
 
 def test_every_message_is_handed_out_once_on_a_calm_day() -> None:
     poller = Poller()
+    poller.queue.batch_size = 50
     for n in range(120):
         poller.queue.send(str(n))
     poller.scheduler.run_until(HOUR)
@@ -266,24 +277,27 @@ def test_an_edit_and_a_reaction_change_the_message_in_place() -> None:
     root = slack.post("C01", HELLO)
     assert isinstance(root, Sent)
     slack.update("C01", str(root.ts), Message(text="over"))
-    slack.react("C01", str(root.ts), "white_check_mark", on=True)
-    slack.react("C01", str(root.ts), "fire", on=True)
-    slack.react("C01", str(root.ts), "fire", on=False)
+    slack.mark("C01", str(root.ts), on=True)
     (posted,) = slack.visible()
 
     assert [version.message.text for version in posted.versions] == ["hello", "over"]
-    assert posted.reactions == {"white_check_mark"}
+    assert posted.is_marked
+    slack.mark("C01", str(root.ts), on=False)
+    assert not posted.is_marked
 
 
-def test_what_was_deleted_can_neither_be_edited_nor_replied_to() -> None:
+def test_what_was_deleted_cannot_be_edited_and_a_reply_to_it_stands_in_the_channel() -> None:
     slack = workspace()
     root = slack.post("C01", HELLO)
     assert isinstance(root, Sent)
     slack.delete(slack.posts[0])
 
     assert slack.update("C01", str(root.ts), HELLO) == Refused(Refusal.TARGET, "message_not_found")
-    reply = slack.post("C01", HELLO, thread_ts=root.ts)
-    assert reply == Refused(Refusal.TARGET, "thread_not_found")
+    reply = slack.post("C01", HELLO, thread_ts=root.ts, metadata=keyed("reply"))
+    assert isinstance(reply, Sent)
+    assert reply.thread_ts is None
+    assert slack.find("C01", "reply", since=START, thread_ts=root.ts) == reply
+    assert slack.permalink("C01", str(root.ts)) == ""
 
 
 def test_a_channel_that_is_archived_for_a_while_refuses_for_that_while() -> None:
@@ -307,12 +321,12 @@ def test_a_message_is_found_by_its_key_in_its_thread_alone() -> None:
     reply = slack.post("C01", HELLO, thread_ts=root.ts, metadata=keyed("reply"))
     assert isinstance(reply, Sent)
 
-    assert slack.find("C01", "root", since=START) == Found("C01", str(root.ts))
-    assert slack.find("C01", "reply", since=START) == NotFound()
+    assert slack.find("C01", "root", since=START) == root
+    assert slack.find("C01", "reply", since=START) == NotThere()
     found = slack.find("C01", "reply", since=START, thread_ts=root.ts)
-    assert found == Found("C01", str(reply.ts))
-    assert slack.find("C02", "root", since=START) == NotFound()
-    assert slack.find("C01", "root", since=START + timedelta(hours=1)) == NotFound()
+    assert found == reply
+    assert slack.find("C02", "root", since=START) == NotThere()
+    assert slack.find("C01", "root", since=START + timedelta(hours=1)) == NotThere()
 
 
 def test_without_the_history_scope_nothing_can_be_looked_for() -> None:
@@ -320,6 +334,18 @@ def test_without_the_history_scope_nothing_can_be_looked_for() -> None:
     slack.may_read = False
 
     assert slack.find("C01", "key", since=START) == CannotLook("missing_scope")
+    assert slack.unreadable == 1
+
+
+def test_a_webhook_posts_and_nothing_else() -> None:
+    slack = workspace()
+    webhook = Webhook(slack, "C01")
+
+    assert webhook.post("webhook", HELLO) == Sent(None, None)
+    assert [posted.channel for posted in slack.visible()] == ["C01"]
+    assert webhook.update("webhook", "1.0", HELLO) == Refused(Refusal.TARGET, "webhook")
+    assert webhook.find("webhook", "key", since=START) == CannotLook("webhook")
+    assert webhook.permalink("webhook", "1.0") == ""
 
 
 # --- ECS ----------------------------------------------------------------------------------------
@@ -408,6 +434,21 @@ def test_a_stale_reading_shows_what_was_some_seconds_ago() -> None:
     account.scheduler.run_until(105.0)
 
     assert [(service.row(ago) or {})["desiredCount"] for ago in (0.0, 10.0)] == [5, 2]
+
+
+def test_a_cluster_of_many_services_is_listed_page_by_page() -> None:
+    rng = Random(1)
+    account = ecs.Account(Scheduler(rng), Dice(CALM, rng), lambda _body: None)
+    names = [account.service("prod-web", f"service-{n:03}").name for n in range(250)]
+    account.service("staging", "search")
+    listed, page, pages = list[str](), "", 0
+    while page or not pages:
+        some, page = door(account).service_names("prod-web", page)
+        listed, pages = [*listed, *some], pages + 1
+
+    assert pages == 3
+    assert listed == names
+    assert len(door(account).clusters()) == 2
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,10 @@ UNSURE = ("answer-lost", "late")
 
 @dataclass(frozen=True)
 class Figure:
-    """A line of the scoreboard. `share` is how many of the seeds it takes, `chunk` at a time."""
+    """A line of the scoreboard. `share` is how many of the seeds it takes, `chunk` at a time.
+
+    What is `heavy` is played last, so that all else is known soon.
+    """
 
     name: str
     target: str
@@ -42,7 +45,8 @@ class Figure:
     reads: Callable[[Count], str]
     met: Callable[[Count], bool]
     share: float = 1.0
-    chunk: int = 25
+    chunk: int = 10
+    heavy: bool = False
 
     def seeds(self, asked: int) -> int:
         """How many seeds it plays when so many are asked for."""
@@ -80,9 +84,9 @@ def _bad_thread(how: str, what: str) -> Figure:
 
 FIGURES = (
     _simulated("10,000 events without fault: lost / duplicated", ("calm",)),
-    _simulated("429, refused, 5xx before accept, payload: lost / duplicated", LIMITED),
-    _simulated("archived, token revoked, Slack away for a while: lost / duplicated", GONE, 0.2),
-    _simulated("accepted, answer lost or late up to 30 s, with the history scope", UNSURE),
+    _simulated("429, refused, 5xx before accept, payload: lost / duplicated", LIMITED, 0.25),
+    _simulated("archived, token revoked, Slack away for a while: lost / duplicated", GONE, 0.05),
+    _simulated("accepted, answer lost or late up to 30 s, with the history scope", UNSURE, 0.5),
     Figure(
         "… without the history scope",
         "0 lost, ≤ 1 duplicate a fault",
@@ -91,7 +95,7 @@ FIGURES = (
         lambda c: not c["lost"] and not c["beyond doubts"],
         share=0.5,
     ),
-    _simulated("functions killed at random, with the history scope", ("killed",)),
+    _simulated("functions killed at random, with the history scope", ("killed",), 0.3),
     Figure(
         "crash-point matrix: killed before, after, answer lost; again once, twice, at once",
         "all hold",
@@ -100,6 +104,7 @@ FIGURES = (
         lambda c: not c["broken"],
         share=0.001,
         chunk=1,
+        heavy=True,
     ),
     _bad_thread("raises", "raises each time"),
     _bad_thread("hangs", "hangs each time"),
@@ -110,7 +115,6 @@ FIGURES = (
         figures.openers,
         lambda c: f"at most {c['worst roots']}",
         lambda c: c["worst roots"] == 1,
-        chunk=10,
     ),
     Figure(
         "all orders of ≤ 5 events, with duplicates: wrong end states",
@@ -176,8 +180,9 @@ FIGURES = (
         lambda c: (
             not c["broken"] and not c["worst messages beyond one a service and one a cluster"]
         ),
-        share=0.008,
+        share=0.004,
         chunk=1,
+        heavy=True,
     ),
     Figure(
         "crash loop that looks well between deaths, 24 h: false all-clears / channel messages",
@@ -189,7 +194,7 @@ FIGURES = (
         lambda c: (
             not c["false all-clears"] and c["worst channel messages"] <= 10 and not c["unseen"]
         ),
-        share=0.2,
+        share=0.1,
         chunk=5,
     ),
     Figure(
@@ -198,7 +203,7 @@ FIGURES = (
         figures.healthy_days,
         lambda c: f"{c['messages']} messages in {c['histories']:,} days, {c['events']:,} events",
         lambda c: not c["messages"],
-        chunk=10,
+        heavy=True,
     ),
     Figure(
         "tick with nothing open and 10,000 services: ECS calls",
@@ -223,7 +228,7 @@ FIGURES = (
         seeds_of(*UNAMBIGUOUS, *AMBIGUOUS),
         lambda c: f"{c['broken']} of {c['histories']:,}",
         lambda c: not c["broken"],
-        share=0.02,
+        share=0.01,
         chunk=1,
     ),
 )
@@ -236,7 +241,7 @@ def _mutant(name: str) -> Figure:
         switched_off(name),
         lambda c: f"{c['seen']} of {c['histories']} seeds fail",
         lambda c: bool(c["seen"]),
-        share=0.1,
+        share=0.05,
     )
 
 
@@ -275,7 +280,7 @@ def _measured(
 ) -> Iterator[tuple[str, Count]]:
     """Every figure's counts. Figures that count the same are counted once."""
     by_count: dict[Callable[[range], Count], list[Figure]] = {}
-    for figure in chosen:
+    for figure in sorted(chosen, key=lambda one: one.heavy):
         by_count.setdefault(figure.count, []).append(figure)
     for figures_of in by_count.values():
         first = figures_of[0]
@@ -315,7 +320,7 @@ def _failed(count: Count) -> list[str]:
 
 def _row(figure: Figure, count: Count, seeds: int) -> str:
     met = "yes" if figure.met(count) else "**no**"
-    played = "all" if not figure.share else f"{seeds:,}"
+    played = "all" if not figure.share else f"{max(seeds, count['histories']):,}"
     return f"| {figure.name} | {figure.target} | {figure.reads(count)} | {played} | {met} |"
 
 

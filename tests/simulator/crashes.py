@@ -9,17 +9,20 @@ from tests.simulator.faults import Dice
 from tests.simulator.history import History, Scenario
 
 
-def with_a_kill_at_each_effect(scenario: Scenario, seed: int) -> Iterator[History]:
-    """The history once for each of its effects, with its function killed before or after it."""
+def with_a_kill_at_each_effect(scenario: Scenario, seed: int, every: int = 1) -> Iterator[History]:
+    """The history once for each of its effects, with its function killed before or after it.
+
+    With `every`, only for each so-manieth of them.
+    """
     effects = History(scenario, seed).run().scheduler.effects
-    for effect in range(1, effects + 1):
+    for effect in range(1, effects + 1, every):
         for after in (False, True):
             yield History(scenario, seed, kill=_KillAt(effect, after)).run()
 
 
-def with_each_answer_lost(scenario: Scenario, seed: int) -> Iterator[History]:
+def with_each_answer_lost(scenario: Scenario, seed: int, every: int = 1) -> Iterator[History]:
     """The history once for each call of the table and of Slack, of which the answer is lost."""
-    for call in range(_calls(scenario, seed)):
+    for call in range(0, _calls(scenario, seed), every):
         losing = partial(_LoseAnswer, scenario, call)
         yield History(scenario, seed, given_dice=losing).run()
 

@@ -1,0 +1,93 @@
+"""What the scoreboard promises, with few seeds; `make scoreboard` plays a thousand."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.simulator import figures
+from tests.simulator.figures import added
+from tools.scoreboard import FIGURES, MUTANT_FIGURES, Count, Figure, _page, _parts
+
+ROOT = Path(__file__).parent.parent
+# What takes minutes; test_simulator.py plays parts of it.
+LONG = ("storm", "crash-point", "Slack down", "10,000 services", "every rule", "crash loop", "all")
+SHORT = [figure for figure in FIGURES if not figure.name.startswith(LONG) and not figure.heavy]
+
+
+@pytest.mark.parametrize("figure", SHORT, ids=lambda figure: figure.name)
+def test_the_target_is_met_in_a_few_seeds(figure: Figure) -> None:
+    count = figure.count(range(2))
+
+    assert figure.met(count), figure.reads(count)
+
+
+def test_a_service_that_looks_well_between_deaths_gets_no_all_clear() -> None:
+    count = figures.crash_loop_for_a_day(range(1))
+
+    assert count["false all-clears"] == 0
+    assert 1 <= count["worst channel messages"] <= 10
+
+
+def test_a_healthy_day_is_silent() -> None:
+    count = figures.healthy_days(range(1))
+
+    assert count["messages"] == 0
+    assert count["events"] > 100
+
+
+# --- the board itself ---------------------------------------------------------------------------
+
+
+def of(name: str, count: Count) -> Figure:
+    return Figure(name, "0", lambda _seeds: count, lambda c: str(c["bad"]), lambda c: not c["bad"])
+
+
+def test_counts_are_added_and_the_worst_is_kept() -> None:
+    counts = (Counter({"lost": 1, "worst delay": 7}), Counter({"lost": 2, "worst delay": 5}))
+
+    assert added(counts) == {"lost": 3, "worst delay": 7}
+
+
+def test_the_seeds_of_a_figure_are_each_played_once() -> None:
+    figure = of("one", Counter())
+    parts = [*_parts(figure, 25)]
+
+    assert [seed for part in parts for seed in part] == [*range(25)]
+    assert len(parts) == 3
+
+
+def test_a_missed_target_is_written_as_missed() -> None:
+    good, bad = FIGURES[0], MUTANT_FIGURES[0]
+    counts = {
+        good.name: Counter(lost=1, histories=9, **{"broken: all_is_told": 1, "seed calm/3": 1}),
+        bad.name: Counter(seen=4, histories=5),
+    }
+    page = _page(counts, 9, 1.0)
+
+    assert f"| {good.name} | 0 / 0 | 1 / 0 of 0 failures | 9 | **no** |" in page
+    assert f"| {bad.name} | seen | 4 of 5 seeds fail |" in page
+    assert "Missed: 1 of 2" in page
+    assert "all_is_told in 1; for example calm/3" in page
+
+
+def test_one_figure_is_measured_and_printed_and_not_written() -> None:
+    page = ROOT / "docs" / "scoreboard.md"
+    before = page.read_bytes() if page.exists() else b""
+    command = ["-m", "tools.scoreboard", "--seeds", "2", "--only", "concurrent openers"]
+    ran = subprocess.run(
+        [sys.executable, *command],
+        env={**os.environ, "PYTHONPATH": "src:."},
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+
+    assert (
+        "| 2 to 64 concurrent openers: roots per incident | 1 | at most 1 | 2 | yes |" in ran.stdout
+    )
+    assert (page.read_bytes() if page.exists() else b"") == before
