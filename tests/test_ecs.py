@@ -1,6 +1,7 @@
 """Reading ECS: ten services a call, and a word for why a read failed."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,31 @@ def test_a_recorded_answer_is_read_whole() -> None:
     assert (shown.status, shown.running_count, shown.desired_count) == ("ACTIVE", 10, 10)
     (deployment,) = shown.deployments
     assert (deployment.id, deployment.rollout_state) == ("ecs-svc/1234567890123456789", "")
+
+
+def test_what_the_service_itself_says_of_a_failed_deployment_is_read_for_an_hour() -> None:
+    said = [
+        (
+            -1,
+            "(service checkout) (deployment ecs-svc/42) deployment failed: tasks failed to start.",
+        ),
+        (-1, "(service checkout) rolling back to deployment ecs-svc/43."),
+        (-61, "(service checkout) (deployment ecs-svc/40) deployment failed: long ago."),
+        (-1, "(service checkout) has reached a steady state."),
+    ]
+    events = [
+        {"id": "e", "createdAt": START + timedelta(minutes=at), "message": text}
+        for at, text in said
+    ]
+    stubbed = Stubbed()
+    stubbed.answer([{"serviceName": "checkout", "events": events}], ["checkout"])
+    shown = stubbed.ecs.services(CLUSTER, ["checkout"], START)["checkout"]
+
+    assert [(one.deployment_id, one.is_failure) for one in shown.messages] == [
+        ("ecs-svc/42", True),
+        ("ecs-svc/43", False),
+    ]
+    assert shown.messages[0].text == "tasks failed to start."
 
 
 def test_a_service_that_is_not_there_is_missing() -> None:

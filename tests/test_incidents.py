@@ -35,6 +35,7 @@ from notifier.model import (
     Reason,
     Route,
     ServiceAction,
+    ServiceMessage,
     ServiceState,
     SubjectKind,
 )
@@ -549,6 +550,20 @@ def test_a_rollback_is_told_as_not_live_and_never_as_recovered() -> None:
     assert reasons[-2:] == [Reason.ROLLED_BACK, Reason.NOTHING_WRONG]
     assert story.service.phase is Phase.NOT_LIVE
     assert Reason.RECOVERED not in story.told
+
+
+def test_a_rollback_that_only_the_services_own_messages_tell_of_is_found_as_not_live() -> None:
+    story = Story()
+    messages = (
+        ServiceMessage(deployment_id="ecs-svc/42", at=at(0), is_failure=True, text="failed"),
+        ServiceMessage(deployment_id="ecs-svc/43", at=at(0.1), is_failure=False, text="back"),
+    )
+    after = replace(shows(row(43, 41, began=0.1)), messages=messages)
+
+    assert story.looks(after, 30) is Reason.NEWLY_FAILING
+    story.recovers(31, after)
+    assert story.service.phase is Phase.NOT_LIVE
+    assert story.looks(after, 40) is Reason.NOTHING_WRONG
 
 
 def test_an_event_and_a_look_may_differ_by_moments_about_when_a_deployment_failed() -> None:

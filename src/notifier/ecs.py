@@ -1,19 +1,21 @@
 """The door to ECS. It only reads, within a fixed time, and says in a word why a read failed."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from notifier.errors import ReadFailed
-from notifier.model import Deployment, ServiceReading
+from notifier.model import Deployment, ServiceMessage, ServiceReading
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
 
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServices.html
 SERVICES_A_CALL = 10
+MESSAGES_OF = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,25 @@ def _reading(name: str, row: Mapping[str, Any], now: datetime) -> ServiceReading
         pending_count=row.get("pendingCount", 0),
         deployments=tuple(map(_deployment, row.get("deployments", ()))),
         read_at=now,
+        messages=tuple(_messages(row.get("events", ()), now)),
     )
+
+
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
+_FAILED = re.compile(r"\(deployment (ecs-svc/\d+)\) deployment failed: (.*)", re.DOTALL)
+_ROLLS_BACK = re.compile(r"(rolling back to deployment (ecs-svc/\d+).*)", re.DOTALL)
+
+
+def _messages(events: Sequence[Mapping[str, Any]], now: datetime) -> Iterator[ServiceMessage]:
+    """What the service's last messages tell of deployments that failed or are a way back."""
+    for event in events:
+        at, text = event.get("createdAt"), event.get("message", "")
+        if not isinstance(at, datetime) or now - at > MESSAGES_OF:
+            continue
+        if found := _FAILED.search(text):
+            yield ServiceMessage(deployment_id=found[1], at=at, is_failure=True, text=found[2])
+        if found := _ROLLS_BACK.search(text):
+            yield ServiceMessage(deployment_id=found[2], at=at, is_failure=False, text=found[1])
 
 
 def _deployment(row: Mapping[str, Any]) -> Deployment:

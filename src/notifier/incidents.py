@@ -666,6 +666,13 @@ def _shown_by(reading: ServiceReading) -> Iterable[KnownDeployment]:
                 is_rollback=_rolls_back(row.rollout_state, row.rollout_state_reason),
                 revision=row.task_definition,
             )
+    for told in reading.messages:
+        yield KnownDeployment(
+            id=told.deployment_id,
+            updated_at=told.at,
+            failed_at=told.at if told.is_failure else None,
+            is_rollback=not told.is_failure,
+        )
 
 
 def _ended(looked: ServiceState, phase: Phase, reason: Reason) -> tuple[ServiceState, Reason]:
@@ -719,6 +726,13 @@ def _unheard_failure(case: _Case, reading: ServiceReading) -> Failure | None:
         _failure_shown(row, reading)
         for row in reading.deployments
         if row.rollout_state == "FAILED" and row.id not in heard | old
+    ]
+    found += [
+        Failure(
+            event=FAILED, reason=told.text, deployment_id=told.deployment_id, occurred_at=told.at
+        )
+        for told in reading.messages
+        if told.is_failure and told.deployment_id not in heard | old
     ]
     return max(found, key=lambda one: one.occurred_at, default=None)
 

@@ -309,4 +309,5 @@ def _cluster(cluster_key: str) -> ClusterState:
 
 
 def _is_broken(reading: ServiceReading) -> bool:
-    return any(row.rollout_state == "FAILED" for row in reading.deployments)
+    failed = any(row.rollout_state == "FAILED" for row in reading.deployments)
+    return failed or any(told.is_failure for told in reading.messages)

@@ -158,8 +158,21 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceMessage:
+    """What a service's own `events` say of a deployment: that it failed, or is a way back."""
+
+    deployment_id: str
+    at: datetime
+    is_failure: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceReading:
-    """What DescribeServices showed of a service at `read_at`. `status` MISSING: it is not there."""
+    """What DescribeServices showed of a service at `read_at`. `status` MISSING: it is not there.
+
+    `messages` are those of the last hour that tell of a deployment's failure or roll-back.
+    """
 
     service: str
     status: str
@@ -168,6 +181,7 @@ class ServiceReading:
     pending_count: int
     deployments: tuple[Deployment, ...]
     read_at: datetime
+    messages: tuple[ServiceMessage, ...] = ()
 
 
 # --- who is told ------------------------------------------------------------------------------
