@@ -8,7 +8,15 @@ import pytest
 
 from notifier.errors import Conflict, StoreUnavailable
 from notifier.store import Store
-from tests.watch import CLUSTER, Watch, deployment_failed, envelope, placement_failure
+from tests.watch import (
+    CLUSTER,
+    TableClient,
+    Watch,
+    deployment_failed,
+    envelope,
+    placement_failure,
+    sqs_message,
+)
 
 
 def test_an_event_that_cannot_be_read_goes_back_and_the_others_are_saved(watch: Watch) -> None:
@@ -80,6 +88,57 @@ def test_endless_conflicts_end_before_the_function_does(watch: Watch) -> None:
 def test_a_table_that_does_not_answer_hands_the_messages_back(watch: Watch) -> None:
     with patch.object(Store, "save", side_effect=StoreUnavailable("throttled")):
         assert watch.take_in(deployment_failed(), placement_failure()).failed == ("m0", "m1")
+
+
+def test_a_table_that_hangs_does_not_make_the_function_last_too_long(watch: Watch) -> None:
+    def hang(*_given: object, **_more: object) -> None:
+        watch.clock.at += timedelta(seconds=16)
+        raise StoreUnavailable("too slow")
+
+    run = watch.run(seconds=60)
+    messages = [sqs_message(n, deployment_failed(f"service-{n}")) for n in range(500)]
+    with patch.object(Store, "save", hang):
+        taken = watch.intake.take_in(messages, run)
+
+    assert len(taken.failed) == 500
+    assert run.remaining() > timedelta(seconds=2)
+
+
+def test_an_event_counts_as_received_when_the_queue_took_it(watch: Watch) -> None:
+    """Our own delay makes nothing late."""
+    watch.clock.at += timedelta(hours=3)
+    watch.take_in(deployment_failed())
+
+    assert not watch.service().is_late
+
+
+def test_an_event_whose_own_time_is_long_past_is_late(watch: Watch) -> None:
+    watch.take_in(deployment_failed(updatedAt="2026-11-23T09:00:00Z"))
+
+    assert watch.service().is_late
+
+
+def test_a_second_copy_is_acknowledged_and_owes_nobody_anything(watch: Watch) -> None:
+    watch.offer(deployment_failed())
+    taken = watch.take_in(deployment_failed())
+
+    assert taken.failed == ()
+    assert taken.destinations == frozenset()
+
+
+def test_an_ignored_cluster_is_acknowledged_and_leaves_nothing_in_the_table() -> None:
+    watch = Watch("prod-*=ignore; *=C01", client=TableClient())
+
+    assert watch.take_in(deployment_failed()).failed == ()
+    assert watch.store.load(CLUSTER) is None
+
+
+def test_a_storm_of_one_cluster_is_few_transactions(watch: Watch) -> None:
+    real = watch.client.transact_write_items
+    with patch.object(watch.client, "transact_write_items", side_effect=real) as writes:
+        watch.take_in(*(deployment_failed(f"service-{n}") for n in range(400)))
+
+    assert writes.call_count == 10
 
 
 def test_a_bug_about_one_record_does_not_take_its_neighbours_with_it(watch: Watch) -> None:

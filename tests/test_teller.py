@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
@@ -353,6 +353,30 @@ def test_an_hour_of_edits_does_not_outlast_the_lease(watch: Watch) -> None:
     assert all(root.edits for root in watch.slack.roots)
 
 
+def test_a_post_begins_with_enough_of_the_lease_left_to_end_it(watch: Watch) -> None:
+    services, post, left = watch.ecs.services, watch.slack.post, []
+
+    def slow_services(*given: Any) -> Any:
+        watch.clock.at += timedelta(seconds=50)
+        return services(*given)
+
+    def spying_post(*given: Any, **more: Any) -> Any:
+        key = {"pk": {"S": "channel#C01"}, "sk": {"S": "head"}}
+        head = watch.client.get_item(TableName="ecs-watch", Key=key, ConsistentRead=True)["Item"]
+        left.append(datetime.fromisoformat(head["held_until"]["S"]) - watch.clock.at)
+        return post(*given, **more)
+
+    watch.take_in(deployment_failed())
+    with (
+        patch.object(watch.ecs, "services", slow_services),
+        patch.object(watch.slack, "post", spying_post),
+    ):
+        watch.teller.tell("C01", watch.run(), watch.clock.at + timedelta(minutes=4))
+
+    assert len(left) == 2
+    assert min(left) >= timedelta(seconds=25)
+
+
 def test_what_is_saved_while_we_post_is_told_before_we_leave(watch: Watch) -> None:
     post = watch.slack.post
 
@@ -465,6 +489,20 @@ def test_a_post_that_did_not_arrive_is_posted_anew_after_slack_had_time_to_commi
 
     watch.tick(after=timedelta(seconds=2))
     assert len(watch.slack.posts) == 2
+
+
+def test_news_of_a_thread_whose_outcome_is_unknown_does_not_hurry_the_look_for_it(
+    watch: Watch,
+) -> None:
+    watch.slack.answers = [Unknown("timeout")]
+    watch.offer(deployment_failed("first"))
+    watch.clock.at += timedelta(seconds=5)
+    watch.offer(deployment_failed("second"))
+    assert watch.slack.asked == [("post", "C01")]
+
+    watch.tick(after=timedelta(seconds=30))
+    assert watch.slack.asked[1] == ("find", "C01")
+    assert len(watch.slack.posts) == 3
 
 
 def test_where_nobody_may_look_it_is_posted_again_and_said(
