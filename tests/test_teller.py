@@ -907,6 +907,17 @@ def test_a_deleted_root_that_an_edit_finds_out_is_not_edited_again(watch: Watch)
     assert watch.store.owed("C01") == []
 
 
+def test_after_an_edit_found_the_root_deleted_the_next_news_opens_a_root(watch: Watch) -> None:
+    watch.offer(placement_failure("first", at="11:58:00"))
+    watch.offer(placement_failure("first", at="11:59:00"))
+    watch.slack.delete(watch.slack.roots[0].ts)
+    watch.ticks(7)
+    assert ("update", "C01") in watch.slack.asked
+
+    watch.offer(deployment_failed("second"))
+    assert watch.slack.posts[-1].thread_ts == watch.slack.roots[-1].ts
+
+
 def test_when_the_root_may_not_be_edited_any_more_replies_go_on(watch: Watch) -> None:
     watch.offer(deployment_failed())
     watch.slack.edit_answers = [Refused(Refusal.TARGET, "edit_window_closed")]
@@ -939,6 +950,19 @@ def test_an_edit_of_counts_alone_comes_again_too_when_its_outcome_is_unknown(wat
     assert watch.slack.edit_answers == []
     assert len(watch.slack.roots[0].edits) == 1
     assert "3 reports" in str(watch.slack.roots[0].message.blocks)
+
+
+def test_an_edit_is_written_down_before_it_is_made(watch: Watch) -> None:
+    watch.offer(deployment_failed("checkout"))
+    watch.clock.at += timedelta(minutes=6)
+    watch.slack.edit_answers = [Killed()]
+    with pytest.raises(Killed):
+        watch.offer(placement_failure("checkout"))
+    thread = watch.store.thread(watch.cluster().key, "C01", 1)
+
+    assert thread is not None
+    assert thread.edited_at == watch.clock.at
+    assert thread.shows < watch.cluster().revision
 
 
 def test_the_whole_workspace_makes_at_most_40_edits_a_minute(watch: Watch) -> None:
@@ -1027,6 +1051,18 @@ def test_a_release_that_never_went_live_is_told_when_the_mute_ends(watch: Watch)
 
     assert watch.service().phase.value == "not live"
     assert "never went live" in watch.slack.texts[-1]
+
+
+def test_what_failed_and_recovered_after_a_mute_is_told(watch: Watch) -> None:
+    mute(watch, minutes=1)
+    watch.ticks(3)
+    watch.slack.refuse("C01", Refusal.UNAVAILABLE, "http_503")
+    watch.offer(deployment_failed())
+    recover(watch)
+    watch.slack.in_channel.clear()
+    watch.ticks(3)
+
+    assert "over after" in watch.slack.texts[0]
 
 
 def test_an_unmuted_cluster_is_told_when_something_new_comes(watch: Watch) -> None:
