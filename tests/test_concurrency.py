@@ -69,7 +69,7 @@ def test_however_many_functions_open_an_incident_it_has_one_root(functions: int)
     with mock_aws():
         watch = Watch()
         watch.slack = slack = BusySlack(watch.clock)
-        client = OneCallAtATime(watch.store.client())
+        client: Any = OneCallAtATime(watch.store.client())
         store = replace(watch.store, client=lambda: client, sleep=lambda _pause: None)
         intake = replace(watch.intake, store=store)
         teller = replace(watch.teller, store=store, door=lambda _: slack)
