@@ -209,9 +209,9 @@ MUTANTS = {
     "without the head's version": Mutant("bursts", LastSaveWins),
     "the head is read last": Mutant("bursts", ReadsTheHeadLast),
     "a save without what it owes": Mutant("calm", ForgetsWhatItOwes),
-    "a save keeps the nonce": Mutant("bursts", KeepsTheNonce),
-    "settled whatever the nonce": Mutant("bursts", SettlesWhateverCame),
-    "the nonce is read last": Mutant("bursts", broken=_reads_the_nonce_last),
+    "a save keeps the nonce": Mutant("slow-bursts", KeepsTheNonce),
+    "settled whatever the nonce": Mutant("slow-bursts", SettlesWhateverCame),
+    "the nonce is read last": Mutant("slow-bursts", broken=_reads_the_nonce_last),
     "every message is acknowledged": Mutant(
         "table-gone", broken=_with(intake.Intake, take_in=_careless)
     ),
@@ -227,8 +227,10 @@ MUTANTS = {
     "an exception ends the holding": Mutant("bad-thread-raises", broken=_ends_with_an_exception),
     # the pace
     "without Retry-After": Mutant("limited", ForgetsToWait),
-    "without pace": Mutant("outage", broken=_with(teller, BETWEEN_POSTS=timedelta(seconds=-10))),
-    "edits are not counted": Mutant("many-clusters", TakesEveryEdit),
+    "without pace": Mutant(
+        "many-clusters", broken=_with(teller, BETWEEN_POSTS=timedelta(seconds=-10))
+    ),
+    "edits are not counted": Mutant("three-channels", TakesEveryEdit),
 }
 
 

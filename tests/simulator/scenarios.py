@@ -96,8 +96,9 @@ def bad_thread(how: str) -> Scenario:
         with patch.multiple(teller, **makers):
             yield
 
+    on_time = ON_TIME if how in ("hangs", "kills") else MINUTE / 2
     return Scenario(
-        f"bad-thread-{how}", one_bad_cluster, around=bad, told_within=ON_TIME, bad_cluster=BAD
+        f"bad-thread-{how}", one_bad_cluster, around=bad, told_within=on_time, bad_cluster=BAD
     )
 
 
@@ -163,6 +164,8 @@ LIMITED = Refused(Refusal.RATE_LIMITED, "ratelimited", timedelta(seconds=30))
 _TABLE = Scenario("table", some_services)
 _SLACK = Scenario("slack", some_services)
 
+_QUICK = Scenario("quick", many_clusters, table_answers_in=0.002, slack_answers_in=0.02)
+
 UNAMBIGUOUS = (
     Scenario("calm", some_services),
     Scenario("bursts", one_cluster_in_bursts),
@@ -190,7 +193,9 @@ UNAMBIGUOUS = (
         "archived-elsewhere", some_services, channels="prod-*=C0PROD; *=C0SHOP", arrange=_gone
     ),
     Scenario("webhook", some_services, channels="*=webhook"),
-    Scenario("many-clusters", many_clusters),
+    Scenario("slow-bursts", one_cluster_in_bursts, Faults(table_slow=0.3)),
+    replace(_QUICK, name="many-clusters"),
+    replace(_QUICK, name="three-channels", channels="team-0*=C0DATA; team-1*=C0WEB; *=C0SHOP"),
     *(bad_thread(how) for how in ("raises", "hangs", "kills")),
 )
 
