@@ -43,6 +43,15 @@ def one_cluster_in_bursts(rng: Random) -> list[Cast]:
     ]
 
 
+def one_cluster_at_once(rng: Random) -> list[Cast]:
+    """Each of eight services of one cluster fails in the half minute after the one before."""
+    story = TROUBLE["stays_down"]
+    return [
+        Cast("prod-web", name, story, 15.0 * n + rng.uniform(0, 15))
+        for n, name in enumerate(rng.sample(SERVICES, 8))
+    ]
+
+
 def outage(_rng: Random) -> list[Cast]:
     """Every service of a cluster fails in the same seconds."""
     return [Cast("prod-web", name, TROUBLE["no_capacity"]) for name in SERVICES]
@@ -193,7 +202,7 @@ UNAMBIGUOUS = (
         "archived-elsewhere", some_services, channels="prod-*=C0PROD; *=C0SHOP", arrange=_gone
     ),
     Scenario("webhook", some_services, channels="*=webhook"),
-    Scenario("slow-bursts", one_cluster_in_bursts, Faults(table_slow=0.3)),
+    Scenario("slow-bursts", one_cluster_at_once, Faults(table_slow=0.2), told_within=90.0),
     replace(_QUICK, name="many-clusters"),
     replace(_QUICK, name="three-channels", channels="team-0*=C0DATA; team-1*=C0WEB; *=C0SHOP"),
     *(bad_thread(how) for how in ("raises", "hangs", "kills")),
