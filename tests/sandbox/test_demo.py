@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import urllib.request
+from itertools import takewhile
 
 import pytest
 
@@ -13,6 +14,7 @@ from sandbox.account.process import ROOT
 pytestmark = pytest.mark.sandbox
 
 
+OURS = os.environ | {"PYTHONPATH": str(ROOT / "src")}
 NOWHERE = "http://127.0.0.1:9"  # where nobody listens
 AWKWARD = {
     **dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"), NOWHERE),
@@ -33,7 +35,7 @@ def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
         cwd=ROOT,
         check=False,
         timeout=60,
-        env=os.environ | environment,
+        env=OURS | environment,
     )
 
 
@@ -75,12 +77,12 @@ def test_a_story_that_is_not_there_is_answered_with_those_that_are() -> None:
 
 def test_the_sandbox_stays_until_it_is_asked_to_end_and_says_how_to_use_it() -> None:
     command = [sys.executable, "-m", "sandbox"]
-    behind = {**os.environ, "HTTP_PROXY": NOWHERE, "no_proxy": ".example.com"}
+    behind = {**OURS, "HTTP_PROXY": NOWHERE, "no_proxy": ".example.com"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=behind
     ) as running:
         assert running.stdout
-        said = "".join(iter(running.stdout.readline, "Ctrl-C ends it.\n"))
+        said = "".join(takewhile(lambda line: line != "Ctrl-C ends it.\n", running.stdout))
         settings = dict(re.findall(r"^export (\w+)=(\S+)$", said, re.MULTILINE))
         running.terminate()
 
