@@ -1,8 +1,13 @@
 """No test reaches AWS: credentials are invented and so is the account."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.watch import TableClient, Watch
+
+# How fast a machine is, is no property of the program.
+settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any")
 
 
 @pytest.fixture(autouse=True)
