@@ -30,6 +30,7 @@ Count = Counter[str]
 LIMITED = ("limited", "unavailable", "never-arrived", "payload-refused")
 GONE = ("archived", "revoked", "slack-down", "limited-for-long", "archived-elsewhere")
 UNSURE = ("answer-lost", "late")
+FALSE_GREEN = "broken: nothing_green_is_said_of_what_is_dying"
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,14 @@ FIGURES = (
         ),
         share=0.1,
         chunk=5,
+    ),
+    Figure(
+        "crash loop with gaps of 1 to 9 minutes at random, 2 h: false all-clears",
+        "0",
+        figures.irregular_loop,
+        lambda c: f"{c[FALSE_GREEN]} of {c['histories']}",
+        lambda c: not c[FALSE_GREEN],
+        share=0.2,
     ),
     Figure(
         "1,000 healthy days: messages",

@@ -318,6 +318,13 @@ def crash_loop_for_a_day(seeds: range) -> Counter[str]:
     return added(count(History(scenario, seed).run()) for seed in seeds)
 
 
+def irregular_loop(seeds: range) -> Counter[str]:
+    """Tasks die every one to nine minutes for two hours: a gap may be many times the one before."""
+    cast = [Cast("prod-web", "checkout", loops_for(2 * HOUR, regular=False))]
+    scenario = Scenario("irregular-loop", lambda _rng: cast, faults_for=2 * HOUR)
+    return added(counted(History(scenario, seed).run()) for seed in seeds)
+
+
 def healthy_days(seeds: range) -> Counter[str]:
     """Ten services, each with uneventful things happening to it all day."""
 

@@ -169,7 +169,7 @@ def superseded_three_times(service: Service, rng: Random) -> Steps:
 
 def crash_loop_after_running(service: Service, rng: Random) -> Steps:
     """Each task runs for a while, so that nothing is wrong to see, and dies; no breaker sees it."""
-    primary = service.primary
+    primary, gap = service.primary, rng.uniform(1, 7) * MINUTE
     service.truth.is_failing(service.account.scheduler.clock, True)
     for _ in range(rng.randint(3, 8)):
         service.stop_task(primary, EXITED, "EssentialContainerExited", 1)
@@ -177,7 +177,7 @@ def crash_loop_after_running(service: Service, rng: Random) -> Steps:
         service.place_task(primary)
         yield rng.uniform(10, 30)
         service.start_task(primary)
-        yield rng.uniform(1, 9) * MINUTE
+        yield gap * rng.uniform(0.7, 1.3)
     service.action("ECS_OPERATION_THROTTLED", "ERROR", "too many task starts")
     service.truth.is_failing(service.account.scheduler.clock, False)
 
@@ -266,8 +266,11 @@ def stays_down(service: Service, rng: Random) -> Steps:
     yield rng.uniform(0, 1)
 
 
-def loops_for(seconds: float) -> Story:
-    """Tasks run for a while, so that all looks well, and die, for so long."""
+def loops_for(seconds: float, *, regular: bool = True) -> Story:
+    """Tasks run for a while, so that all looks well, and die, for so long.
+
+    A regular loop's gaps are about of one length; another's are between one and nine minutes.
+    """
 
     def loops(service: Service, rng: Random) -> Steps:
         def clock() -> float:
@@ -281,7 +284,7 @@ def loops_for(seconds: float) -> Story:
             service.place_task(service.primary)
             yield rng.uniform(10, 30)
             service.start_task(service.primary)
-            yield gap * rng.uniform(0.7, 1.3)
+            yield gap * rng.uniform(0.7, 1.3) if regular else rng.uniform(1, 9) * MINUTE
         service.truth.is_failing(clock(), False)
 
     return loops
