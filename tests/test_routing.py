@@ -33,7 +33,7 @@ def test_matching_looks_at_upper_and_lower_case() -> None:
         ("", "must end with a rule for '*'"),
         ("prod-*=C01", "must end with a rule for '*'"),
         ("*=#general", "'#general' in '*=#general' is not a Slack channel id"),
-        ("*", "'' in '*' is not a Slack channel id"),
+        ("*", "'*' has no '='; for example"),
         ("=C01; *=C01", "has no cluster name pattern"),
         ("*=C01,loud", "'loud' is neither 'quiet' nor 'mention='"),
         ("*=C01,mention=@mika", "neither 'quiet' nor 'mention='"),

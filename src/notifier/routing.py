@@ -27,6 +27,8 @@ def parse_channels(text: str) -> tuple[Route, ...]:
 def _route(rule: str) -> Route:
     head, *options = (part.strip() for part in rule.split(","))
     pattern, _, destination = (part.strip() for part in head.partition("="))
+    if "=" not in head:
+        raise SettingsError(f"Channels: '{rule.strip()}' has no '='; for example: {EXAMPLE}")
     if not re.fullmatch(r"[\w*?.-]+", pattern):
         raise SettingsError(f"Channels: '{rule.strip()}' has no cluster name pattern before '='")
     if not re.fullmatch(rf"[CGD][A-Z0-9]{{2,}}|{WEBHOOK}|{IGNORE}", destination):
