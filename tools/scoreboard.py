@@ -55,7 +55,8 @@ class Figure:
 
 
 def _lost_and_twice(count: Count) -> str:
-    return f"{count['lost']:,} / {count['duplicated']:,} of {count['failures']:,} failures"
+    among = f"{count['failures']:,} failures in {count['events']:,} events"
+    return f"{count['lost']:,} / {count['duplicated']:,} of {among}"
 
 
 def _none_lost_or_twice(count: Count) -> bool:
@@ -333,6 +334,10 @@ def _row(figure: Figure, count: Count, seeds: int) -> str:
     return f"| {figure.name} | {figure.target} | {figure.reads(count)} | {played} | {met} |"
 
 
+def _unmeasured(figure: Figure) -> str:
+    return f"| {figure.name} | {figure.target} | not measured yet | 0 | **no** |"
+
+
 _HEAD = "| figure | target | measured | seeds | met? |\n|---|---|---|---|---|\n"
 
 
@@ -340,8 +345,12 @@ def _page(counts: dict[str, Count], seeds: int, minutes: float) -> str:
     """The scoreboard as far as it was measured."""
 
     def table(rows: Sequence[Figure]) -> str:
-        known = (figure for figure in rows if figure.name in counts)
-        return _HEAD + "\n".join(_row(one, counts[one.name], one.seeds(seeds)) for one in known)
+        return _HEAD + "\n".join(
+            _row(one, counts[one.name], one.seeds(seeds))
+            if one.name in counts
+            else _unmeasured(one)
+            for one in rows
+        )
 
     every = (*FIGURES, *MUTANT_FIGURES)
     failed = [
@@ -369,7 +378,7 @@ Measured on {today} by `make scoreboard` (`python -m tools.scoreboard --seeds {s
 {minutes} minutes with {processes} processes. Each history is the real program, from the queue's
 message to the call of Slack, in a simulated world in which a seed decides what goes wrong and when:
 see `tests/simulator`. After each, the whole of what must hold is checked, by
-`tests/simulator/checker.py`. Missed: {missed} of {of}.
+`tests/simulator/checker.py`. Missed: {missed} of {of} measured.
 
 {figures}
 
