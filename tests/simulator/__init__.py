@@ -22,4 +22,5 @@ time may pass, an answer may be lost or the function may be killed. One seed is 
 | `scenarios`   | which stories under which faults                                               |
 | `crashes`     | a history once more for each of its effects, with a crash there                |
 | `mutants`     | the program with one rule switched off, which the checker must see             |
+| `figures`     | what `make scoreboard` counts, over a range of seeds                           |
 """
