@@ -1,12 +1,20 @@
 """One sandbox for all tests: starting it is what costs. Each test finds it as just deployed."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
 
 from sandbox.running import Sandbox, running_sandbox
 from tests.sandbox.failures import failing
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that needs the sandbox runs in one process, so that it is started once."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("sandbox"))
 
 
 @pytest.fixture(scope="session")
