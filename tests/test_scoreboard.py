@@ -66,11 +66,13 @@ def test_a_missed_target_is_written_as_missed() -> None:
         good.name: Counter(lost=1, histories=9, **{"broken: all_is_told": 1, "seed calm/3": 1}),
         bad.name: Counter(seen=4, histories=5),
     }
-    page = _page(counts, 9, 1.0)
+    before = f"| {FIGURES[2].name} | as | it | was | before |"
+    page = _page(counts, 9, 1.0, before)
 
     assert f"| {good.name} | 0 / 0 | 1 / 0 of 0 failures in 0 events | 9 | **no** |" in page
     assert f"| {bad.name} | seen | 4 of 5 seeds fail |" in page
     assert f"| {FIGURES[1].name} | {FIGURES[1].target} | not measured yet | 0 | **no** |" in page
+    assert before in page
     assert "Missed: 1 of 2 measured" in page
     assert "all_is_told in 1; for example calm/3" in page
 

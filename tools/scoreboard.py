@@ -266,13 +266,15 @@ def main() -> int:
     asked = _arguments()
     began = time.perf_counter()
     chosen = [one for one in (*FIGURES, *MUTANT_FIGURES) if asked.only in one.name]
+    before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     counts: dict[str, Count] = {}
     with multiprocessing.Pool(PROCESSES) as pool:
         for name, count in _measured(pool, chosen, asked.seeds):
             counts[name] = count
             if not asked.only:
                 minutes = (time.perf_counter() - began) / 60
-                PAGE.write_text(_page(counts, asked.seeds, minutes), encoding="utf-8")
+                page = _page(counts, asked.seeds, minutes, before)
+                PAGE.write_text(page, encoding="utf-8")
     print("\n".join(_row(one, counts[one.name], one.seeds(asked.seeds)) for one in chosen))
     print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
     return 0 if all(figure.met(counts[figure.name]) for figure in chosen) else 1
@@ -334,21 +336,24 @@ def _row(figure: Figure, count: Count, seeds: int) -> str:
     return f"| {figure.name} | {figure.target} | {figure.reads(count)} | {played} | {met} |"
 
 
-def _unmeasured(figure: Figure) -> str:
-    return f"| {figure.name} | {figure.target} | not measured yet | 0 | **no** |"
+def _unmeasured(figure: Figure, before: str) -> str:
+    """Its row as an earlier run wrote it, with the seeds of that run."""
+    unknown = f"| {figure.name} | {figure.target} | not measured yet | 0 | **no** |"
+    rows = (line for line in before.splitlines() if line.startswith(f"| {figure.name} |"))
+    return next(rows, unknown)
 
 
 _HEAD = "| figure | target | measured | seeds | met? |\n|---|---|---|---|---|\n"
 
 
-def _page(counts: dict[str, Count], seeds: int, minutes: float) -> str:
-    """The scoreboard as far as it was measured."""
+def _page(counts: dict[str, Count], seeds: int, minutes: float, before: str) -> str:
+    """The scoreboard as far as it was measured; the rest is as it stood on the page `before`."""
 
     def table(rows: Sequence[Figure]) -> str:
         return _HEAD + "\n".join(
             _row(one, counts[one.name], one.seeds(seeds))
             if one.name in counts
-            else _unmeasured(one)
+            else _unmeasured(one, before)
             for one in rows
         )
 
@@ -378,7 +383,8 @@ Measured on {today} by `make scoreboard` (`python -m tools.scoreboard --seeds {s
 {minutes} minutes with {processes} processes. Each history is the real program, from the queue's
 message to the call of Slack, in a simulated world in which a seed decides what goes wrong and when:
 see `tests/simulator`. After each, the whole of what must hold is checked, by
-`tests/simulator/checker.py`. Missed: {missed} of {of} measured.
+`tests/simulator/checker.py`. Missed: {missed} of {of} measured. A row that this run did
+not come to is of an earlier one, with that one's seeds.
 
 {figures}
 
