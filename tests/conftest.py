@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
+from notifier import wiring
 from tests.watch import TableClient, Watch
 
 # How fast a machine is, is no property of the program.
@@ -30,3 +31,9 @@ def _nobodys_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def watch() -> Watch:
     """ecs-watch over a table in memory, telling channel C01."""
     return Watch(client=TableClient())
+
+
+@pytest.fixture(autouse=True)
+def _no_clients_of_another_test() -> None:
+    """The program keeps its clients for as long as its process lives; a test is one of its own."""
+    wiring._client.cache_clear()

@@ -741,6 +741,7 @@ def test_a_slow_body_outlasts_a_time_out_that_counts_each_read_by_itself(
 
 
 def test_a_workspace_stops_at_once_though_a_client_hangs(clock: Clock) -> None:
+    others = set(threading.enumerate())
     slack = Workspace(clock=clock).start()
     slack.inject("*", "hang", seconds=60)
     with socket.create_connection(("127.0.0.1", int(slack.url.split(":")[2].strip("/")))) as held:
@@ -751,7 +752,8 @@ def test_a_workspace_stops_at_once_though_a_client_hangs(clock: Clock) -> None:
         slack.stop()
 
     assert time.monotonic() - began < 2
-    assert not [thread for thread in threading.enumerate() if thread.name == "workspace"]
+    ours = set(threading.enumerate()) - others
+    assert not [thread for thread in ours if thread.name == "workspace"]
 
 
 # --- control over HTTP ------------------------------------------------------------------------
