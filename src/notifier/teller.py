@@ -53,7 +53,7 @@ PROBE_EVERY = timedelta(seconds=60)  # of a channel or token that refuses
 BUDGET_IS_BACK_IN = timedelta(seconds=10)
 TRIES = 5  # turns that ended in an exception of ours, or in our death
 WITHOUT_FACTS_FROM = 2
-SERVICES_READ_AT_ONCE = 30
+SERVICES_READ_AT_ONCE = 10  # one call of DescribeServices; the tick reads the others
 SUMMARY = "summary"  # what the first census owes each channel, in place of a cluster
 KEY_OF = "ecs_watch"  # event_type of the metadata by which a post is found again
 
