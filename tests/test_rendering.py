@@ -492,8 +492,27 @@ def test_the_summary_lists_what_is_in_trouble_in_its_own_channel() -> None:
 # --- foreign text -------------------------------------------------------------------------------
 
 
-def test_the_plain_form_has_the_same_text_and_no_blocks() -> None:
-    assert plain(reply()) == Message(text=reply().text)
+def test_the_plain_form_has_no_blocks_and_begins_with_the_same_text() -> None:
+    assert plain(reply()).text.startswith(reply().text)
+    assert plain(reply()).blocks == ()
+
+
+def test_the_plain_form_of_a_fold_names_each_service_and_rings_whom_it_should() -> None:
+    blocks: Any = (
+        {"type": "section", "text": {"type": "mrkdwn", "text": "*2 failing* <@U0MIKA>"}},
+        {"type": "section", "text": {"type": "mrkdwn", "text": "*2 services:* why\ns0, s1"}},
+        {"type": "context", "elements": []},
+    )
+
+    assert plain(Message(text="two", blocks=blocks)).text == (
+        "two\n*2 failing* <@U0MIKA>\n*2 services:* why\ns0, s1"
+    )
+
+
+def test_the_plain_form_takes_whole_lines_only_and_has_an_end() -> None:
+    block: Any = {"type": "section", "text": {"type": "mrkdwn", "text": "x" * 3_000}}
+
+    assert len(plain(Message(text="two", blocks=(block, block))).text) == 3_004
 
 
 HOSTILE = [

@@ -437,6 +437,19 @@ def test_a_table_that_fails_while_telling_leaves_it_owed(watch: Watch) -> None:
     assert len(watch.slack.posts) == 2
 
 
+def test_a_table_that_fails_again_and_again_is_no_reason_to_give_anything_up(
+    watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch.take_in(deployment_failed())
+    with patch.object(Store, "note_attempt", side_effect=StoreUnavailable("throttled")):
+        for _ in range(10):
+            watch.tick(after=timedelta(minutes=2))
+    watch.tick(after=timedelta(minutes=2))
+
+    assert len(watch.slack.posts) == 2
+    assert "given up" not in caplog.messages
+
+
 # --- the attempt, and an outcome nobody knows ---------------------------------------------------
 
 

@@ -7,7 +7,7 @@ that nothing of it is ever live in Slack and no cut goes through an escape. Esca
 
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 MESSAGE_AT_MOST = 9_000  # characters; Slack refuses near 13,000 without documenting it
+PLAIN_AT_MOST = 3_500  # characters; https://docs.slack.dev/reference/methods/chat.postMessage
 DEPLOYMENTS_SHOWN = 6
 SERVICES_SHOWN = 10
 SHOWN_ONE_BY_ONE = 3  # of those that are over in the same way
@@ -165,8 +166,18 @@ def summary_message(census: Census, destination: str) -> Message:
 
 
 def plain(message: Message) -> Message:
-    """The message as bare text, for when Slack refuses its blocks."""
-    return Message(text=message.text)
+    """The message as bare text, for when Slack refuses its blocks: all names and mentions in it."""
+    text = message.text
+    for line in _section_lines(message.blocks):
+        if len(text) + len(line) < PLAIN_AT_MOST:
+            text += f"\n{line}"
+    return Message(text=text)
+
+
+def _section_lines(blocks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for block in blocks:
+        if block["type"] == "section":
+            yield from filter(None, block["text"]["text"].splitlines())
 
 
 def _folded(telling: Telling, services: Sequence[ServiceState]) -> Message:
@@ -175,7 +186,9 @@ def _folded(telling: Telling, services: Sequence[ServiceState]) -> Message:
         groups.setdefault(_group(service), []).append(service)
     over = {_group(one) for one in services if not one.phase.is_open}
     by_size = sorted(groups.items(), key=lambda group: -len(group[1]))
-    worst = max(services, key=lambda service: (service.phase.is_open, service.impact))
+    worst = max(
+        services, key=lambda one: (one.phase.is_open, one.phase is Phase.NOT_LIVE, one.impact)
+    )
     return _render(
         "folded.j2",
         telling,
@@ -253,7 +266,7 @@ def _root_sign(cluster: ClusterState, services: Sequence[ServiceState]) -> str:
     if cluster.open_services:
         open_ones = [one.impact for one in services if one.phase.is_open]
         return _SIGN[max(open_ones, default=Impact.UNKNOWN)]
-    if any(service.not_live for service in services):
+    if any(service.not_live or service.phase is Phase.NOT_LIVE for service in services):
         return "☑️"
     recovered = any(service.phase is Phase.RECOVERED for service in services)
     return "✅" if recovered else "⚪"

@@ -8,6 +8,7 @@ any point and be done again.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -283,7 +284,13 @@ class _Holding:
                 raise
         except _Moved:
             self.has_moved = True
-        except (LeaseLost, StoreUnavailable):
+        except LeaseLost:
+            raise
+        except StoreUnavailable:
+            # The table failed, not this cluster: it is tried again, and not given up for that.
+            with suppress(StoreUnavailable):
+                again_at = self.run.now() + PROBE_EVERY
+                self.store.end_try(turn.owed, again_at, **self.mine)
             raise
         except Exception:
             logger.exception("turn failed", extra=_about(owed))
