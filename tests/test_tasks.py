@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from notifier.model import Container, TaskStateChange
+from notifier.facts import Container
+from notifier.model import TaskStateChange
 from notifier.tasks import Stop, cause_of_stop, verdict_on_stop
 from tests.permutations import stop
 

@@ -23,10 +23,10 @@ from notifier.arns import (
     service_name,
 )
 from notifier.errors import MalformedEvent
+from notifier.facts import Container
 from notifier.model import (
     ApiCall,
     CodeDeployStateChange,
-    Container,
     DaemonDeploymentStateChange,
     DaemonServiceAction,
     DeploymentStateChange,

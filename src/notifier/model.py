@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
+from notifier.facts import Container
+
 # --- what came in -----------------------------------------------------------------------------
 
 
@@ -50,17 +52,6 @@ class ServiceAction(Event):
     service: str
     capacity_provider_arns: tuple[str, ...] = ()
     container_instance_arns: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
-    """A container of a task. `exit_code` is None when it never ran or still runs."""
-
-    name: str
-    image: str = ""
-    exit_code: int | None = None
-    reason: str = ""
-    last_status: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,214 @@
+"""The nouns of an explanation: what was read about a failure, what it means, what is kept of it.
+
+Values only: nothing here does I/O, reads a clock or knows AWS's JSON. Nothing here holds the value
+of an environment variable or of a secret: of a variable there is its name, and a `fingerprint` by
+which two readings made in one go can be told apart.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+# --- what was read ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A container of a task. `exit_code` is None when it never ran or still runs."""
+
+    name: str
+    image: str = ""
+    image_digest: str = ""
+    exit_code: int | None = None
+    reason: str = ""
+    last_status: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoppedTask:
+    """A task that has stopped, as DescribeTasks shows it. `started_at` is None: it never ran."""
+
+    arn: str
+    task_definition: str = ""
+    started_by: str = ""
+    stop_code: str = ""
+    stopped_reason: str = ""
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    stopped_at: datetime | None = None
+    containers: tuple[Container, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerDefinition:
+    """What a task definition asks of a container.
+
+    `environment` and `secrets` map names to fingerprints, never to values. Memory is in MiB, CPU
+    in units of 1/1024; 0 where the container sets none. `ports` read `8080/tcp`. `health_check` is
+    its command and times in one line, empty for none. `log_options` are awslogs' group, region and
+    stream prefix where `log_driver` is awslogs, else names without values.
+    """
+
+    name: str
+    image: str = ""
+    is_essential: bool = True
+    cpu: int = 0
+    memory: int = 0
+    memory_reservation: int = 0
+    command: tuple[str, ...] = ()
+    entry_point: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[str, ...] = ()
+    health_check: str = ""
+    log_driver: str = ""
+    log_options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskDefinition:
+    """A revision of a task definition. `cpu` and `memory` are the task's own, as ECS writes them."""
+
+    arn: str
+    cpu: str = ""
+    memory: str = ""
+    containers: tuple[ContainerDefinition, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceDeployment:
+    """What DescribeServiceDeployments shows of the deployment that failed.
+
+    `failure_count` and `threshold` are the circuit breaker's, None where it is off. `alarms` are
+    the names of the CloudWatch alarms that were triggered.
+    """
+
+    arn: str
+    status: str = ""
+    status_reason: str = ""
+    created_at: datetime | None = None
+    source_revisions: tuple[str, ...] = ()
+    target_revision: str = ""
+    rollback_reason: str = ""
+    failure_count: int | None = None
+    threshold: int | None = None
+    alarms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """What could not be read, in a reader's words, and why; `action` is IAM's name of the read."""
+
+    what: str
+    why: str
+    action: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogTail:
+    """The last lines of a container's log, oldest first, as the program wrote them."""
+
+    container: str
+    group: str
+    stream: str
+    region: str
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All that was read to explain why `deployment_id` of a service fails. Every part may be absent.
+
+     `failing` and `serving` are the task definitions of the deployment that fails and of the last
+     one that completed; the `…_images` map containers to the digests that ECS resolved. `messages`
+     are the service's own, newest first, about this deployment's tasks or target group.
+    XX
+    """
+
+    service: str
+    read_at: datetime
+    deployment_id: str | None = None
+    failing_revision: str = ""
+    serving_revision: str = ""
+    failing: TaskDefinition | None = None
+    serving: TaskDefinition | None = None
+    failing_images: Mapping[str, str] = field(default_factory=dict)
+    serving_images: Mapping[str, str] = field(default_factory=dict)
+    last_deployment_at: datetime | None = None
+    has_circuit_breaker: bool | None = None
+    service_deployment: ServiceDeployment | None = None
+    stopped_tasks: tuple[StoppedTask, ...] = ()
+    messages: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    logs: LogTail | None = None
+    missing: tuple[Missing, ...] = ()
+
+
+# --- what it means ------------------------------------------------------------------------------
+
+
+class Confidence(StrEnum):
+    """How far a cause is to be trusted."""
+
+    CERTAIN = "certain"  # ECS says so in words that mean one thing
+    LIKELY = "likely"  # it fits, and something else could look the same
+    UNKNOWN = "unknown"  # nobody knows these words: they are quoted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Why it fails: in a line, in ECS's own words, what to try, and AWS's page about it.
+
+    `evidence` is foreign text: it is redacted, cut and escaped where it is shown.
+    `is_of_release` says that the release itself is at fault, not capacity or AWS.
+    """
+
+    cause: str
+    evidence: str = ""
+    remedy: str = ""
+    page: str = ""
+    confidence: Confidence = Confidence.UNKNOWN
+    is_of_release: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who shipped a deployment. `via` names the tool (GitHub Actions), `url` its run.
+
+    `is_certain`: the record of the call names the deployment; only then somebody is mentioned.
+    `slack_id` is whom the settings name for this actor, empty for nobody.
+    """
+
+    name: str
+    via: str = ""
+    url: str = ""
+    is_certain: bool = False
+    slack_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What is kept of the facts in the service's row, and shown until something newer is known.
+
+    It is of one deployment and of one failure of it: `of` says of which (see `incidents`), so that
+    nothing is read twice. `changes` are lines; `tasks` says in a line how its tasks ended;
+    `containers` are those of the task that shows it best, and `task` is that task's ARN.
+    `log_group` and `log_stream` lead to its log, `log_lines` are told once and not kept.
+    """
+
+    service: str
+    of: str
+    read_at: datetime
+    diagnosis: Diagnosis | None = None
+    changes: tuple[str, ...] = ()
+    tasks: str = ""
+    task: str = ""
+    containers: tuple[Container, ...] = ()
+    circuit_breaker: str = ""
+    messages: tuple[str, ...] = ()
+    actor: Actor | None = None
+    log_group: str = ""
+    log_stream: str = ""
+    missing: tuple[Missing, ...] = ()
