@@ -68,7 +68,7 @@ class ContainerDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDefinition:
-    """A revision of a task definition. `cpu` and `memory` are the task's own, as ECS writes them."""
+    """A revision of a task definition. `cpu` and `memory` are the task's, as ECS writes them."""
 
     arn: str
     cpu: str = ""
@@ -119,7 +119,7 @@ class LogTail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """All that was read to explain why `deployment_id` of a service fails. Every part may be absent.
+    """What was read to explain why `deployment_id` of a service fails. Any part may be absent.
 
      `failing` and `serving` are the task definitions of the deployment that fails and of the last
      one that completed; the `…_images` map containers to the digests that ECS resolved. `messages`
