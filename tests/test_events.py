@@ -16,6 +16,7 @@ from notifier.errors import MalformedEvent
 from notifier.events import as_envelope, is_failure, parse
 from notifier.model import (
     ApiCall,
+    Caller,
     CodeDeployStateChange,
     DaemonDeploymentStateChange,
     DaemonServiceAction,
@@ -44,11 +45,15 @@ codedeploy-failure-built                           | failure    | CodeDeployStat
 codedeploy-stop-built                              | failure    | CodeDeployStateChange       | STOP                                         | myApplication  | -
 codedeploy-success-docs                            | no failure | CodeDeployStateChange       | SUCCESS                                      | myApplication  | -
 ct-create-cluster-docs                             | malformed  | source: expected a text, found nothing
+ct-create-service-without-answer-built             | no failure | ApiCall                     | CreateService                                | servicetest    | default
 ct-put-account-setting-default-us-gov-docs         | malformed  | source: expected a text, found nothing
 ct-runtask-denied-built                            | no failure | ApiCall                     | RunTask                                      | -              | -
 ct-runtask-envelope-minimal-botocraft              | no failure | ApiCall                     | RunTask                                      | -              | default
 ct-runtask-failures-built                          | no failure | ApiCall                     | RunTask                                      | -              | default
+ct-update-service-auto-scaling-built               | no failure | ApiCall                     | UpdateService                                | servicetest    | default
+ct-update-service-github-actor-built               | no failure | ApiCall                     | UpdateService                                | servicetest    | default
 ct-update-service-github-oidc-built                | no failure | ApiCall                     | UpdateService                                | servicetest    | default
+ct-update-service-identity-center-built            | no failure | ApiCall                     | UpdateService                                | servicetest    | default
 ct-update-service-scheduler-role-trimmed           | malformed  | account: expected a text, found nothing
 ct-useridentity-assumed-role-docs                  | malformed  | source: expected a text, found nothing
 ct-useridentity-iam-user-docs                      | malformed  | source: expected a text, found nothing
@@ -354,6 +359,183 @@ def test_the_caller_is_named_for_every_kind_of_identity(caller: Json, name: str)
 
     assert isinstance(event, ApiCall)
     assert event.caller_name == name
+
+
+# --- who began a deployment -------------------------------------------------------------------
+
+SHIPPED = "ct-update-service-github-actor-built"
+REVISION = "arn:aws:ecs:us-west-2:111122223333:task-definition/demo:44"
+
+
+def a_call(body: Mapping[str, object]) -> ApiCall:
+    event = an_event(body)
+    assert isinstance(event, ApiCall)
+    return event
+
+
+def asked(**parameters: object) -> ApiCall:
+    """The recorded update with other parameters and without an answer."""
+    request = {"cluster": "default", "service": "servicetest"} | parameters
+    return a_call(changed(SHIPPED, requestParameters=request, responseElements=None))
+
+
+def answered(**primary: object) -> ApiCall:
+    """The recorded update, some of its answer's PRIMARY deployment changed."""
+    event = recorded(SHIPPED)
+    event["detail"]["responseElements"]["service"]["deployments"][0] |= primary
+    return a_call(event)
+
+
+def test_an_update_names_the_deployment_that_it_began_and_who_made_it() -> None:
+    call = a_call(recorded(SHIPPED))
+
+    assert call.begins_deployment
+    assert call.deployment_id == "ecs-svc/1111111111111111111"
+    assert call.task_definition == REVISION
+    assert call.caller == Caller(
+        type="AssumedRole",
+        role="deployer",
+        session_name="gh-12345678901-octo-cat@octo-org=octo-repo",
+        identity_provider=(
+            "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"
+        ),
+    )
+
+
+def test_a_forced_deployment_is_of_the_revision_that_its_answer_names() -> None:
+    call = a_call(recorded("ct-update-service-identity-center-built"))
+
+    assert (call.begins_deployment, call.deployment_id) == (True, "ecs-svc/3333333333333333333")
+    assert call.task_definition.endswith("task-definition/demo:43")
+    assert call.caller.session_name == "mika@example.com"
+    assert call.caller.role == "AWSReservedSSO_Operator_0123456789abcdef"
+
+
+def test_a_new_service_has_a_deployment_though_the_record_was_cut() -> None:
+    call = a_call(recorded("ct-create-service-without-answer-built"))
+
+    assert (call.begins_deployment, call.deployment_id) == (True, None)
+    assert (call.task_definition, call.caller.user_name) == ("demo", "Alice")
+
+
+def test_auto_scaling_begins_no_deployment_and_is_not_credited_with_the_running_one() -> None:
+    call = a_call(recorded("ct-update-service-auto-scaling-built"))
+
+    assert (call.begins_deployment, call.deployment_id) == (False, None)
+    assert call.caller.invoked_by == "ecs.application-autoscaling.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "begins"),
+    [
+        ({"desiredCount": 3}, False),
+        ({"forceNewDeployment": True, "desiredCount": 3}, True),
+        ({"forceNewDeployment": "true"}, True),
+        ({"forceNewDeployment": False}, False),
+        ({"healthCheckGracePeriodSeconds": 60, "enableExecuteCommand": True}, False),
+        ({"taskDefinition": None}, False),
+        *(({name: {"any": 1}}, True) for name in sorted(events.DEPLOYING_PARAMETERS)),
+    ],
+    ids=str,
+)
+def test_an_update_begins_a_deployment_if_ecs_says_so_of_a_parameter(
+    parameters: Json, begins: bool
+) -> None:
+    assert asked(**parameters).begins_deployment is begins
+
+
+def test_a_refused_update_begins_nothing() -> None:
+    call = a_call(changed(SHIPPED, errorCode="AccessDenied", responseElements=None))
+
+    assert (call.begins_deployment, call.task_definition) == (False, "")
+
+
+@pytest.mark.parametrize(
+    "created_at",
+    [
+        "Mar 7, 2026 12:49:06 AM",
+        "Mar 5, 2026\u202f6:03:11\u202fPM",
+        1772844000,
+        "2026-03-07T00:40:00Z",
+    ],
+)
+def test_an_update_that_changes_nothing_is_answered_with_a_deployment_that_is_not_its_own(
+    created_at: object,
+) -> None:
+    call = answered(createdAt=created_at)
+
+    assert (call.begins_deployment, call.deployment_id) == (False, None)
+
+
+@pytest.mark.parametrize("created_at", [None, "***", 7, {}, "Mar 7, 2026 12:51:05 AM"])
+def test_an_answer_without_a_readable_time_is_believed(created_at: object) -> None:
+    assert answered(createdAt=created_at).deployment_id == "ecs-svc/1111111111111111111"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        "HIDDEN_DUE_TO_SECURITY_REASONS",
+        {"service": None},
+        {"service": {"deployments": ["***"]}},
+        {"service": {"deployments": [{"id": "ecs-svc/2", "status": "ACTIVE"}]}},
+        {"service": {"deployments": [{"id": "***", "status": "PRIMARY"}]}},
+    ],
+    ids=str,
+)
+def test_without_an_answer_that_can_be_read_the_request_says_what_was_deployed(
+    answer: object,
+) -> None:
+    call = a_call(changed(SHIPPED, responseElements=answer))
+
+    assert (call.begins_deployment, call.deployment_id) == (True, None)
+    assert call.task_definition == REVISION
+
+
+def test_of_a_record_without_its_request_the_answer_tells() -> None:
+    call = a_call(changed(SHIPPED, requestParameters=None))
+    neither = a_call(changed(SHIPPED, requestParameters=None, responseElements=None))
+
+    assert call.deployment_id == "ecs-svc/1111111111111111111"
+    assert not neither.begins_deployment
+
+
+@pytest.mark.parametrize(
+    ("identity", "caller"),
+    [
+        (
+            {"type": "AssumedRole", "principalId": "AIDACKCEVSQ6C2EXAMPLE:account_name",
+             "arn": "arn:aws:sts::123456789012:user/Mary_Major",
+             "sessionContext": {"sessionIssuer": {"userName": "Mary_Major"}}},
+            Caller(type="AssumedRole", role="Mary_Major", session_name="account_name"),
+        ),
+        (
+            {"type": "IdentityCenterUser", "onBehalfOf": {"userId": "544894e8-80c1"}},
+            Caller(type="IdentityCenterUser", user_name="544894e8-80c1"),
+        ),
+        (
+            {"type": "WebIdentityUser", "userName": "repo:x/y",
+             "identityProvider": "accounts.google.com"},
+            Caller(type="WebIdentityUser", user_name="repo:x/y",
+                   identity_provider="accounts.google.com"),
+        ),
+        (
+            {"type": "FederatedUser", "arn": "arn:aws:sts::1:federated-user/bob"},
+            Caller(type="FederatedUser", user_name="bob"),
+        ),
+        (
+            {"type": "AWSService", "invokedBy": "codepipeline.amazonaws.com"},
+            Caller(type="AWSService", invoked_by="codepipeline.amazonaws.com"),
+        ),
+        ({"type": "Root", "arn": "arn:aws:iam::1:root"}, Caller(type="Root")),
+        ({"type": 7, "sessionContext": [], "onBehalfOf": "x"}, Caller()),
+    ],
+)  # fmt: skip
+def test_the_caller_is_told_apart_for_every_kind_of_identity(
+    identity: Json, caller: Caller
+) -> None:
+    assert a_call(changed(SHIPPED, userIdentity=identity)).caller == caller
 
 
 def test_a_call_without_a_cluster_means_the_default_one() -> None:

@@ -26,6 +26,7 @@ from notifier.errors import MalformedEvent
 from notifier.facts import Container
 from notifier.model import (
     ApiCall,
+    Caller,
     CodeDeployStateChange,
     DaemonDeploymentStateChange,
     DaemonServiceAction,
@@ -130,6 +131,25 @@ _OPERATIONS = frozenset(
 _OPERATIONS_WITHOUT_CLUSTER = frozenset(
     {"RegisterTaskDefinition", "StopServiceDeployment", "ContinueServiceDeployment"}
 )
+
+# What makes UpdateService begin a deployment, as each parameter's description says; the rule
+# `Deployers` of template.yaml asks for the same, and for `forceNewDeployment`.
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html
+DEPLOYING_PARAMETERS = frozenset(
+    {
+        "taskDefinition",
+        "networkConfiguration",
+        "platformVersion",
+        "loadBalancers",
+        "serviceRegistries",
+        "serviceConnectConfiguration",
+        "volumeConfigurations",
+        "vpcLatticeConfigurations",
+    }
+)
+# An update that changes nothing is answered with the deployment that is there already. One that the
+# call began is as old as the call, which CloudTrail dates in whole seconds.
+_AS_OLD_AS_ITS_CALL = timedelta(seconds=30)
 
 _CONTAINER_INSTANCE_TYPES = {
     "ECS Container Instance State Change": "container instance state change",
@@ -603,7 +623,68 @@ def _api_call(envelope: _Envelope) -> ApiCall | NotOurs:
         service=_requested_service(request),
         caller_type=detail.child("userIdentity").text("type"),
         caller_name=_caller_name(detail.child("userIdentity")),
+        caller=_caller(detail.child("userIdentity")),
+        **_begun(detail, at or envelope.sent_at),
     )
+
+
+class _Begun(TypedDict, total=False):
+    """What only a call that begins a deployment says."""
+
+    begins_deployment: bool
+    deployment_id: str | None
+    task_definition: str
+
+
+def _begun(detail: _Fields, at: datetime) -> _Begun:
+    """What a call began. Its answer may be absent, cut, or masked.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+    """
+    request, answer = detail.child("requestParameters"), detail.child("responseElements")
+    service = answer.child("service")
+    primary = _primary_deployment(service)
+    created_at = _answered_time(primary, "createdAt")
+    is_older = created_at is not None and created_at < at - _AS_OLD_AS_ITS_CALL
+    if is_older or detail.text("errorCode") or not _asks_for_deployment(detail, request, primary):
+        return _Begun()
+    named = (_arn(fields, "taskDefinition") for fields in (primary, service, request))
+    return _Begun(
+        begins_deployment=True,
+        deployment_id=primary.text("id") or None,
+        task_definition=next((name for name in named if name), ""),
+    )
+
+
+def _asks_for_deployment(detail: _Fields, request: _Fields, primary: _Fields) -> bool:
+    """A new service has a first deployment; of a cut record only the answer is left to ask."""
+    operation = detail.text("eventName")
+    if operation != "UpdateService":
+        return operation == "CreateService"
+    if not request.values:
+        return bool(primary.values)
+    forces = str(request.values.get("forceNewDeployment")).lower() == "true"
+    return forces or any(request.values.get(key) is not None for key in DEPLOYING_PARAMETERS)
+
+
+def _primary_deployment(service: _Fields) -> _Fields:
+    """The newest of a service's deployments.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Deployment.html
+    """
+    deployments = service.children("deployments")
+    primary = (one for one in deployments if one.text("status") == "PRIMARY")
+    return next((one for one in primary if one.text("id").startswith("ecs-svc/")), _Fields({}))
+
+
+def _answered_time(fields: _Fields, key: str) -> datetime | None:
+    """A time as events have it, or written out: `Mar 7, 2026 12:51:06 AM`, which is UTC too."""
+    words = fields.text(key).split()
+    try:
+        written = datetime.strptime(" ".join(words), "%b %d, %Y %I:%M:%S %p").replace(tzinfo=UTC)
+    except ValueError:
+        return fields.time(key)
+    return _time(written.isoformat())
 
 
 def _requested_cluster(envelope: _Envelope, request: _Fields) -> str | None:
@@ -647,6 +728,32 @@ def _caller_name(caller: _Fields) -> str:
         _arn(caller, "arn").rpartition("/")[2],
     )
     return next((name for name in names if name), "")
+
+
+def _caller(identity: _Fields) -> Caller:
+    """https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html"""
+    context = identity.child("sessionContext")
+    _, _, role_session = _arn(identity, "arn").partition(":assumed-role/")
+    role, _, session = role_session.rpartition("/")
+    is_role = bool(role_session) or identity.text("type") == "AssumedRole"
+    federation = context.child("webIdFederationData")
+    return Caller(
+        type=identity.text("type"),
+        user_name="" if is_role else _user_name(identity),
+        role=role or (context.child("sessionIssuer").text("userName") if is_role else ""),
+        # "AROA…:SESSION" says it where the ARN does not.
+        session_name=session or (identity.text("principalId").partition(":")[2] if is_role else ""),
+        invoked_by=identity.text("invokedBy"),
+        identity_provider=_arn(federation, "federatedProvider")
+        or _arn(identity, "identityProvider"),
+    )
+
+
+def _user_name(identity: _Fields) -> str:
+    """A user's name; of one of Identity Center there is an id only."""
+    _, slash, last = _arn(identity, "arn").rpartition("/")
+    of_arn = last if slash else ""
+    return identity.text("userName") or identity.child("onBehalfOf").text("userId") or of_arn
 
 
 def _unknown(envelope: _Envelope) -> Event | NotOurs:

@@ -10,6 +10,24 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+# --- what is asked ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The service to read facts about, and what its row knows already; empty for unknown.
+
+    `deployment_id` is the deployment that fails, `failing_revision` its task definition's ARN,
+    `began_at` when it began; `completed_revision` is that of the last deployment that completed.
+    """
+
+    service: str
+    deployment_id: str | None = None
+    failing_revision: str = ""
+    completed_revision: str = ""
+    began_at: datetime | None = None
+
+
 # --- what was read ------------------------------------------------------------------------------
 
 
@@ -121,10 +139,9 @@ class LogTail:
 class Facts:
     """What was read to explain why `deployment_id` of a service fails. Any part may be absent.
 
-     `failing` and `serving` are the task definitions of the deployment that fails and of the last
-     one that completed; the `…_images` map containers to the digests that ECS resolved. `messages`
-     are the service's own, newest first, about this deployment's tasks or target group.
-    XX
+    `failing` and `serving` are the task definitions of the deployment that fails and of the last
+    one that completed; the `…_images` map containers to the digests that ECS resolved. `messages`
+    are the service's own, newest first, about this deployment's tasks or target group.
     """
 
     service: str
@@ -186,6 +203,22 @@ class Actor:
     url: str = ""
     is_certain: bool = False
     slack_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipment:
+    """A call that began a deployment, as its record tells of it, and who made it.
+
+    `deployment_id` is the deployment that the record names, None where it names none;
+    `task_definition` is an ARN, `family:revision`, a family or empty. `actor` is nobody certain
+    yet. `is_person`: it is somebody's own name, not a tool's or one that nobody is known by.
+    """
+
+    at: datetime
+    actor: Actor
+    deployment_id: str | None = None
+    task_definition: str = ""
+    is_person: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

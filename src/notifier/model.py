@@ -108,14 +108,41 @@ class CodeDeployStateChange(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who made a call, in the words of CloudTrail's `userIdentity`; what it does not say is empty.
+
+    `user_name` is an IAM user's name, or what stands for one (a federated user's, the id of one of
+    Identity Center); `role` and `session_name` are an assumed role's; `invoked_by` is the AWS
+    service that made the call or passed it on; `identity_provider` gave the role's credentials.
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html
+    """
+
+    type: str = ""
+    user_name: str = ""
+    role: str = ""
+    session_name: str = ""
+    invoked_by: str = ""
+    identity_provider: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiCall(Event):
-    """`AWS API Call via CloudTrail` for ECS: `name` is the operation; who called and what for."""
+    """`AWS API Call via CloudTrail` for ECS: `name` is the operation; who called and what for.
+
+    `begins_deployment`: it asked for a new deployment of `service` and was not refused. Then
+    `deployment_id` is the one that its answer names as begun by it, None where it names none, and
+    `task_definition` what it deploys: an ARN, `family:revision` or a family, as far as it says.
+    """
 
     error_code: str
     failure_reasons: tuple[str, ...]
     service: str | None
     caller_type: str
     caller_name: str
+    caller: Caller = Caller()
+    begins_deployment: bool = False
+    deployment_id: str | None = None
+    task_definition: str = ""
 
 
 @dataclass(frozen=True, slots=True)
