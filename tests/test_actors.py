@@ -231,7 +231,7 @@ def test_a_tag_that_is_no_address_is_no_link(url: str) -> None:
 
 # --- the session's name -----------------------------------------------------------------------
 
-# As the README gives them, in the variables of the two tools.
+# The lines that pipelines are told to use, in the variables of the two tools.
 # https://docs.github.com/en/actions/reference/workflows-and-actions/variables
 # https://docs.gitlab.com/ci/variables/predefined_variables/
 FIT = "tr / = | tr -c '[:alnum:]_=.@-' _ | cut -c1-64"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from notifier import events
+from notifier.model import ApiCall
 from sandbox.transform import read_template
 
 ROOT = Path(__file__).parent.parent
@@ -56,6 +57,12 @@ RECORDED = {
         sa-steady-state-arabold-2020-masked
         sa-steady-state-docs
     """,
+    "Deployers": """
+        ct-create-service-without-answer-built
+        ct-update-service-github-actor-built
+        ct-update-service-github-oidc-built
+        ct-update-service-identity-center-built
+    """,
     "OtherFailures": """
         codedeploy-failure-built
         codedeploy-stop-built
@@ -84,7 +91,7 @@ RECORDED = {
         ct-runtask-denied-built
         ct-runtask-envelope-minimal-botocraft
         ct-runtask-failures-built
-        ct-update-service-github-oidc-built
+        ct-update-service-auto-scaling-built
         ct-update-service-scheduler-role-trimmed
         ct-useridentity-assumed-role-docs
         ct-useridentity-iam-user-docs
@@ -135,9 +142,35 @@ def ecs(detail_type: str, **detail: object) -> dict[str, object]:
     }
 
 
+CALL = "AWS API Call via CloudTrail"
+
+
+def updates(**parameters: object) -> dict[str, object]:
+    request = {"cluster": "prod", "service": "web"} | parameters
+    return ecs(
+        CALL,
+        eventSource="ecs.amazonaws.com",
+        eventName="UpdateService",
+        requestParameters=request,
+    )
+
+
+# What an update may ask for that begins a deployment, with a value of each as ECS takes it.
+DEPLOYING: dict[str, object] = {
+    "taskDefinition": "web:42",
+    "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1", "subnet-2"]}},
+    "platformVersion": "1.4.0",
+    "loadBalancers": [{"targetGroupArn": "arn", "containerName": "app", "containerPort": 80}],
+    "serviceRegistries": [{"registryArn": "arn", "port": 80}],
+    "serviceConnectConfiguration": {"enabled": False},
+    "volumeConfigurations": [{"name": "data", "managedEBSVolume": {"roleArn": "arn"}}],
+    "vpcLatticeConfigurations": [{"roleArn": "arn", "targetGroupArn": "arn", "portName": "http"}],
+}
+
 ACTION, STATE = "ECS Service Action", "ECS Deployment State Change"
 DAEMON, HOOK = "ECS Daemon Deployment State Change", "ECS Hook State Change"
 FAILURES, PROGRESS, OTHER = {"DeploymentFailures"}, {"DeploymentProgress"}, {"OtherFailures"}
+DEPLOYERS = {"Deployers"}
 PASSED_ON_AS_PROGRESS = {
     "SERVICE_DEPLOYMENT_IN_PROGRESS",
     "SERVICE_DEPLOYMENT_COMPLETED",
@@ -156,6 +189,34 @@ CASES: dict[str, tuple[dict[str, object], set[str]]] = {
     "a daemon action nobody knows": (ecs("ECS Daemon Service Action", eventName="NEW"), OTHER),
     "a failure somebody else made up": (
         ecs(STATE, eventName="SERVICE_DEPLOYMENT_FAILED") | {"source": "my.ecs"},
+        set(),
+    ),
+    "a change of the desired count": (updates(desiredCount=3), set()),
+    "a change that begins no deployment": (
+        updates(healthCheckGracePeriodSeconds=60, forceNewDeployment=False),
+        set(),
+    ),
+    "a forced deployment": (updates(desiredCount=3, forceNewDeployment=True), DEPLOYERS),
+    "a forced deployment in text": (updates(forceNewDeployment="true"), DEPLOYERS),
+    **{
+        f"an update of {name}": (updates(**{name: value}), DEPLOYERS)
+        for name, value in DEPLOYING.items()
+    },
+    "a refused update": (
+        updates(taskDefinition="web:42")
+        | {"detail": updates(taskDefinition="web:42")["detail"] | {"errorCode": "AccessDenied"}},  # type: ignore[operator]
+        set(),
+    ),
+    "a new service": (
+        ecs(CALL, eventSource="ecs.amazonaws.com", eventName="CreateService"),
+        DEPLOYERS,
+    ),
+    "a task that somebody ran": (
+        ecs(CALL, eventSource="ecs.amazonaws.com", eventName="RunTask"),
+        set(),
+    ),
+    "a call that somebody else made up": (
+        updates(taskDefinition="web:42") | {"source": "my.ecs"},
         set(),
     ),
     "a hook somebody else made up": (ecs(HOOK, eventName="HOOK_FAILED") | {"source": "x"}, set()),
@@ -219,8 +280,8 @@ def rules_that_match(verdict: dict[str, Any], event: str) -> set[str]:
     return set(verdict["matches"][event]) & set(RULES)
 
 
-def test_there_are_three_rules_and_aws_accepts_their_patterns(verdict: dict[str, Any]) -> None:
-    assert set(RULES) == FAILURES | PROGRESS | OTHER
+def test_there_are_four_rules_and_aws_accepts_their_patterns(verdict: dict[str, Any]) -> None:
+    assert set(RULES) == FAILURES | PROGRESS | OTHER | DEPLOYERS
     assert not set(verdict["errors"]) & set(RULES)
 
 
@@ -240,6 +301,14 @@ def test_an_event_nobody_recorded_is_taken_as_the_rules_intend(
     verdict: dict[str, Any], case: str
 ) -> None:
     assert rules_that_match(verdict, f"case: {case}") == CASES[case][1]
+
+
+@pytest.mark.parametrize("case", sorted(case for case in CASES if CASES[case][1] == DEPLOYERS))
+def test_a_call_that_the_rule_takes_is_read_as_one_that_began_a_deployment(case: str) -> None:
+    call = events.parse(CASES[case][0])
+
+    assert isinstance(call, ApiCall)
+    assert call.begins_deployment
 
 
 @pytest.mark.parametrize("case", JUDGE)
@@ -272,3 +341,9 @@ def test_the_rules_and_the_program_know_the_same_names() -> None:
         set(other[DAEMON]["eventName"][0]["anything-but"]) == events.DAEMON_DEPLOYMENT_HEALTHY_NAMES
     )
     assert set(codedeploy["state"]) == events.CODE_DEPLOY_FAILURE_STATES
+
+    created, updated = RULES["Deployers"]["detail"]["$or"]
+    asked = {key for one in updated["requestParameters"]["$or"] for key in one}
+    assert created == {"eventName": ["CreateService"]}
+    assert asked == events.DEPLOYING_PARAMETERS | {"forceNewDeployment"}
+    assert set(DEPLOYING) == events.DEPLOYING_PARAMETERS

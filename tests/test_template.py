@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from notifier.actors import EXAMPLE, SHIPPED, parse_actors
 from notifier.routing import parse_channels
-from notifier.settings import Settings
+from notifier.settings import ReadLogs, Settings
 from sandbox.transform import TEMPLATE, plain_cloudformation, read_template
 from tools.package import LONGEST_TEMPLATE_BODY, packaged_template, write_zip
 
@@ -306,14 +307,64 @@ def test_no_action_is_a_wildcard() -> None:
 
 def test_the_watcher_only_reads_ecs() -> None:
     ecs = {a for s in STATEMENTS for a in actions(s) if a.startswith("ecs:")}
-    assert ecs == {"ecs:DescribeServices", "ecs:ListClusters", "ecs:ListServices"}
+    assert {a for a in ecs if not re.match("ecs:(Describe|List)", a)} == set()
+    assert "ecs:DescribeServices" in ecs
+
+
+# What may be read only where a parameter says so, and the value that says so.
+OPTIONAL = {
+    "ecs:DescribeTaskDefinition": ("MayReadTaskDefinitions", "ReadTaskDefinitions", {"true"}),
+    "logs:GetLogEvents": ("MayReadLogs", "ReadLogs", {"tagged", "all"}),
+    "cloudtrail:LookupEvents": ("MayLookUpDeployers", "LookUpDeployers", {"true"}),
+}
+
+
+@pytest.mark.parametrize("action", OPTIONAL)
+def test_what_can_hold_secrets_or_costs_is_allowed_only_where_a_parameter_says_so(
+    action: str,
+) -> None:
+    condition, parameter, values = OPTIONAL[action]
+    (policy,) = of_type("IAM::Policy").values()
+    optional = {
+        name: choice["Fn::If"][0]
+        for choice in policy["PolicyDocument"]["Statement"]
+        if "Fn::If" in choice
+        for name in actions(choice["Fn::If"][1])
+    }
+    given = {
+        value
+        for value in PARAMETERS[parameter]["AllowedValues"]
+        if holds(SAM["Conditions"][condition], {parameter: value})
+    }
+
+    assert optional[action] == condition
+    assert [a for s in STATEMENTS for a in actions(s)].count(action) == 1
+    assert given == values
+
+
+def test_what_is_read_to_say_why_may_be_read_without_asking() -> None:
+    (policy,) = of_type("IAM::Policy").values()
+    always = {
+        action
+        for one in policy["PolicyDocument"]["Statement"]
+        if "Fn::If" not in one
+        for action in actions(one)
+    }
+    assert {
+        "ecs:ListTasks",
+        "ecs:DescribeTasks",
+        "ecs:ListServiceDeployments",
+        "ecs:DescribeServiceDeployments",
+        "ecs:DescribeServiceRevisions",
+        "iam:ListAccountAliases",
+    } < always
 
 
 def test_any_resource_is_allowed_only_where_a_comment_says_why() -> None:
     lines = TEMPLATE.read_text().splitlines()
     places = [i for i, line in enumerate(lines) if re.search(r"Resource: *['\"]?\*", line)]
     allowed = [s for s in STATEMENTS if "*" in as_list(s.get("Resource"))]  # or denied
-    assert len(places) == len(allowed) == 3
+    assert len(places) == len(allowed) == 7
     assert all(lines[place - 1].strip().startswith("#") for place in places)
 
 
@@ -405,6 +456,14 @@ ACCEPTED = {
     "SlackTokenName": ("", "/ecs-watch/slack-token", "ecs-watch/token", "prod/slack@v1"),
     "SlackWebhookName": ("", "/ecs-watch/slack-webhook"),
     "AlarmEmail": ("", "sre+ecs@example.co.uk"),
+    "RedactPatterns": ("", r"acme-[0-9a-f]{32} (?i)pin=\d+"),
+    "Actors": (
+        "",
+        "mika=U0123",
+        " mika = U0123; Octo-Cat=W04 ;mika@example.com=S0SRE;",
+        "Mika Kallas=U1",
+    ),
+    "SessionNames": ("", EXAMPLE, SHIPPED, f" {EXAMPLE} ; A tool: x{{2,}};"),
     "PermissionsBoundaryArn": (
         "arn:aws:iam::123456789012:policy/teams/boundary",
         "arn:aws-us-gov:iam::aws:policy/PowerUserAccess",
@@ -438,6 +497,9 @@ REFUSED = {
     "SlackTokenName": ("xoxb-1-2-abc", "xoxe.xoxb-1-abc", "xapp-1-A", "two words", "a:b"),
     "SlackWebhookName": ("https://hooks.slack.com/services/T0/B0/x", "xoxb-1"),
     "AlarmEmail": ("sre", "sre@example", "a@b.c, d@e.f"),
+    "RedactPatterns": ("a\x00b", "\x7f"),
+    "Actors": ("mika", "mika=@mika", "=U1", "mika=u1", "mika=U1, alice=U2", "a=b=U1", "a=U1;;b=U2"),
+    "SessionNames": ("jenkins-.*", "Jenkins:x", ": x", "Jenkins: ", "Jenkins: x;;"),
     "PermissionsBoundaryArn": ("boundary", "arn:aws:iam::123456789012:role/x"),
     "RolePath": ("", "teams/", "/teams", "//"),
     "KmsKeyArn": ("alias/x", "arn:aws:kms:eu-west-1:123456789012:alias/x"),
@@ -467,6 +529,25 @@ def test_a_slip_is_refused_before_anything_is_deployed(name: str, value: str) ->
 @given(st.from_regex(PARAMETERS["Channels"]["AllowedPattern"].rstrip("$") + r"\Z"))
 def test_what_the_stack_accepts_as_channels_the_program_understands(channels: str) -> None:
     assert parse_channels(channels)[-1].pattern == "*"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.from_regex(PARAMETERS["Actors"]["AllowedPattern"].rstrip("$") + r"\Z"))
+def test_who_is_who_as_the_stack_accepts_it_the_program_understands(actors: str) -> None:
+    assert bool(parse_actors(actors)) is bool(actors.strip())
+
+
+def test_the_stack_and_the_program_offer_the_same_logs_and_defaults() -> None:
+    fields = {field.name: field.default for field in dataclasses.fields(Settings)}
+
+    assert PARAMETERS["ReadLogs"]["AllowedValues"] == list(ReadLogs)
+    assert PARAMETERS["ReadLogs"]["Default"] == fields["read_logs"]
+    for parameter, field in (
+        ("ReadTaskDefinitions", "read_task_definitions"),
+        ("LookUpDeployers", "look_up_deployers"),
+    ):
+        assert PARAMETERS[parameter]["Default"] == str(fields[field]).lower()
+        assert PARAMETERS[parameter]["AllowedValues"] == ["true", "false"]
 
 
 def test_no_parameter_takes_a_secret() -> None:

@@ -23,9 +23,23 @@ class SecretStore(StrEnum):
     SECRETS_MANAGER = "SecretsManager"
 
 
+class ReadLogs(StrEnum):
+    """Of which services the last log lines of a failed container may be read."""
+
+    OFF = "off"
+    TAGGED = "tagged"
+    ALL = "all"
+
+
+_SWITCHES = {"": None, "true": True, "false": False}
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the stack was deployed with. Field names are the environment's names in lower case."""
+    """What the stack was deployed with. Field names are the environment's names in lower case.
+
+    `actors` and `session_names` are read by `actors`, `redact_patterns` by `redaction`.
+    """
 
     table_name: str
     channels: str
@@ -34,6 +48,12 @@ class Settings:
     secret_store: SecretStore = SecretStore.PARAMETER_STORE
     slack_api_url: str = SLACK_API_URL
     stack_name: str = ""
+    read_task_definitions: bool = True
+    read_logs: ReadLogs = ReadLogs.OFF
+    redact_patterns: str = ""
+    look_up_deployers: bool = False
+    actors: str = ""
+    session_names: str = ""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -48,7 +68,18 @@ class Settings:
             secret_store=SecretStore(environ.get("SECRET_STORE") or SecretStore.PARAMETER_STORE),
             slack_api_url=environ.get("SLACK_API_URL") or SLACK_API_URL,
             stack_name=environ.get("STACK_NAME", ""),
+            read_task_definitions=_switch(environ, "READ_TASK_DEFINITIONS", otherwise=True),
+            read_logs=ReadLogs(environ.get("READ_LOGS") or ReadLogs.OFF),
+            redact_patterns=environ.get("REDACT_PATTERNS", ""),
+            look_up_deployers=_switch(environ, "LOOK_UP_DEPLOYERS", otherwise=False),
+            actors=environ.get("ACTORS", ""),
+            session_names=environ.get("SESSION_NAMES", ""),
         )
+
+
+def _switch(environ: Mapping[str, str], name: str, *, otherwise: bool) -> bool:
+    value = _SWITCHES[environ.get(name, "")]
+    return otherwise if value is None else value
 
 
 def _problems(environ: Mapping[str, str]) -> Iterator[str]:
@@ -59,5 +90,10 @@ def _problems(environ: Mapping[str, str]) -> Iterator[str]:
         yield "neither SLACK_TOKEN_NAME nor SLACK_WEBHOOK_NAME is set: there is nowhere to tell"
     if environ.get("SECRET_STORE", "") not in ("", *SecretStore):
         yield f"SECRET_STORE must be one of {', '.join(SecretStore)}"
+    if environ.get("READ_LOGS", "") not in ("", *ReadLogs):
+        yield f"READ_LOGS must be one of {', '.join(ReadLogs)}"
+    for name in ("READ_TASK_DEFINITIONS", "LOOK_UP_DEPLOYERS"):
+        if environ.get(name, "") not in _SWITCHES:
+            yield f"{name} must be true or false"
     if not re.fullmatch(_SLACK_API_URL, environ.get("SLACK_API_URL", "")):
         yield "SLACK_API_URL must be an https address that ends with a slash"
