@@ -456,7 +456,7 @@ ACCEPTED = {
     "SlackTokenName": ("", "/ecs-watch/slack-token", "ecs-watch/token", "prod/slack@v1"),
     "SlackWebhookName": ("", "/ecs-watch/slack-webhook"),
     "AlarmEmail": ("", "sre+ecs@example.co.uk"),
-    "RedactPatterns": ("", r"acme-[0-9a-f]{32} (?i)pin=\d+"),
+    "RedactPatterns": ("", r"acme-[0-9a-f]{32};;customer (?:no\.)?\d{8}"),
     "Actors": (
         "",
         "mika=U0123",

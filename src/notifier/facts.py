@@ -142,6 +142,7 @@ class Facts:
     `failing` and `serving` are the task definitions of the deployment that fails and of the last
     one that completed; the `…_images` map containers to the digests that ECS resolved. `messages`
     are the service's own, newest first, about this deployment's tasks or target group.
+    `has_completed`: the deployment completed once, so what fails is what served; None: not known.
     """
 
     service: str
@@ -154,6 +155,7 @@ class Facts:
     failing_images: Mapping[str, str] = field(default_factory=dict)
     serving_images: Mapping[str, str] = field(default_factory=dict)
     last_deployment_at: datetime | None = None
+    has_completed: bool | None = None
     has_circuit_breaker: bool | None = None
     service_deployment: ServiceDeployment | None = None
     stopped_tasks: tuple[StoppedTask, ...] = ()
