@@ -401,6 +401,11 @@ def test_whatever_a_session_is_called_it_has_a_name_and_a_link_to_a_known_site(n
             {"type": "AWSService", "invoked_by": "new.amazonaws.com"},
             Actor(name="new.amazonaws.com"),
         ),
+        ({"type": "AWSService"}, Actor(name="unknown")),
+        (
+            {"role": "AWSServiceRoleForECS", "session_name": "ecs-service-scheduler"},
+            Actor(name="role AWSServiceRoleForECS"),
+        ),
         ({"type": "WebIdentityUser", "user_name": "repo:x/y"}, Actor(name="repo:x/y")),
         ({"type": "Unknown"}, Actor(name="unknown")),
         ({}, Actor(name="unknown")),
@@ -426,7 +431,7 @@ def test_a_caller_of_an_unknown_kind_is_called_what_the_record_calls_it() -> Non
         ({"role": "deployer", "session_name": "x", "invoked_by": "y.amazonaws.com"}, False),
         ({"role": "deployer", "session_name": "1700000000"}, False),
         ({"type": "AWSService", "invoked_by": "y.amazonaws.com"}, False),
-        ({"role": "AWSServiceRoleForApplicationAutoScaling_ECSService"}, False),
+        ({"role": "AWSServiceRoleForECS", "session_name": "ecs-service-scheduler"}, False),
     ],
     ids=str,
 )

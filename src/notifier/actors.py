@@ -50,6 +50,7 @@ _IDENTITY_CENTER_ROLE = "AWSReservedSSO_"
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_create-service-linked-role.html
 _SERVICE_LINKED_ROLE = "AWSServiceRoleFor"
 _IDENTITY_CENTER = "IAM Identity Center"
+_UNKNOWN = "unknown"
 _SERVICES = {
     "application-autoscaling.amazonaws.com": "Application Auto Scaling",
     "cloudformation.amazonaws.com": "CloudFormation",
@@ -264,14 +265,14 @@ def _recorded(call: ApiCall, rules: tuple[SessionName, ...]) -> tuple[Actor, boo
             return _of_session(caller, rule, found)
     tool = _tool(caller)
     if caller.type == "AWSService" or caller.role.startswith(_SERVICE_LINKED_ROLE):
-        return Actor(name=tool or call.caller_name), False
+        return Actor(name=tool or _role(caller) or call.caller_name or _UNKNOWN), False
     if caller.role:
         return _of_role(caller, tool)
     if caller.type == "Root":
         return Actor(name="root", via=tool), True
     if caller.type == "IdentityCenterUser":
         return Actor(name=f"user {caller.user_name}".strip(), via=tool or _IDENTITY_CENTER), True
-    return Actor(name=caller.user_name or call.caller_name or "unknown", via=tool), True
+    return Actor(name=caller.user_name or call.caller_name or _UNKNOWN, via=tool), True
 
 
 def _of_session(caller: Caller, rule: SessionName, found: re.Match[str]) -> tuple[Actor, bool]:
