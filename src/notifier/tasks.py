@@ -4,8 +4,11 @@ Judged by `stoppedReason` and the containers' reasons, never by the stop code or
 scale-in and a failed health check share a stop code, and a scale-in ends with exit code 137 or 143.
 """
 
+from collections.abc import Collection
 from enum import StrEnum
+from typing import Protocol
 
+from notifier.facts import Container
 from notifier.model import TaskStateChange
 
 # How the reasons of stops begin or what they contain, in ASCII, lower case.
@@ -43,10 +46,13 @@ _EXITED = "essential container"
 # With a reason that nobody knows, the code decides where it leaves no doubt.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html (stopCode)
 _NEVER_STARTED = "TaskFailedToStart"
-_BY_A_PERSON = "UserInitiated"  # whose words are free, and may say anything
+BY_A_PERSON = "UserInitiated"  # whose words are free, and may say anything
 
 # How a container ends that ECS stops because another one, or the task, is done.
 _STOPPED_WITH_IT = {0, 137, 143}
+# Put beside a task's own containers by GuardDuty's runtime monitoring; no cause of a stop.
+# https://docs.aws.amazon.com/guardduty/latest/ug/how-runtime-monitoring-works-ecs-fargate.html
+_INJECTED = "aws-guardduty-agent-"
 
 
 class Stop(StrEnum):
@@ -57,13 +63,34 @@ class Stop(StrEnum):
     CLEAN_EXIT = "clean exit"  # done when its work is; a failure inside a deployment
 
 
+class StoppedTask(Protocol):
+    """What a stopped task says of its end, in an event or as DescribeTasks shows it."""
+
+    @property
+    def stop_code(self) -> str:
+        """ECS's own word for the kind of stop; many kinds share one."""
+
+    @property
+    def stopped_reason(self) -> str:
+        """ECS's words for this stop, or those of whoever stopped it."""
+
+    @property
+    def containers(self) -> tuple[Container, ...]:
+        """All containers, also those that ECS or GuardDuty added."""
+
+
 def verdict_on_stop(task: TaskStateChange) -> Stop:
     """Whether something is wrong, by what ECS and the containers say of this stop.
 
     A release whose process ends at once with exit code 0 is broken, a worker that ends when its
     work is done is not: which of the two a clean exit is, the deployment's state tells.
     """
-    if task.last_status != "STOPPED" or task.stop_code == _BY_A_PERSON:
+    return verdict_on_stopped(task) if task.last_status == "STOPPED" else Stop.BENIGN
+
+
+def verdict_on_stopped(task: StoppedTask) -> Stop:
+    """The same of a task that is known to have stopped."""
+    if task.stop_code == BY_A_PERSON:
         return Stop.BENIGN
     text = " ".join((task.stopped_reason, *(one.reason for one in task.containers))).lower()
     if any(words in text for words in _BENIGN):
@@ -75,7 +102,7 @@ def verdict_on_stop(task: TaskStateChange) -> Stop:
     return Stop.FAILING if task.stop_code == _NEVER_STARTED else Stop.BENIGN
 
 
-def _ended_well(task: TaskStateChange) -> bool:
+def _ended_well(task: StoppedTask) -> bool:
     """One container ended with 0, and the others only because it did; none says why otherwise."""
     codes = {one.exit_code for one in task.containers} - {None}
     return (
@@ -85,5 +112,33 @@ def _ended_well(task: TaskStateChange) -> bool:
 
 def cause_of_stop(task: TaskStateChange) -> str:
     """What the stop says of its cause: a container's own reason where there is one."""
-    reasons = (one.reason for one in task.containers if one.reason)
-    return next(reasons, task.stopped_reason)
+    container = telling_container(task.containers)
+    return (container.reason if container else "") or task.stopped_reason
+
+
+def telling_container(
+    containers: Collection[Container], side_cars: Collection[str] = ()
+) -> Container | None:
+    """The container that tells why its task stopped; None where there is none.
+
+    A side-car (not essential) ends no task. Of the others it is the one with a reason, else the one
+    that did not end as ECS ends containers when another one, or the task, is done.
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html#container_definition_environment
+    """
+    return min(containers, key=lambda one: _silence(one, side_cars), default=None)
+
+
+def _silence(container: Container, side_cars: Collection[str]) -> tuple[bool, int, str]:
+    """How little a container tells of its task's stop; by name where two tell the same."""
+    is_beside = container.name in side_cars or container.name.startswith(_INJECTED)
+    return is_beside, _rank(container), container.name
+
+
+def _rank(container: Container) -> int:
+    if container.reason:
+        return 0
+    if container.exit_code is None:
+        return 4  # it never ran
+    if container.exit_code in _STOPPED_WITH_IT:
+        return 3 if container.exit_code else 2
+    return 1
