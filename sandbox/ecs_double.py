@@ -1,9 +1,11 @@
-"""A double of Amazon ECS and AWS CloudTrail: answers from a world that a story or a test writes.
+"""A double of Amazon ECS: answers from a world that a story or a test writes.
 
+So it does for what CloudTrail and CloudWatch Logs tell of it.
 Only what reads is there; any other operation is refused, for the watcher never changes anything.
 It speaks AWS's JSON 1.1 and has the limits of the real thing:
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Operations.html
 https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
+https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html
 """
 
 import json
@@ -27,6 +29,7 @@ KEYS = {
     "serviceDeployments": "serviceDeploymentArn",
     "serviceRevisions": "serviceRevisionArn",
     "cloudTrailEvents": "EventId",
+    "logStreams": "arn",
 }
 
 
@@ -60,7 +63,10 @@ SERVER_ERROR = Fault(code="ServerException", status=500)
 
 
 class World:
-    """What ECS and CloudTrail would show now. Objects are shaped and spelled as AWS's own."""
+    """What ECS, CloudTrail and CloudWatch Logs would show now.
+
+    Objects are shaped and spelled as AWS's own. A log stream has its names and its `events`.
+    """
 
     def __init__(self) -> None:
         self._collections: dict[str, dict[str, Json]] = {name: {} for name in KEYS}
@@ -131,10 +137,10 @@ class Answers:
         return page(arns, "serviceArns", request, most=100, usual=10)
 
     def describe_services(self, request: Json) -> Json:
-        """Answer DescribeServices: at most 10 a call."""
+        """Answer DescribeServices: at most 10 a call, with tags only if they are asked for."""
         cluster = self._cluster_of(request)
         names = limited(request.get("services") or [], "services", most=10)
-        return found("services", names, lambda name: self._service(cluster, name))
+        return found("services", names, lambda name: shown(self._service(cluster, name), request))
 
     def _service(self, cluster: str, name: str) -> Json | None:
         for service in self.world.all("services"):
@@ -149,8 +155,10 @@ class Answers:
         """Answer ListTasks. `startedBy` must be the only filter; running tasks by default."""
         cluster = self._cluster_of(request)
         filters = {"startedBy", "serviceName", "family", "containerInstance"} & request.keys()
-        if "startedBy" in filters and len(filters) > 1:
+        if "startedBy" in filters and len(filters | {"desiredStatus"} & request.keys()) > 1:
             raise AwsError("InvalidParameterException", "cannot combine startedBy with a filter")
+        if "serviceName" in filters and not self._service(cluster, request["serviceName"]):
+            raise AwsError("ServiceNotFoundException", "Service not found.")
         arns = [
             task["taskArn"]
             for task in self.world.all("tasks")
@@ -159,10 +167,10 @@ class Answers:
         return page(arns, "taskArns", request, most=100)
 
     def describe_tasks(self, request: Json) -> Json:
-        """Answer DescribeTasks: at most 100 a call."""
+        """Answer DescribeTasks: at most 100 a call, with tags only if they are asked for."""
         cluster = self._cluster_of(request)
         arns = limited(request.get("tasks") or [], "tasks", most=100)
-        return found("tasks", arns, lambda name: self._task(cluster, name))
+        return found("tasks", arns, lambda name: shown(self._task(cluster, name), request))
 
     def _task(self, cluster: str, name: str) -> Json | None:
         for task in self.world.all("tasks"):
@@ -171,12 +179,17 @@ class Answers:
         return None
 
     def describe_task_definition(self, request: Json) -> Json:
-        """Answer DescribeTaskDefinition: by ARN, family:revision, or family for the newest."""
+        """Answer DescribeTaskDefinition: by ARN, family:revision, or family for the newest.
+
+        Tags stand beside the task definition, not in it, and only if they are asked for.
+        """
         wanted = last(request.get("taskDefinition", ""))
         for definition in reversed(self.world.all("taskDefinitions")):
             name = last(definition["taskDefinitionArn"])
             if wanted in (name, name.rsplit(":", 1)[0]):
-                return {"taskDefinition": definition, "tags": []}
+                without = {key: value for key, value in definition.items() if key != "tags"}
+                wanted_tags = definition.get("tags", []) if wants_tags(request) else []
+                return {"taskDefinition": without, "tags": wanted_tags}
         raise AwsError("ClientException", "Unable to describe task definition.")
 
     # --- service deployments ------------------------------------------------------------------
@@ -186,12 +199,15 @@ class Answers:
         service = self._service(self._cluster_of(request), request.get("service", ""))
         if service is None:
             raise AwsError("ServiceNotFoundException", "Service not found.")
+        if service.get("deploymentController", {}).get("type", "ECS") != "ECS":
+            raise AwsError("UnsupportedFeatureException", "not of this deployment controller")
         wanted = request.get("status") or []
         briefs = [
             brief(deployment)
             for deployment in self.world.all("serviceDeployments")
             if deployment["serviceArn"] == service["serviceArn"]
             and (not wanted or deployment["status"] in wanted)
+            and is_within(deployment.get("createdAt", 0), request.get("createdAt") or {})
         ]
         briefs.sort(key=lambda deployment: str(deployment.get("createdAt", "")), reverse=True)
         return page(briefs, "serviceDeployments", request, most=100, usual=20)
@@ -219,6 +235,19 @@ class Answers:
         ]
         events.sort(key=lambda event: seconds(event["EventTime"]), reverse=True)
         return page(events, "Events", request, most=50, names=("MaxResults", "NextToken"))
+
+    # --- CloudWatch Logs ----------------------------------------------------------------------
+
+    def get_log_events(self, request: Json) -> Json:
+        """Answer GetLogEvents: the newest of a stream, or with `startFromHead` the oldest.
+
+        The events are in the order of time either way.
+        """
+        names = ("logGroupName", "logStreamName")
+        for stream in self.world.all("logStreams"):
+            if all(stream[name] == request.get(name) for name in names):
+                return {"events": some_events(stream["events"], request)}
+        raise AwsError("ResourceNotFoundException", "The specified log stream does not exist.")
 
 
 def limited(names: list[str], what: str, *, most: int) -> list[str]:
@@ -260,6 +289,31 @@ def page(
     if start + size < len(items):
         answer[token_name] = str(start + size)
     return answer
+
+
+def wants_tags(request: Json) -> bool:
+    """Say whether the request includes tags, which no answer has otherwise."""
+    return "TAGS" in (request.get("include") or [])
+
+
+def shown(thing: Json | None, request: Json) -> Json | None:
+    """Return what an answer shows of a service or a task."""
+    if thing is None or wants_tags(request):
+        return thing
+    return {key: value for key, value in thing.items() if key != "tags"}
+
+
+def is_within(moment: str | float, window: Json) -> bool:
+    """Say whether a time is after and before those of the window."""
+    return seconds(window.get("after", 0)) <= seconds(moment) <= seconds(window.get("before", 1e11))
+
+
+def some_events(events: list[Json], request: Json) -> list[Json]:
+    """Return as many of a stream's events as were asked for: at most 10,000."""
+    limit = request.get("limit", 10_000)
+    if not 1 <= limit <= 10_000:
+        raise AwsError("InvalidParameterException", "limit must be from 1 to 10000.")
+    return events[:limit] if request.get("startFromHead") else events[-limit:]
 
 
 def is_asked_for(task: Json, request: Json) -> bool:
@@ -356,7 +410,7 @@ class EcsDouble:
 
     @property
     def url(self) -> str:
-        """Where it listens: a value for AWS_ENDPOINT_URL_ECS and AWS_ENDPOINT_URL_CLOUDTRAIL."""
+        """Where it listens: AWS_ENDPOINT_URL_ECS, and _CLOUDTRAIL and _CLOUDWATCH_LOGS too."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def patch(self, changes: Mapping[str, list[Json]]) -> None:
@@ -433,6 +487,7 @@ OPERATIONS = {
     "DescribeServiceDeployments": Answers.describe_service_deployments,
     "DescribeServiceRevisions": Answers.describe_service_revisions,
     "LookupEvents": Answers.lookup_events,
+    "GetLogEvents": Answers.get_log_events,
 }
 
 
@@ -441,6 +496,7 @@ def handler_of(double: EcsDouble) -> type[BaseHTTPRequestHandler]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # an answer in one piece: a second one would wait for the first's receipt
 
         def do_POST(self) -> None:
             operation = self.headers.get("X-Amz-Target", "").rsplit(".", 1)[-1]

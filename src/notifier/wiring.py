@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
-from notifier.ecs import Ecs
+from notifier.ecs import Ecs, May
+from notifier.ecs.reads import in_threads
 from notifier.errors import SettingsError
 from notifier.intake import Intake
 from notifier.lookout import Lookout
@@ -49,13 +50,23 @@ class Program:
         return store_of(self.settings.table_name)
 
     @cached_property
+    def ecs(self) -> Ecs:
+        """The door to ECS; it remembers task definitions, so there is one for the whole life."""
+        may = May(
+            task_definitions=self.settings.read_task_definitions,
+            logs=self.settings.read_logs,
+            callers=self.settings.look_up_deployers,
+        )
+        return Ecs(_ecs, _beside_ecs, may, _at_once)
+
+    @cached_property
     def intake(self) -> Intake:
         """Step one."""
         return Intake(self.store, self.routes, self.settings.stack_name)
 
     def lookout(self) -> Lookout:
         """Step two."""
-        return Lookout(self.store, Ecs(_ecs), self.teller(), self.routes)
+        return Lookout(self.store, self.ecs, self.teller(), self.routes)
 
     def teller(self) -> Teller:
         """Step three; its connections to Slack live as long as it does."""
@@ -65,7 +76,7 @@ class Program:
         def door(destination: str) -> Door:
             return webhook if destination == WEBHOOK else slack
 
-        return Teller(self.store, Ecs(_ecs), door, self.routes)
+        return Teller(self.store, self.ecs, door, self.routes)
 
     @cached_property
     def _token(self) -> Secret:
@@ -101,8 +112,16 @@ def _ecs() -> "ECSClient":
     return client
 
 
+def _beside_ecs(service: str, region: str) -> Any:
+    """A client of what explains a failure besides ECS: its logs, CloudTrail, the account's name."""
+    return _client(service, region=region)
+
+
+_at_once = in_threads
+
+
 @cache
-def _client(service: str, *, read_timeout: int = 2, attempts: int = 2) -> Any:
+def _client(service: str, *, read_timeout: int = 2, attempts: int = 2, region: str = "") -> Any:
     """A client that gives up early: what it is asked for must never hold an alert back."""
     import boto3
     from botocore.config import Config
@@ -112,4 +131,4 @@ def _client(service: str, *, read_timeout: int = 2, attempts: int = 2) -> Any:
         read_timeout=read_timeout,
         retries={"mode": "standard", "total_max_attempts": attempts},
     )
-    return boto3.client(service, config=config)  # type: ignore[call-overload]
+    return boto3.client(service, region or None, config=config)  # type: ignore[call-overload]

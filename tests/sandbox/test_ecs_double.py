@@ -1,4 +1,4 @@
-"""The double of ECS and CloudTrail answers boto3 as AWS would."""
+"""The double of ECS, CloudTrail and CloudWatch Logs answers boto3 as AWS would."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -32,6 +32,11 @@ def ecs(double: EcsDouble) -> Iterator[Any]:
 @pytest.fixture
 def cloudtrail(double: EcsDouble) -> Iterator[Any]:
     yield from client(double, "cloudtrail")
+
+
+@pytest.fixture
+def logs(double: EcsDouble) -> Iterator[Any]:
+    yield from client(double, "logs")
 
 
 def client(double: EcsDouble, name: str) -> Iterator[Any]:
@@ -128,6 +133,36 @@ def test_who_started_a_task_must_be_the_only_filter(ecs: Any) -> None:
     assert code_of(error) == "InvalidParameterException"
 
 
+def test_who_started_a_task_cannot_be_asked_of_stopped_ones(ecs: Any) -> None:
+    with pytest.raises(ClientError) as error:
+        ecs.list_tasks(cluster="prod", startedBy="ecs-svc/1", desiredStatus="STOPPED")
+
+    assert code_of(error) == "InvalidParameterException"
+
+
+def test_tasks_of_a_service_that_is_not_there_are_an_error(ecs: Any) -> None:
+    with pytest.raises(ecs.exceptions.ServiceNotFoundException):
+        ecs.list_tasks(cluster="prod", serviceName="gone")
+
+
+def test_tags_are_shown_only_to_those_who_ask_for_them(double: EcsDouble, ecs: Any) -> None:
+    tags = [{"key": "team", "value": "shop"}]
+    arn = "arn:aws:ecs:eu-west-1:123456789012:task-definition/web:7"
+    double.patch({"services": [service("web", tags=tags)], "tasks": [task(1, tags=tags)]})
+    double.patch({"taskDefinitions": [{"taskDefinitionArn": arn, "tags": tags}]})
+
+    def seen(**more: Any) -> list[Any]:
+        (shown,) = ecs.describe_services(cluster="prod", services=["web"], **more)["services"]
+        arns = [task(1)["taskArn"]]
+        (ran,) = ecs.describe_tasks(cluster="prod", tasks=arns, **more)["tasks"]
+        defined = ecs.describe_task_definition(taskDefinition="web:7", **more)
+        assert "tags" not in defined["taskDefinition"]
+        return [shown.get("tags"), ran.get("tags"), defined["tags"]]
+
+    assert seen() == [None, None, []]
+    assert seen(include=["TAGS"]) == [tags, tags, tags]
+
+
 def test_a_task_definition_is_found_by_revision_and_by_family(double: EcsDouble, ecs: Any) -> None:
     base = "arn:aws:ecs:eu-west-1:123456789012:task-definition/web"
     rows = [{"taskDefinitionArn": f"{base}:{number}", "revision": number} for number in (7, 8)]
@@ -164,6 +199,50 @@ def test_service_deployments_are_listed_newest_first(double: EcsDouble, ecs: Any
     assert ecs.describe_service_revisions(serviceRevisionArns=["r"])["failures"] == []
     with pytest.raises(ecs.exceptions.ServiceNotFoundException):
         ecs.list_service_deployments(cluster="prod", service="gone")
+
+
+def test_service_deployments_are_listed_by_when_they_were_created(
+    double: EcsDouble, ecs: Any
+) -> None:
+    rows = [
+        {
+            "serviceDeploymentArn": f"arn:aws:ecs:eu-west-1:123456789012:service-deployment/{hour}",
+            "serviceArn": SERVICE,
+            "createdAt": f"2026-11-02T{hour}:00:00Z",
+            "status": "SUCCESSFUL",
+        }
+        for hour in (11, 12, 13)
+    ]
+    double.patch({"serviceDeployments": rows})
+
+    after = {"after": datetime(2026, 11, 2, 11, 30, tzinfo=UTC)}
+    listed = ecs.list_service_deployments(cluster="prod", service="web", createdAt=after)
+
+    assert len(listed["serviceDeployments"]) == 2
+
+
+def test_other_deployment_controllers_have_no_service_deployments(
+    double: EcsDouble, ecs: Any
+) -> None:
+    double.patch({"services": [service("web", deploymentController={"type": "CODE_DEPLOY"})]})
+
+    with pytest.raises(ecs.exceptions.UnsupportedFeatureException):
+        ecs.list_service_deployments(cluster="prod", service="web")
+
+
+def test_the_end_of_a_log_is_read_and_a_log_that_is_not_there_is_an_error(
+    double: EcsDouble, logs: Any
+) -> None:
+    lines = [{"timestamp": 1_000 * number, "message": f"line {number}"} for number in range(30)]
+    names = {"logGroupName": "/ecs/web", "logStreamName": "ecs/app/1"}
+    double.patch({"logStreams": [{"arn": "arn:aws:logs:1", **names, "events": lines}]})
+
+    last = logs.get_log_events(**names, limit=2)["events"]
+    assert [event["message"] for event in last] == ["line 28", "line 29"]
+    first = logs.get_log_events(**names, limit=1, startFromHead=True)["events"]
+    assert [event["message"] for event in first] == ["line 0"]
+    with pytest.raises(logs.exceptions.ResourceNotFoundException):
+        logs.get_log_events(logGroupName="/ecs/web", logStreamName="ecs/app/2")
 
 
 def test_cloudtrail_finds_who_changed_a_resource(double: EcsDouble, cloudtrail: Any) -> None:

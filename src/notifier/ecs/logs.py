@@ -1,0 +1,65 @@
+"""The last lines of a container that failed, through its awslogs configuration.
+
+The stream of a task is PREFIX/CONTAINER/TASK-ID; without a prefix its name cannot be known.
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html
+https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from notifier.arns import is_region, task_id
+from notifier.ecs.definitions import AWSLOGS
+from notifier.ecs.fields import Row, rows, text
+from notifier.facts import Container, ContainerDefinition, LogTail, StoppedTask, TaskDefinition
+from notifier.settings import ReadLogs
+
+LINES = 20
+# Far more than is shown: what a reader sees is redacted first, and a secret that is cut here must
+# not be one that the redaction no longer knows.
+LONGEST_LINE = 4_000
+TAG = "ecs-watch:logs"  # whose logs may be read where only those of tagged services are
+
+
+def may_read(which: ReadLogs, tags: Mapping[str, str]) -> bool:
+    """Whether the logs of a service with these tags may be read."""
+    is_tagged = tags.get(TAG, "").strip().lower() == "true"
+    return which is ReadLogs.ALL or (which is ReadLogs.TAGGED and is_tagged)
+
+
+@dataclass(frozen=True, slots=True)
+class NoLog:
+    """Why there is no log to read, in a reader's words."""
+
+    why: str
+
+
+def log_of(tasks: tuple[StoppedTask, ...], definition: TaskDefinition) -> LogTail | NoLog | None:
+    """Where the container that failed first of all says why; None when none ended badly."""
+    defined = {one.name: one for one in definition.containers}
+    for task in tasks:
+        for container in task.containers:
+            asked = defined.get(container.name)
+            if asked and asked.is_essential and container.exit_code not in (None, 0):
+                return _place(task, container, asked)
+    return None
+
+
+def _place(task: StoppedTask, container: Container, asked: ContainerDefinition) -> LogTail | NoLog:
+    options = asked.log_options
+    group, prefix = options.get("awslogs-group", ""), options.get("awslogs-stream-prefix", "")
+    region = options.get("awslogs-region", "")
+    if asked.log_driver != AWSLOGS:
+        return NoLog(f"{container.name} logs to {asked.log_driver or 'its host'}")
+    if not prefix:
+        return NoLog(f"the awslogs configuration of {container.name} has no stream prefix")
+    if not group or not is_region(region):
+        return NoLog(f"the awslogs configuration of {container.name} is incomplete")
+    stream = f"{prefix}/{container.name}/{task_id(task.arn)}"
+    return LogTail(container=container.name, group=group, stream=stream, region=region)
+
+
+def with_lines(log: LogTail, answer: Row) -> LogTail:
+    """The log with the lines of GetLogEvents' answer, oldest first."""
+    said = [text(event, "message").rstrip("\r\n") for event in rows(answer, "events")]
+    return replace(log, lines=tuple(line[:LONGEST_LINE] for line in said[-LINES:]))
