@@ -10,6 +10,7 @@ from sandbox.running import Sandbox, running_sandbox
 from tests.sandbox.failures import failing
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All that needs the sandbox runs in one process, so that it is started once."""
     for item in items:
