@@ -363,8 +363,9 @@ class KnownDeployment:
     """A deployment as the events and readings so far tell of it.
 
     `began_at` is when it began, or began again as a roll-back; `completed_at` and `failed_at` when
-    it first did. `is_release`: an event said that it began, and not as a roll-back. `revision` is
-    its task definition's ARN, empty until a reading showed it.
+    it first did; `task_at` is when the first of its tasks died. `is_release`: an event said that it
+    began, and not as a roll-back. `revision` is its task definition's ARN, empty until a reading or
+    a task's end showed it.
     """
 
     id: str
@@ -372,6 +373,7 @@ class KnownDeployment:
     began_at: datetime | None = None
     completed_at: datetime | None = None
     failed_at: datetime | None = None
+    task_at: datetime | None = None
     is_release: bool = False
     is_rollback: bool = False
     revision: str = ""

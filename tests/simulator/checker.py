@@ -223,7 +223,7 @@ def what_is_remembered_is_so(history: History) -> Iterator[str]:
     for (cluster, name), service in history.account.services.items():
         state = known.get((cluster, name))
         if state is None or not state.transitions:
-            if _shows_failed(service) and history.scenario.census_finds:
+            if _is_failed(service) and history.scenario.census_finds:
                 yield f"{cluster} / {name}: ECS shows a failed deployment, and nobody knows"
             continue
         allowed = _phases(service)
@@ -492,8 +492,14 @@ def _incident(posted: Posted) -> tuple[str, str, str, int]:
     return posted.channel, told_of.route, told_of.cluster, told_of.generation
 
 
-def _shows_failed(service: Service) -> bool:
-    return any(rollout.state == "FAILED" for rollout in service.rollouts)
+def _is_failed(service: Service) -> bool:
+    """Whether ECS shows a failed deployment of something that is wanted.
+
+    A service whose desired count is 0 is stopped, and of that nothing is told but where trouble was
+    told before. That its row still lists the deployment, which no event told of and which the next
+    census found only when nobody wanted it any more, makes it no service in trouble.
+    """
+    return service.desired > 0 and any(rollout.state == "FAILED" for rollout in service.rollouts)
 
 
 def _phases(service: Service) -> set[Phase]:
