@@ -651,7 +651,7 @@ def test_a_root_of_many_causes_names_who_has_no_row() -> None:
 NAMES = [f"{'long-' * 49}{n:03}-{'x' * 6}" for n in range(100)]
 
 
-@pytest.mark.parametrize("causes", [1, 7, 100])
+@pytest.mark.parametrize("causes", [1, 7, 25, 100])
 @pytest.mark.parametrize("phase", [Phase.FAILING, Phase.RECOVERED, Phase.NOT_LIVE])
 def test_an_outage_of_100_services_with_the_longest_names_fits_and_accounts_for_each(
     phase: Phase, causes: int
@@ -660,7 +660,7 @@ def test_an_outage_of_100_services_with_the_longest_names_fits_and_accounts_for_
     services = [
         over(phase, name=name, not_live=(f"{REVISION}{n}",))
         if not phase.is_open
-        else failing("why " * 90 + "x" * (n % causes), name=name, impact=Impact.DOWN)
+        else failing("x" * (n % causes) + " why" * 90, name=name, impact=Impact.DOWN)
         for n, name in enumerate(NAMES)
     ]
     for told in (root(*services), reply(*services)):

@@ -336,6 +336,15 @@ def test_the_root_is_edited_while_the_others_are_waited_for() -> None:
     assert room.next() == Wait(room.cluster.services["d"].transitions[0].at + 30 * SECOND)
 
 
+def test_two_that_were_waited_with_are_one_reply() -> None:
+    room = busy(Room())
+    room.fails("d")
+    room.now += 9 * SECOND
+    room.fails("e")
+
+    assert told(room.tell_all())[0] == ["d", "e"]
+
+
 def test_what_is_loud_is_not_waited_with() -> None:
     room = busy(opened())
     room.change(loud_at=room.now - 5 * MINUTE)
