@@ -705,7 +705,22 @@ def test_a_release_whose_tasks_die_is_known_as_rolled_back_before_anyone_says_it
 
     assert story.service.phase is Phase.NOT_LIVE
     assert [one.rpartition("/")[2] for one in story.service.not_live] == ["shop:42"]
-    assert story.gets(deployment("FAILED", 42, 3.9), now=15) is Reason.FAILING_AGAIN
+
+
+def test_what_comes_late_of_a_release_that_is_told_as_not_live_is_no_news() -> None:
+    story = failing(
+        deployment("IN_PROGRESS", 42, -5), *(dies(n, f"t{n}", 42, 42) for n in range(3))
+    )
+    story.recovers(5, shows(row(43, 41, began=4)))
+
+    assert story.gets(rollback(43, 4), now=14) is Reason.REPEATED
+    assert story.gets(deployment("FAILED", 42, 3.9), now=15) is Reason.REPEATED
+    assert story.service.phase is Phase.NOT_LIVE
+    assert story.gets(deployment("FAILED", 44, 16)) is Reason.FAILING_AGAIN
+
+
+def test_a_release_that_is_not_named_yet_as_not_live_is_told_though_it_comes_late() -> None:
+    assert not_live().gets(deployment("FAILED", 41, -2), now=15) is Reason.FAILING_AGAIN
 
 
 def test_a_release_deployed_once_more_after_its_tasks_died_was_not_rolled_back() -> None:

@@ -548,6 +548,8 @@ def _on_failure(case: _Case, failure: Failure) -> tuple[ServiceState, Reason]:
     if _is_of_superseded(case.noted, failure):
         told = Reason.SUPERSEDED if failure.event == FAILED else Reason.PROGRESS
         return replace(failing, due_at=case.now), told
+    if _is_of_what_is_not_live(case, failure):
+        return failing, Reason.REPEATED
     reason = _why_news(case, failure)
     if not case.before.phase.is_open:
         failing = _begun(case, failing, failure, reason)
@@ -558,6 +560,16 @@ def _on_failure(case: _Case, failure: Failure) -> tuple[ServiceState, Reason]:
         due_at=case.now,
     )
     return _relapsed(case, after, failure.occurred_at), reason
+
+
+def _is_of_what_is_not_live(case: _Case, failure: Failure) -> bool:
+    """Whether a late event tells once more why a release is not live that is told as such."""
+    before, since = case.before, case.before.well_since
+    if before.phase is not Phase.NOT_LIVE or since is None or failure.occurred_at >= since:
+        return False
+    failed = [one for one in case.noted.deployments if one.id == failure.deployment_id]
+    is_named = any({one.id, one.revision} & set(before.not_live) for one in failed)
+    return is_named if failure.event == FAILED else failure.event == IN_PROGRESS
 
 
 def _is_one_more(case: _Case, failure: Failure) -> bool:
@@ -876,12 +888,11 @@ def hold_down(service: ServiceState) -> timedelta:
 
 
 def _hold_down_at_least(service: ServiceState) -> timedelta:
-    """Where three deaths in a quarter of an hour are trouble, fewer in less are no all-clear.
+    """Three deaths in a quarter of an hour are trouble: none for as long is the least all-clear.
 
-    Two gaps say little of the next. Of gaps that are equally likely to be of any length between
-    one and nine minutes, a loop of two hours outlasts twice the longest once in thirty times; of
-    gaps at random, n before, the next does so with the probability 2 / ((n + 1) (n + 2)), which for
-    two is a sixth: E[exp(-2M)], where M is the greatest of n exponential times of mean one.
+    Few gaps say little of the next. Where tasks die at random, it is longer than twice the longest
+    of n with the probability 2 / ((n + 1) (n + 2)), a sixth after two gaps: the longest is the sum
+    of exponential times of the means 1, 1/2 … 1/n, so it is the product of i / (i + 2), i = 1 … n.
     """
     if service.is_flapping:
         return FLAPPING_UNTIL
@@ -933,8 +944,10 @@ def _is_rolled_back(service: ServiceState, primary: Deployment) -> bool:
     known = {one.id: one for one in service.deployments}.get(primary.id)
     if known is not None and _is_rollback_since(known, since):
         return True
-    if failed is None or failed.failed_at is None:
-        return failed is not None
+    if failed is None:
+        return False
+    if failed.failed_at is None:
+        return True
     if served := _served_before(service, failed):
         return primary.task_definition == served
     is_release = known is not None and known.is_release
