@@ -259,9 +259,14 @@ class NotThere:
 
 @dataclass(frozen=True, slots=True)
 class CannotLook:
-    """We may not or could not look for a message. `code` is Slack's own word."""
+    """We may not or could not look for a message. `code` is Slack's own word.
+
+    `will_pass`: looking again later may help; `retry_after` is when Slack says so itself.
+    """
 
     code: str
+    will_pass: bool = False
+    retry_after: timedelta | None = None
 
 
 Found = Sent | NotThere | CannotLook
@@ -465,7 +470,8 @@ class ClusterState:
     `version` is raised by every save, `revision` by what a reader would see, `touched_at` by counts
     too. `open_services` counts all, loaded or not. `generation` numbers the cluster's incidents;
     one that closed goes on when something fails within the window. `is_owed` says that something
-    of it was not told yet. `services` are by their keys.
+    of it was not told yet. `moved` names, by the destination that refused this incident, the one
+    that tells it instead. `services` are by their keys.
     """
 
     key: str
@@ -480,6 +486,7 @@ class ClusterState:
     closed_at: datetime | None = None
     touched_at: datetime | None = None
     is_owed: bool = False
+    moved: Mapping[str, str] = field(default_factory=dict)
     services: Mapping[str, ServiceState] = field(default_factory=dict)
 
 
