@@ -732,7 +732,7 @@ def test_a_release_deployed_once_more_after_its_tasks_died_was_not_rolled_back()
 
 def test_a_release_that_had_been_live_is_not_said_never_to_have_been() -> None:
     story = failing(*(dies(n, f"t{n}", 42, 42) for n in range(3)))
-    story.looks(shows(row(42, 42, running=1, began=-60)), 3)
+    story.looks(shows(row(42, 42, running=1, began=-30)), 3)
     story.recovers(5, shows(row(43, 41, began=4)))
 
     assert story.service.phase is Phase.RECOVERED
@@ -914,6 +914,12 @@ def test_exit_code_zero_counts_inside_a_deployment_only() -> None:
     done = [deployment("IN_PROGRESS", 42, -9), deployment("COMPLETED", 42, -1)]
     story = failing(*done)
     assert {story.gets(one) for one in clean} == {Reason.BENIGN_STOP}
+
+
+def test_that_one_task_died_makes_no_deployment_of_what_has_been_running_for_weeks() -> None:
+    clean = [stop(n, f"t{n}", exit_code=0) for n in range(1, 5)]
+
+    assert failing(stop(0, "a"), *clean).service.phase is Phase.WELL
 
 
 def test_a_task_of_no_deployment_that_ends_with_zero_is_benign() -> None:
