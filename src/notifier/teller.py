@@ -417,9 +417,8 @@ class _Turn:
         What was told there is written by nobody but us, as long as we hold the channel.
         """
         known = self.known
-        if known and (head := self.store.load(known.key, ())) and head.version == known.version:
-            self.known = replace(known, moved=head.moved)
-        else:
+        head = self.store.load(known.key, ()) if known else None
+        if known is None or head is None or head.version != known.version:
             self.known = self.store.load(self.owed.cluster_key)
         return self.known
 
