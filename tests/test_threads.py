@@ -271,6 +271,7 @@ def staggered(room: Room, count: int, *, seconds: float = 9) -> None:
         room.fails(f"service-{n:02}")
         room.tell()
         while isinstance(wait := room.next(), Wait) and wait.until < until:
+            assert wait.until > room.now
             room.now = wait.until
             room.tell()
         room.now = until
@@ -343,6 +344,22 @@ def test_two_that_were_waited_with_are_one_reply() -> None:
     room.fails("e")
 
     assert told(room.tell_all())[0] == ["d", "e"]
+
+
+def test_as_many_as_were_told_before_are_not_waited_with() -> None:
+    room = busy(Room())
+    room.fails("d", "e")
+    assert told(room.tell()) == []
+    room.fails("f")
+
+    assert told(room.tell()) == [["d", "e", "f"]]
+
+
+def test_a_hundred_services_that_fail_within_three_minutes_are_few_replies() -> None:
+    room = Room()
+    staggered(room, 100, seconds=2)
+
+    assert len(replies(room)) <= 14
 
 
 def test_what_is_loud_is_not_waited_with() -> None:

@@ -149,16 +149,19 @@ def _reply(
     place: Place,
     now: datetime,
 ) -> Step | Wait:
-    """The next reply. After many, what fails waits for the others; loud or over, it does not."""
+    """The next reply. After many, what fails waits for the others; loud or over, it does not.
+
+    They wait until they are as many as were told before, so that there are ever fewer replies.
+    """
     oldest = _oldest(untold, place)
     first_at = oldest.untold(place.route)[0].at
-    is_one_of_many = oldest.phase.is_open and _told_before(first_at, mine, place) >= MANY
-    group = _group(untold, place, one_by_one=1 if is_one_of_many else FOLD_ABOVE)
+    before = _told_before(first_at, mine, place) if oldest.phase.is_open else 0
+    group = _group(untold, place, one_by_one=1 if before >= MANY else FOLD_ABOVE)
     step = _telling(StepKind.REPLY, group, place)
     loud = [one for one in group if _is_loud(one, one.untold(place.route), thread)]
     if loud and not place.quiet and _may_be_loud(thread, now):
         return Step(kind=step.kind, tells=step.tells, announces=_revisions(loud), is_broadcast=True)
-    if is_one_of_many and now < first_at + GATHERS_FOR:
+    if len(group) < before >= MANY and now < first_at + GATHERS_FOR:
         return Wait(first_at + GATHERS_FOR)
     return step
 
