@@ -248,6 +248,7 @@ def test_the_services_of_a_cluster_are_read_anew_only_when_somebody_saved(watch:
     assert sum("service#" in one for one in read) == 1
 
 
+@patch("notifier.store.NAMES_HOLD", 1_000)  # as if no name could be packed
 def test_an_attempt_of_thousands_of_services_is_found_and_recorded(watch: Watch) -> None:
     fail_all(watch, 250)
     watch.slack.commits_lost_posts = True

@@ -60,6 +60,7 @@ KEEP = timedelta(days=30)  # longer than a DLQ's 14 days, so that a redrive stil
 DUE = "due"  # the one partition of the sparse index
 ROWS_AT_ONCE = 90  # of a record; a transaction takes 100 items
 BUSY_PAUSES = (0.01, 0.03, 0.06, 0.1)  # seconds
+NAMES_HOLD = 100_000  # characters of a row, packed; above that marks stand for names
 EDITS_A_MINUTE = 40  # of the whole workspace, below Slack's 50
 
 _NOT_IN_BODY = frozenset({"told", "services", "version", "is_owed", "moved"})
@@ -307,8 +308,10 @@ class Store:
 
     def note_attempt(self, owed: Owed, attempt: Attempt, *, owner: str, now: datetime) -> None:
         """Write down what is about to be posted."""
-        short = replace(attempt, step=short_step(attempt.step))
-        write = self._owed_update(owed, {"attempt": to_json(short)})
+        text = to_json(attempt)
+        if len(text) > NAMES_HOLD:
+            text = to_json(replace(attempt, step=short_step(attempt.step)))
+        write = self._owed_update(owed, {"attempt": text})
         self._record(owed.destination, owner, now, [write])
 
     def record(
@@ -398,7 +401,9 @@ class Store:
 
     def _thread_write(self, owed: Owed, thread: Thread, now: datetime) -> Row:
         sk = f"thread#{owed.route}#{thread.generation:08}#{thread.number:08}"
-        body = to_json(short_thread(thread))
+        body = to_json(thread)
+        if len(body) > NAMES_HOLD:
+            body = to_json(short_thread(thread))
         changes = {"body": body, "expires_at": int((now + 3 * KEEP).timestamp())}
         return self._update(f"cluster#{owed.cluster_key}", sk, changes)
 

@@ -1,8 +1,8 @@
 """Names of thousands of services, short enough for a row.
 
-A row holds 400 kB and a cluster 5,000 services with names of 255 characters, which may be such that
-nothing packs them. Where many are named each becomes a mark of 13 characters, and whoever knows the
-cluster's services finds the names again.
+A row holds 400 kB and a cluster 5,000 services with names of 255 characters. They pack well as a
+rule; where they do not, each becomes a mark of 13 characters, and whoever knows the cluster's
+services finds the names again.
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html
 """
@@ -14,17 +14,16 @@ from hashlib import sha256
 
 from notifier.model import Step, Thread
 
-MANY = 200  # services; fewer are named as they are
 _SIGN = "#"  # in no name of a service, daemon or deployment group
 
 
 def short_step(step: Step) -> Step:
-    """The step with marks for names where there are many."""
+    """The step with marks for names."""
     return replace(step, tells=_marked(step.tells), announces=_marked(step.announces))
 
 
 def short_thread(thread: Thread) -> Thread:
-    """The thread with marks for names where there are many."""
+    """The thread with marks for names."""
     return replace(thread, announced=_marked(thread.announced))
 
 
@@ -40,8 +39,6 @@ def full_thread(thread: Thread, names: Iterable[str]) -> Thread:
 
 
 def _marked(revisions: Mapping[str, int]) -> Mapping[str, int]:
-    if len(revisions) <= MANY:
-        return revisions
     return {_mark(name): revision for name, revision in revisions.items()}
 
 
