@@ -30,7 +30,7 @@ install: $(VENV)/.installed .venv-sandbox/.installed ## Install everything the o
 
 .PHONY: test
 test: install ## Run every test, also those against the sandbox
-	@$(BIN)/pytest -n 2 --dist loadgroup
+	@$(BIN)/pytest -n 2
 
 .PHONY: check
 check: install ## Everything a change must pass: format, lint, types, order of imports, tests (cfn-lint among them)
@@ -47,7 +47,7 @@ LAMBDA_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python
 test-newest: ## Run the unit tests under Lambda's own Python, where it is installed
 ifneq ($(LAMBDA_PYTHON),)
 	@$(MAKE) --no-print-directory VENV=.venv-lambda PYTHON="$(LAMBDA_PYTHON)" .venv-lambda/.installed
-	@.venv-lambda/bin/pytest -n 2 --dist loadgroup -m "not sandbox"
+	@.venv-lambda/bin/pytest -n 2 -m "not sandbox"
 else
 	@echo "python3.13 is not installed: its tests are left out"
 endif

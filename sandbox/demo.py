@@ -27,8 +27,8 @@ from sandbox.workspace.pacing import Limits
 
 USUAL = ("release-fails-and-is-rolled-back", "outage-of-twelve-services")
 PICTURED_AT = timedelta(minutes=9)  # of the outage: all is told and nothing has recovered
-CHANNEL_SIZE = Size(1440, 1280, 1.1)
-THREAD_SIZE = Size(760, 650, 1.5)
+CHANNEL_SIZE = Size(1440, 1040, 1.1)
+THREAD_SIZE = Size(760, 600, 1.5)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,14 +1,48 @@
 """No test reaches AWS: credentials are invented and so is the account."""
 
+import gc
+from functools import cache
+from typing import Any
+
+import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 
 from notifier import wiring
 from tests.watch import TableClient, Watch
 
-# How fast a machine is, is no property of the program.
+# How fast a machine is, is no property of the program. The usual run tries the same examples each
+# time, so that it fails when the program changed and not by chance;
+# `pytest --hypothesis-profile=searching` looks for new ones.
 settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any")
+settings.register_profile("usual", settings.get_profile("any"), max_examples=50, derandomize=True)
+settings.register_profile("searching", settings.get_profile("any"), max_examples=1000)
+settings.load_profile("usual")
+
+# Each test has sessions of its own, but what AWS's services look like is read from disk once.
+botocore.session.create_loader = cache(botocore.session.create_loader)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """All that needs the sandbox runs in one process, so that it is started once.
+
+    pytest-xdist's marks for this, `xdist_group`, have no effect since pytest computes its node ids.
+    """
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class SandboxInOneProcess(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+        def _split_scope(self, nodeid: str) -> str:
+            return "sandbox" if nodeid.startswith("tests/sandbox/") else nodeid
+
+    return SandboxInOneProcess(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays until the end anyway."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
 
 
 @pytest.fixture(autouse=True)

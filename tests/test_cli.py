@@ -63,7 +63,7 @@ def test_preview_as_html_also_says_of_what_nothing_is_told(capsys: Capture) -> N
 
     page = capsys.readouterr().out
     assert "1 of 2 events are told" in page
-    assert f"{STEADY} &#8594; no channel (nothing is told: it tells of no failure" in page
+    assert f"{STEADY} &#8594; no channel (nothing is told: no failure: remembered" in page
 
 
 @pytest.mark.parametrize("file", EVENT_FILES)
@@ -78,7 +78,7 @@ def test_preview_says_why_nothing_is_told(capsys: Capture) -> None:
     main(["preview", STEADY, "events/ci-state-change-docs-2016.json", running])
 
     shown = capsys.readouterr().out
-    assert "nothing is told: it tells of no failure; the stack remembers it" in shown
+    assert "nothing is told: no failure: remembered" in shown
     assert "nothing is told: container instance state change" in shown
     assert "nothing is told: no task failed" in shown
 

@@ -1,5 +1,6 @@
 """What is wrong, what is news, when it is over: each sentence of the rules, by name."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -131,6 +132,12 @@ def failing(*events: Event, **more: Any) -> Story:
     for one in events or (deployment("FAILED", 42, 0),):
         story.gets(one)
     return story
+
+
+def dies(minutes: float, task: str, number: int, revision: int) -> Any:
+    """A task of this deployment and revision ends as none should."""
+    release = row(number, revision).task_definition
+    return stop(minutes, task, number=number, task_definition_arn=release)
 
 
 # --- beginning, repeating, changing ---------------------------------------------------------------
@@ -472,6 +479,13 @@ def test_the_hold_down_is_twice_the_longest_gap_between_deaths() -> None:
     assert reasons == [Reason.LOOKS_WELL] * 20 + [Reason.RECOVERED]
 
 
+def test_tasks_that_died_near_each_other_must_run_for_a_quarter_of_an_hour() -> None:
+    story = failing(*(stop(minutes, f"t{minutes}", number=41) for minutes in (0, 1, 2)))
+
+    assert Reason.RECOVERED not in story.is_well_for(3, 14)
+    assert story.looks(WELL, 18) is Reason.RECOVERED
+
+
 def test_the_hold_down_is_at_most_six_hours() -> None:
     deaths = [stop(n * 70, f"t{n}", number=41) for n in range(5)] + [stop(520, "t9", number=41)]
 
@@ -483,15 +497,15 @@ def test_deaths_of_last_week_do_not_hold_anything_down() -> None:
         stop(-9_000, "old", number=41), *(stop(n, f"t{n}", number=41) for n in range(3))
     )
 
-    assert hold_down(story.service) == 5 * MINUTE
+    assert hold_down(story.service) == 15 * MINUTE
 
 
 def test_a_deployment_begun_after_the_last_death_starts_again_at_five_minutes() -> None:
-    story = failing(*(stop(minutes, f"t{minutes}", number=41) for minutes in (0, 7, 14)))
-    assert hold_down(story.service) == 14 * MINUTE
+    story = failing(*(stop(minutes, f"t{minutes}", number=41) for minutes in (0, 5, 14)))
+    assert hold_down(story.service) == 18 * MINUTE
 
     story.gets(deployment("COMPLETED", 41, 15))
-    assert hold_down(story.service) == 14 * MINUTE
+    assert hold_down(story.service) == 18 * MINUTE
     story.gets(deployment("IN_PROGRESS", 43, 16))
     assert hold_down(story.service) == 5 * MINUTE
 
@@ -666,6 +680,64 @@ def test_a_fix_whose_beginning_no_event_told_is_known_by_its_later_revision() ->
     assert story.service.phase is Phase.RECOVERED
 
 
+def test_a_fix_that_began_before_the_release_failed_is_no_rollback_though_its_start_came_late() -> (
+    None
+):
+    story = failing(deployment("IN_PROGRESS", 44, -0.3), deployment("FAILED", 43, 0))
+    story.recovers(5, shows(row(44, 44, began=-0.3)))
+
+    assert story.service.phase is Phase.RECOVERED
+
+
+def test_a_task_that_died_tells_that_its_release_had_begun_before_the_next() -> None:
+    story = failing(
+        dies(-1, "a", 43, 43), deployment("IN_PROGRESS", 44, -0.3), deployment("COMPLETED", 44, 2)
+    )
+
+    assert story.gets(deployment("FAILED", 43, 0), now=3) is Reason.SUPERSEDED
+
+
+def test_a_release_whose_tasks_die_is_known_as_rolled_back_before_anyone_says_it_failed() -> None:
+    story = failing(
+        deployment("IN_PROGRESS", 42, -5), *(dies(n, f"t{n}", 42, 42) for n in range(3))
+    )
+    story.recovers(5, shows(row(43, 41, began=4)))
+
+    assert story.service.phase is Phase.NOT_LIVE
+    assert [one.rpartition("/")[2] for one in story.service.not_live] == ["shop:42"]
+
+
+def test_what_comes_late_of_a_release_that_is_told_as_not_live_is_no_news() -> None:
+    story = failing(
+        deployment("IN_PROGRESS", 42, -5), *(dies(n, f"t{n}", 42, 42) for n in range(3))
+    )
+    story.recovers(5, shows(row(43, 41, began=4)))
+
+    assert story.gets(rollback(43, 4), now=14) is Reason.REPEATED
+    assert story.gets(deployment("FAILED", 42, 3.9), now=15) is Reason.REPEATED
+    assert story.service.phase is Phase.NOT_LIVE
+    assert story.gets(deployment("FAILED", 44, 16)) is Reason.FAILING_AGAIN
+
+
+def test_a_release_that_is_not_named_yet_as_not_live_is_told_though_it_comes_late() -> None:
+    assert not_live().gets(deployment("FAILED", 41, -2), now=15) is Reason.FAILING_AGAIN
+
+
+def test_a_release_deployed_once_more_after_its_tasks_died_was_not_rolled_back() -> None:
+    story = failing(*(dies(n, f"t{n}", 41, 41) for n in range(3)))
+    story.recovers(5, shows(row(42, 41, began=4)))
+
+    assert story.service.phase is Phase.RECOVERED
+
+
+def test_a_release_that_had_been_live_is_not_said_never_to_have_been() -> None:
+    story = failing(*(dies(n, f"t{n}", 42, 42) for n in range(3)))
+    story.looks(shows(row(42, 42, running=1, began=-30)), 3)
+    story.recovers(5, shows(row(43, 41, began=4)))
+
+    assert story.service.phase is Phase.RECOVERED
+
+
 def not_live() -> Story:
     story = failing(deployment("FAILED", 42, 0), rollback(43, 1))
     story.recovers(2, BY_TEXT)
@@ -712,7 +784,7 @@ def test_the_rollback_of_last_week_does_not_make_this_weeks_recovery_one() -> No
     week = 7 * 24 * 60
     for n in range(3):
         story.gets(stop(week + n, f"t{n}", number=43))
-    story.recovers(week + 5, BY_TEXT)
+    story.is_well_for(week + 5, 15, BY_TEXT)
 
     assert story.service.phase is Phase.RECOVERED
 
@@ -844,6 +916,12 @@ def test_exit_code_zero_counts_inside_a_deployment_only() -> None:
     assert {story.gets(one) for one in clean} == {Reason.BENIGN_STOP}
 
 
+def test_that_one_task_died_makes_no_deployment_of_what_has_been_running_for_weeks() -> None:
+    clean = [stop(n, f"t{n}", exit_code=0) for n in range(1, 5)]
+
+    assert failing(stop(0, "a"), *clean).service.phase is Phase.WELL
+
+
 def test_a_task_of_no_deployment_that_ends_with_zero_is_benign() -> None:
     assert Story().gets(stop(0, "a", number="events-rule/x", exit_code=0)) is Reason.BENIGN_STOP
 
@@ -873,6 +951,17 @@ def test_a_failed_deployment_that_is_known_is_not_found_again() -> None:
     lingers = row(42, 42, running=0, began=-5, rollout_state="FAILED", status="ACTIVE")
 
     assert story.looks(shows(row(43, 41, began=1), lingers), 30) is Reason.PROGRESS
+
+
+def test_a_deployment_fails_once_whether_an_event_a_look_or_its_rollback_tells_of_it() -> None:
+    row_of_it = shows(row(42, 42, running=0, rollout_state="FAILED", updated_at=at(0)))
+    told = [deployment("FAILED", 42, 0), rollback(43, 0.1), rollback(43, 0.1)]
+    for order in itertools.permutations([row_of_it, *told]):
+        story = Story()
+        for n, one in enumerate(order):
+            story.looks(one, n + 1) if one is row_of_it else story.gets(one, now=n + 1)
+
+        assert story.service.count == 1
 
 
 def test_a_closed_service_that_is_not_well_is_looked_at_less_and_less() -> None:
@@ -986,8 +1075,8 @@ def test_without_permission_a_steady_state_before_the_failure_ends_nothing() -> 
 def test_without_permission_the_hold_down_is_the_same() -> None:
     story = failing(*(stop(n * 7, f"t{n}", number=41) for n in range(3)), steady(15))
 
-    assert story.cannot_look("no permission", 27) is Reason.NOT_READABLE
-    assert story.cannot_look("no permission", 28) is Reason.RECOVERED
+    assert story.cannot_look("no permission", 28) is Reason.NOT_READABLE
+    assert story.cannot_look("no permission", 29) is Reason.RECOVERED
 
 
 @pytest.mark.parametrize("events", [[deployment("FAILED", 42, 0)], [rollback(43, 0)]])
@@ -1150,6 +1239,31 @@ def test_a_late_failure_that_is_still_one_is_told_as_any_other() -> None:
 
     assert story.looks(DOWN, 600) is Reason.STILL_BROKEN
     assert story.told == [Reason.NEWLY_FAILING]
+
+
+def test_a_late_failure_that_a_look_still_showed_was_not_over_though_slack_was_down_since() -> None:
+    story = Story()
+    story.gets(action(PLACEMENT, 0), now=600, late=True)
+    story.looks(DOWN, 601)
+
+    assert story.is_well_for(660, 5)[-1] is Reason.RECOVERED
+    assert story.told == [Reason.NEWLY_FAILING, Reason.RECOVERED]
+
+
+def test_late_trouble_that_went_on_and_that_ecs_does_not_show_was_not_over_either() -> None:
+    story = Story()
+    story.gets(action(THROTTLED, 0), now=20, late=True)
+    story.looks(WELL, 20)
+
+    assert story.looks(WELL, 31) is Reason.WENT_QUIET
+
+
+def test_what_slack_was_down_for_was_not_over_before_we_heard_of_it() -> None:
+    story = Story()
+    story.gets(action(PLACEMENT, 0), now=1)
+
+    assert story.is_well_for(5_000, 5)[-1] is Reason.RECOVERED
+    assert story.told == [Reason.NEWLY_FAILING, Reason.RECOVERED]
 
 
 def test_a_late_failure_that_was_told_recovers_as_any_other() -> None:
@@ -1390,7 +1504,7 @@ def test_what_waits_to_be_green_is_looked_at_when_the_hold_down_ends() -> None:
         due.append(story.service.due_at)
         story.decide(replace(WELL, read_at=due[-1]), due[-1])
 
-    assert due[-1] == at(29)
+    assert due[-1] == at(30)
 
 
 def test_a_healthy_deployment_is_told_to_nobody() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from random import Random
+from string import ascii_letters
 from typing import Any
 from unittest.mock import patch
 
@@ -434,3 +436,17 @@ def test_a_census_stays_small_enough_for_its_row() -> None:
     assert census is not None
     assert census.finished_at is not None
     assert len(census.trouble["C01"]) == 50
+
+
+def test_a_census_of_the_longest_names_stays_small_enough_for_its_row() -> None:
+    dice = Random(1)
+    watch, ecs = counting()
+    cluster, *services = ("".join(dice.choices(ascii_letters, k=255)) for _ in range(601))
+    ecs.by_cluster[cluster_arn(cluster)] = {name: failing(name) for name in services}
+    watch.ticks(12)
+    census = watch.store.census()
+
+    assert census is not None
+    assert census.finished_at is not None
+    assert len(census.trouble["C01"]) > 200
+    assert max(len(str(row)) for row in watch.client.table.rows()) < 250_000

@@ -83,8 +83,28 @@ def failing(reason: str = FAILED.reason, event: str = FAILED.event, **more: Any)
     return replace(CHECKOUT, causes=(replace(FAILED, reason=reason, event=event),), **more)
 
 
+ENDS = {Phase.RECOVERED: Reason.RECOVERED, Phase.NOT_LIVE: Reason.ROLLED_BACK}
+
+
 def over(phase: Phase, **more: Any) -> ServiceState:
-    return replace(CHECKOUT, phase=phase, changed_at=START + 17 * MINUTE, **more)
+    """Its beginning was told; its end is told now, a quarter of an hour later."""
+    end = Transition(revision=2, reason=ENDS.get(phase, Reason.WENT_QUIET), at=START + 17 * MINUTE)
+    told: Any = {"transitions": (*CHECKOUT.transitions, end), "told": {"C01": 1}, **more}
+    return replace(CHECKOUT, phase=phase, changed_at=START + 17 * MINUTE, revision=2, **told)
+
+
+def news(*reasons: Reason) -> dict[str, Any]:
+    """A service of which nothing is told yet."""
+    came = enumerate(reasons, start=1)
+    return {
+        "transitions": tuple(Transition(revision=n, reason=one, at=START) for n, one in came),
+        "told": {},
+    }
+
+
+def known(number: int, **more: Any) -> KnownDeployment:
+    revision = deployment_row(number, running=0).task_definition
+    return KnownDeployment(id=f"ecs-svc/{number}", updated_at=START, revision=revision, **more)
 
 
 def reply(*services: ServiceState, **more: Any) -> Message:
@@ -211,9 +231,7 @@ def test_a_roll_back_is_not_called_a_fix() -> None:
     ],
 )
 def test_what_is_new_about_it_is_said(reason: Reason, says: str) -> None:
-    news = (Transition(revision=1, reason=reason, at=START),)
-
-    assert says in blocks(reply(failing(transitions=news)))
+    assert says in blocks(reply(failing(**news(reason))))
 
 
 def test_a_daemon_has_no_service_pages() -> None:
@@ -247,9 +265,19 @@ def test_account_and_region_stand_in_the_root_and_in_flat_messages_not_in_each_r
     assert "123456789012 · eu-west-1" not in blocks(reply())
 
 
-def test_a_flat_message_names_the_cluster_where_a_reader_looks_first() -> None:
-    for told in (reply(is_flat=True), reply(over(Phase.RECOVERED), is_flat=True)):
+def test_what_may_stand_alone_in_the_channel_names_the_cluster_where_a_reader_looks_first() -> None:
+    for told in (
+        reply(),
+        reply(CHECKOUT, failing(name="search")),
+        reply(is_flat=True),
+        reply(over(Phase.RECOVERED), is_flat=True),
+    ):
         assert "prod-web" in lines(told)[0]
+        assert "prod-web" in told.text
+
+
+def test_a_reply_that_says_how_it_ended_does_not_repeat_its_roots_cluster() -> None:
+    assert "prod-web" not in "".join(lines(reply(over(Phase.RECOVERED))))
 
 
 @pytest.mark.parametrize(
@@ -286,22 +314,224 @@ def test_an_end_is_said_as_what_it_is(phase: Phase, begins: str, says: str) -> N
 def test_a_release_that_was_rolled_back_is_never_called_recovered() -> None:
     told = reply(over(Phase.NOT_LIVE, not_live=(REVISION,)))
 
-    assert told.text == "🟠 prod-web / checkout: :42 was rolled back, it never went live"
+    assert told.text.endswith("prod-web / checkout: :42 was rolled back, it never went live")
     assert "recovered" not in blocks(told)
 
 
 @pytest.mark.parametrize(
-    ("reason", "says"),
-    [
-        (Reason.OVER_BEFORE_TOLD, "over before ecs-watch heard of it"),
-        (Reason.SUPERSEDED, "A newer release is live."),
-        (Reason.NOW_LIVE, "A newer release is live now."),
-    ],
+    ("is_closed", "sign"),
+    [(True, "☑️"), (False, "🟠")],
+    ids=["all is over", "others are failing"],
 )
-def test_what_needs_a_word_more_has_it(reason: Reason, says: str) -> None:
-    news = (Transition(revision=1, reason=reason, at=START),)
+def test_a_reply_and_the_root_give_a_roll_back_the_same_sign(is_closed: bool, sign: str) -> None:
+    back = over(Phase.NOT_LIVE, not_live=(REVISION,))
+    others = [] if is_closed else [failing(name="search")]
+    told = reply(back, cluster={"open_services": len(others)})
+    fold = reply(*([back] * 4), cluster={"open_services": len(others)})
 
-    assert says in blocks(reply(over(Phase.RECOVERED, transitions=news)))
+    assert told.text.startswith(sign)
+    assert lines(told)[0] in lines(root(*others, back))
+    assert fold.text.startswith(sign)
+
+
+def test_several_releases_that_never_went_live_are_they() -> None:
+    second = deployment_row(43, running=0).task_definition
+    told = reply(over(Phase.NOT_LIVE, not_live=(REVISION, second)))
+
+    assert told.text.endswith(":42, :43 were rolled back, they never went live")
+
+
+def well(**more: Any) -> ServiceState:
+    """It first looked well 17 minutes after it began to fail, and 8 minutes before now."""
+    shown = reading("checkout", running=3, desired=3, rows=[deployment_row(43, running=3)])
+    began = START - 20 * MINUTE
+    return over(
+        more.pop("phase", Phase.RECOVERED),
+        since=began,
+        well_since=began + 17 * MINUTE,
+        reading=shown,
+        **more,
+    )
+
+
+def test_an_all_clear_says_for_how_long_it_runs_and_does_not_count_that_it_was_held_back() -> None:
+    told = reply(well())
+
+    assert told.text == (
+        "✅ prod-web / checkout: 3 of 3 running on :43 for 8 min, recovered after 17 min"
+    )
+    assert lines(told)[0].endswith("3 of 3 running on :43 for 8 min · recovered after 17 min")
+
+
+def test_a_root_does_not_say_for_how_long_for_it_would_be_wrong_a_minute_later() -> None:
+    told = lines(root(well()))
+
+    assert told[1] == "✅ *checkout*  3 of 3 running on :43 · recovered after 17 min"
+
+
+def test_a_root_and_its_only_service_were_in_trouble_for_the_same_time() -> None:
+    began = START - 20 * MINUTE
+    told = root(well(), cluster={"opened_at": began, "closed_at": START + 5 * MINUTE})
+
+    assert lines(told)[0] == "✅ *prod-web* · over after 17 min"
+
+
+def test_a_service_that_does_not_run_as_desired_any_more_is_not_said_to_for_a_while() -> None:
+    shown = reading("checkout", running=2, desired=3, rows=[deployment_row(43, running=2)])
+
+    assert "for 8 min" not in blocks(reply(replace(well(), reading=shown)))
+
+
+def test_a_recovery_that_ecs_alone_tells_of_says_so() -> None:
+    told = reply(over(Phase.RECOVERED, impact=Impact.UNKNOWN))
+
+    assert "as ECS says; what runs could not be read" in told.text
+
+
+# --- what is told late --------------------------------------------------------------------------
+
+
+def test_what_was_over_before_its_event_came_says_so_and_what_it_was() -> None:
+    told = reply(over(Phase.RECOVERED, is_late=True, **news(Reason.OVER_BEFORE_TOLD)))
+
+    assert "Its event came late: it was over before ecs-watch heard of it." in lines(told)
+    assert "It was: :42 deployment failed: ECS deployment circuit breaker" in blocks(told)
+    assert "It was: :42 deployment failed" in told.text
+
+
+def test_that_slack_was_late_is_not_said_to_be_the_events_fault() -> None:
+    told = blocks(reply(over(Phase.RECOVERED, **news(Reason.OVER_BEFORE_TOLD))))
+
+    assert "came late" not in told
+    assert "before ecs-watch heard" not in told
+    assert "It was over before Slack could be told." in told
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_began_and_ended_while_slack_was_down_says_what_it_was(several: bool) -> None:
+    service = over(Phase.RECOVERED, **news(Reason.NEWLY_FAILING, Reason.RECOVERED))
+    told = blocks(reply(*([service] * (4 if several else 1))))
+
+    assert "t was: " in told
+    assert "ECS deployment circuit breaker: tasks failed to start." in told
+    assert "ecs-watch heard" not in told
+
+
+def test_what_was_told_to_have_begun_is_not_explained_again() -> None:
+    assert "t was: " not in blocks(reply(over(Phase.RECOVERED)))
+
+
+def test_an_older_note_is_not_told_of_what_happened_since() -> None:
+    reasons = (Reason.OVER_BEFORE_TOLD, Reason.NEWLY_FAILING, Reason.RECOVERED)
+
+    assert "before" not in blocks(reply(over(Phase.RECOVERED, **news(*reasons))))
+
+
+def test_a_failure_that_is_told_late_says_since_when() -> None:
+    assert "since <!date^" in blocks(reply(failing(since=START - MINUTE)))
+    assert "since <!date^" not in blocks(reply(failing()))
+
+
+# --- a deployment that was replaced, or is being rolled back ------------------------------------
+
+REPLACED = (
+    known(42, began_at=START, failed_at=START + 9 * MINUTE),
+    known(43, began_at=START + MINUTE, completed_at=START + 5 * MINUTE, is_release=True),
+)
+
+
+def test_the_late_failure_of_a_superseded_deployment_is_one_line_that_names_it() -> None:
+    shown = reading("checkout", running=2, desired=2, rows=[deployment_row(43, running=2)])
+    late = over(Phase.WELL, deployments=REPLACED, reading=shown, **news(Reason.SUPERSEDED))
+    told = reply(late)
+
+    assert told.text == (
+        "✅ prod-web / checkout: 2 of 2 running on :43, :42 failed, after :43 had replaced it"
+    )
+    assert lines(told) == [
+        "✅ *checkout*  2 of 2 running on :43 · :42 failed, after :43 had replaced it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("deployments", "says"),
+    [
+        ((), "a deployment failed, after a newer one had replaced it"),
+        (
+            (REPLACED[0], replace(REPLACED[1], revision=REVISION)),
+            "an older deployment of :42 failed, after a newer one had replaced it",
+        ),
+        (
+            tuple(replace(one, revision="") for one in REPLACED),
+            "a deployment failed, after a newer one had replaced it",
+        ),
+    ],
+    ids=["nothing known", "same revision", "no revisions"],
+)
+def test_a_superseded_deployment_is_named_as_far_as_it_is_known(
+    deployments: tuple[KnownDeployment, ...], says: str
+) -> None:
+    late = over(Phase.WELL, deployments=deployments, **news(Reason.SUPERSEDED))
+
+    assert lines(reply(late)) == [f"✅ *checkout* · {says}"]
+
+
+def test_a_superseded_deployment_is_told_beside_what_else_is_news() -> None:
+    says = ":42 failed, after :43 had replaced it"
+    both = news(Reason.RECOVERED, Reason.SUPERSEDED)
+
+    assert says in lines(reply(over(Phase.RECOVERED, deployments=REPLACED, **both)))
+    assert "recovered after" in blocks(reply(over(Phase.RECOVERED, deployments=REPLACED, **both)))
+    assert f"_{says}_" in blocks(reply(failing(deployments=REPLACED, **news(Reason.SUPERSEDED))))
+    many = [over(Phase.WELL, deployments=REPLACED, **news(Reason.SUPERSEDED))] * 4
+    assert says in blocks(reply(*many))
+
+
+def test_a_newer_release_that_is_live_is_not_called_recovered() -> None:
+    told = reply(over(Phase.RECOVERED, not_live=(REVISION,), **news(Reason.NOW_LIVE)))
+
+    assert told.text.endswith(":42 never went live, a newer release is live now")
+    assert "the release is live now" in reply(over(Phase.RECOVERED, **news(Reason.NOW_LIVE))).text
+
+
+ROLLS_BACK = replace(known(41, began_at=START, completed_at=START - MINUTE), is_rollback=True)
+UNDER_WAY = deployment_row(41, running=2, rollout_state="IN_PROGRESS")
+COMPLETED = deployment_row(41, running=2)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (None, ":42 deployment failed and is being rolled back"),
+        (UNDER_WAY, ":42 deployment failed and is being rolled back"),
+        (COMPLETED, ":42 deployment failed and was rolled back"),
+    ],
+    ids=["by its event", "under way", "completed"],
+)
+@pytest.mark.parametrize("kind", [reply, root])
+def test_that_a_roll_back_is_under_way_is_said_while_it_is(
+    kind: Callable[..., Message], row: Any, says: str
+) -> None:
+    shown = reading("checkout", running=2, desired=2, rows=[row]) if row else None
+    told = kind(failing(deployments=(*CHECKOUT.deployments, ROLLS_BACK), reading=shown))
+
+    assert says in told.text
+    assert says in "".join(lines(told))
+    assert blocks(told).count("rolled back") == 1
+
+
+def test_a_roll_back_that_was_heard_of_first_is_said_once() -> None:
+    why = "ECS deployment circuit breaker: rolling back to deploymentId ecs-svc/41."
+    told = reply(failing(why, "SERVICE_DEPLOYMENT_IN_PROGRESS", deployments=()))
+
+    assert "deployment failed and is being rolled back: ECS" in told.text
+    assert blocks(told).count("rolled back") == 1
+
+
+def test_an_earlier_roll_back_is_not_this_ones() -> None:
+    earlier = replace(ROLLS_BACK, began_at=START - 60 * MINUTE)
+
+    assert "rolled back" not in blocks(reply(failing(deployments=(earlier,))))
 
 
 @pytest.mark.parametrize(
@@ -317,7 +547,7 @@ def test_what_needs_a_word_more_has_it(reason: Reason, says: str) -> None:
     ],
 )
 def test_how_long_it_took_is_as_exact_as_a_reader_wants_it(took: timedelta, says: str) -> None:
-    told = reply(replace(CHECKOUT, phase=Phase.RECOVERED, changed_at=START + took))
+    told = reply(replace(over(Phase.RECOVERED), changed_at=START + took))
 
     assert told.text.endswith(f"after {says}")
 
@@ -344,12 +574,113 @@ def test_a_root_of_several_shows_the_worst_sign_and_names_up_to_three() -> None:
     assert told.text.startswith("⛔ prod-web: a, b, c failing · a: ")
 
 
-def test_a_root_of_many_says_how_many_and_how_bad() -> None:
-    services = [failing(name=f"s{n:02}", impact=Impact.DOWN) for n in range(14)]
+def outage(*running: int, desired: int = 4, **more: Any) -> list[ServiceState]:
+    """So many services without capacity, of which so many tasks run."""
+    return [
+        failing(
+            "RESOURCE:FARGATE",
+            "SERVICE_TASK_PLACEMENT_FAILURE",
+            **{
+                "name": f"s{n:02}",
+                "impact": Impact.REDUCED if count else Impact.DOWN,
+                "since": START + n * MINUTE,
+                "reading": reading(f"s{n:02}", running=count, desired=desired, rows=[]),
+                **more,
+            },
+        )
+        for n, count in enumerate(running)
+    ]
+
+
+def test_an_outage_is_two_rows_of_its_root_what_is_down_and_what_is_not() -> None:
+    told = root(*outage(0, 0, 0, 0, 1, 1, 2, 3))
+
+    since = "<!date^{at}^{{date_short_pretty}} at {{time}}|2026-11-23 12:0{n} UTC>"
+    assert lines(told) == [
+        "⛔ *prod-web* · 8 services failing, no task running in 4",
+        "⛔ *4 services*  0 running · tasks cannot be placed · since "
+        + since.format(at=int(START.timestamp()), n=0),
+        "no Fargate capacity",
+        "s00, s01, s02, s03",
+        "🔴 *4 services* · tasks cannot be placed · since "
+        + since.format(at=int(START.timestamp()) + 240, n=4),
+        "no Fargate capacity",
+        "s04 1 of 4, s05 1 of 4, s06 2 of 4, s07 3 of 4",
+    ]
+    assert told.text == (
+        "⛔ prod-web: 8 services failing, no task running in 4 · s00, s01, s02, s03: "
+        "0 running, tasks cannot be placed: no Fargate capacity"
+    )
+
+
+def test_three_that_are_alike_have_a_row_each() -> None:
+    assert sum(line.startswith("⛔ *s0") for line in lines(root(*outage(0, 0, 0)))) == 3
+
+
+def test_a_cause_that_differs_by_names_and_ids_alone_is_one() -> None:
+    services = [
+        failing(f"(service s{n}) (task {n}f3a09b12cd) exited with 1", "tasks die", name=f"s{n}")
+        for n in range(5)
+    ]
+
+    assert sum(line.startswith("🔴 *5 services*") for line in lines(root(*services))) == 1
+
+
+def test_what_runs_again_is_not_counted_as_down() -> None:
+    services = outage(0, 0, 2, 2, impact=Impact.DOWN)
+
+    assert "no task running in 2" in lines(root(*services))[0]
+
+
+def test_services_that_fail_alike_are_apart_once_some_look_well() -> None:
+    looks_well = outage(4, 4, 4, 4, phase=Phase.RECOVERING, well_since=START + 9 * MINUTE)
+    told = lines(root(*outage(1, 1, 1, 1), *looks_well))
+
+    (row,) = [line for line in told if "looks well since <!date^" in line]
+    assert row.startswith("🔴 *4 services*")
+
+
+def test_a_root_of_many_causes_names_who_has_no_row() -> None:
+    services = [failing(f"cause {'x' * n}", name=f"s{n:02}") for n in range(14)]
     told = root(*services)
 
-    assert lines(told)[0] == "⛔ *prod-web* · 14 services failing, no task running in 14"
-    assert "… and 4 more failing" in blocks(told)
+    assert lines(told)[0] == "🔴 *prod-web* · 14 services failing"
+    assert "… and 4 more failing: s10, s11, s12, s13" in blocks(told)
+
+
+NAMES = [f"{'long-' * 49}{n:03}-{'x' * 6}" for n in range(100)]
+
+
+@pytest.mark.parametrize("causes", [1, 7, 25, 100])
+@pytest.mark.parametrize("phase", [Phase.FAILING, Phase.RECOVERED, Phase.NOT_LIVE])
+def test_an_outage_of_100_services_with_the_longest_names_fits_and_accounts_for_each(
+    phase: Phase, causes: int
+) -> None:
+    assert {len(name) for name in NAMES} == {255}
+    services = [
+        over(phase, name=name, not_live=(f"{REVISION}{n}",))
+        if not phase.is_open
+        else failing("x" * (n % causes) + " why" * 90, name=name, impact=Impact.DOWN)
+        for n, name in enumerate(NAMES)
+    ]
+    for told in (root(*services), reply(*services)):
+        check(told)
+        assert told.blocks[-1]["type"] == "context"
+        assert accounted_for(told) == 100
+
+
+def accounted_for(told: Message) -> int:
+    """How many services a message names in full, and how many it says that it does not."""
+    said = "\n".join(texts(told)[1:])
+    named = sum(name in said for name in NAMES)
+    return named + sum(map(int, re.findall(r"(?<!… )and (\d+) more", said)))
+
+
+def test_a_list_of_names_has_whole_names_and_the_number_of_the_others() -> None:
+    assert rendering._listed(["a", "b"], 10) == "a, b"
+    assert rendering._listed(["aaaa", "bbbb", "c"], 10) == "aaaa and 2 more"
+    assert rendering._listed(["too long"], 3) == "too long"
+    assert rendering._listed([], 3) == ""
 
 
 def test_a_root_holds_nothing_that_slack_does_not_let_us_edit() -> None:
@@ -366,14 +697,14 @@ def test_a_service_that_looks_well_is_still_shown_as_it_was() -> None:
 def test_a_closed_root_says_that_it_is_over_and_after_how_long() -> None:
     told = root(over(Phase.RECOVERED))
 
-    assert told.text == "✅ prod-web: over after 24 min · checkout recovered"
-    assert lines(told)[0] == "✅ *prod-web* · over after 24 min"
+    assert told.text == "✅ prod-web: over after 17 min · checkout recovered after 17 min"
+    assert lines(told)[0] == "✅ *prod-web* · over after 17 min"
 
 
 def test_a_closed_root_names_the_release_that_never_went_live() -> None:
     told = root(over(Phase.NOT_LIVE, not_live=(REVISION,)))
 
-    assert told.text.startswith("☑️ prod-web: over after 24 min · checkout :42")
+    assert told.text.startswith("☑️ prod-web: over after 17 min · checkout :42")
     assert "✅" not in blocks(told)
 
 
@@ -385,7 +716,7 @@ def test_what_recovered_of_an_outage_is_one_line_of_the_root() -> None:
     well = [over(Phase.RECOVERED, name=f"s{n:02}") for n in range(11)]
     told = root(CHECKOUT, *well)
 
-    assert "✅ 11 services: recovered" in lines(told)
+    assert "✅ *11 services* · recovered" in lines(told)
     assert sum(line.startswith("✅") for line in lines(told)) == 1
 
 
@@ -429,35 +760,65 @@ def test_an_outage_is_grouped_by_cause() -> None:
     told = reply(*placed, failing("broken", name="other"))
 
     assert told.text == (
-        "🔴 prod-web: 12 services failing · 11 services: tasks cannot be placed: "
-        "no Fargate capacity · other: deployment failed: broken"
+        "🔴 prod-web: 12 services failing · s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10: "
+        "tasks cannot be placed: no Fargate capacity · other: deployment failed: broken"
     )
     assert "*11 services:* tasks cannot be placed: no Fargate capacity" in lines(told)
     assert ", ".join(f"s{n}" for n in range(11)) in lines(told)
+    assert "*1 service:* deployment failed: broken" in lines(told)
+
+
+def test_an_outage_of_one_cause_says_once_how_many_and_of_each_what_runs() -> None:
+    told = reply(*outage(0, 1, 2, 3))
+
+    assert lines(told) == [
+        "⛔ *prod-web · 4 services failing, no task running in 1*",
+        "tasks cannot be placed: no Fargate capacity",
+        "s00 0 of 4, s01 1 of 4, s02 2 of 4, s03 3 of 4",
+    ]
 
 
 def test_how_many_of_an_outage_serve_nobody_stands_in_its_first_line() -> None:
     told = reply(*(failing(name=f"s{n}", impact=Impact.DOWN) for n in range(4)))
 
-    assert lines(told)[0] == "⛔ *4 services failing, no task running in 4*"
+    assert lines(told)[0] == "⛔ *prod-web · 4 services failing, no task running in 4*"
+
+
+def test_releases_that_were_rolled_back_together_are_named_beside_their_services() -> None:
+    releases = [deployment_row(40 + n, running=0).task_definition for n in range(4)]
+    many = [over(Phase.NOT_LIVE, name=f"s{n}", not_live=(releases[n],)) for n in range(4)]
+    names = "s0 :40, s1 :41, s2 :42, s3 :43"
+
+    assert lines(reply(*many, cluster={"open_services": 0})) == [
+        "☑️ *4 services rolled back, never went live*",
+        names,
+    ]
+    assert lines(root(*many))[1:] == ["☑️ *4 services* · rolled back, never went live", names]
 
 
 def test_recoveries_of_one_kind_are_said_in_one_line() -> None:
     told = reply(*(over(Phase.RECOVERED, name=f"s{n}") for n in range(4)))
 
-    assert told.text == "✅ prod-web: 4 services recovered"
+    assert told.text == "✅ prod-web: 4 services recovered · s0, s1, s2, s3"
+    assert lines(told) == ["✅ *4 services recovered*", "s0, s1, s2, s3"]
 
 
 def test_what_fails_and_what_is_over_is_told_apart_in_one_message() -> None:
     told = reply(CHECKOUT, over(Phase.RECOVERED, name="search"), over(Phase.GONE, name="old"))
 
-    assert lines(told)[0].startswith("🔴 *1 service failing · 2 services over*")
+    assert lines(told)[0].startswith("🔴 *prod-web · 1 service failing · 2 services over*")
+
+
+def test_many_services_are_one_click_away_and_few_each_by_itself() -> None:
+    assert blocks(reply(*outage(0, 0, 0))).count("deployments>") == 3
+    assert "deployments>" not in blocks(reply(*outage(0, 0, 0, 0)))
+    assert "|cluster>" in blocks(reply(*outage(0, 0, 0, 0)))
 
 
 def test_more_causes_than_a_reader_wants_are_counted() -> None:
     told = reply(*(failing(f"cause {n}", name=f"s{n}") for n in range(9)))
 
-    assert "… and 4 services more" in blocks(told)
+    assert "… and 4 services more: s5, s6, s7, s8" in blocks(told)
 
 
 # --- the summary --------------------------------------------------------------------------------

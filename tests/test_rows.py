@@ -1,9 +1,10 @@
 """Nouns as JSON and back, across versions of the program."""
 
 import json
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from enum import Enum
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import given, settings
@@ -13,16 +14,18 @@ from notifier.model import (
     Attempt,
     Census,
     ClusterState,
+    Impact,
     Mute,
     Phase,
     Reason,
     ServiceState,
     Step,
     StepKind,
+    SubjectKind,
     Thread,
     Transition,
 )
-from notifier.store.rows import from_json, stamp, to_json
+from notifier.store.rows import UNKNOWN_WORDS, from_json, stamp, to_json
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 NOUNS = [Attempt, Census, ClusterState, Mute, ServiceState, Thread]
@@ -81,6 +84,42 @@ def test_enumerations_come_back_as_themselves() -> None:
     assert read.step.kind is StepKind.ROOT
     assert from_json(ServiceState, to_json(state)).phase is Phase.NOT_LIVE
     assert from_json(ServiceState, to_json(state)).transitions[0].reason is Reason.WORSE
+
+
+def test_words_that_only_a_newer_version_knows_are_read_and_never_as_well() -> None:
+    told = {"revision": 3, "reason": "on fire", "at": MOMENT.isoformat()}
+    newer = {"name": "a", "phase": "smouldering", "impact": 7, "kind": "swarm"}
+    read = from_json(ServiceState, json.dumps({**newer, "transitions": [told]}))
+
+    assert (read.phase, read.impact, read.kind) == (
+        Phase.FAILING,
+        Impact.UNKNOWN,
+        SubjectKind.SERVICE,
+    )
+    assert read.untold("C01") == (Transition(revision=3, reason=Reason.ANOTHER_CAUSE, at=MOMENT),)
+
+
+def test_an_attempt_of_a_kind_that_only_a_newer_version_knows_tells_what_it_tells() -> None:
+    step = {"kind": "carrier pigeon", "tells": {"checkout": 3}}
+    written = {"key": "k", "at": MOMENT.isoformat(), "channel": "C01", "step": step}
+
+    read = from_json(Attempt, json.dumps(written)).step
+    assert read == Step(kind=StepKind.FLAT, tells={"checkout": 3})
+
+
+def enumerations(hint: Any) -> set[type]:
+    """All that a noun's fields may hold."""
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return {hint}
+    within = get_type_hints(hint).values() if is_dataclass(hint) else get_args(hint)
+    return {found for one in within for found in enumerations(one)}
+
+
+def test_every_enumeration_says_how_an_unknown_word_is_read() -> None:
+    written = {found for noun in NOUNS for found in enumerations(noun)}
+
+    assert written == set(UNKNOWN_WORDS)
+    assert all(isinstance(word, kind) for kind, word in UNKNOWN_WORDS.items())
 
 
 @given(

@@ -28,7 +28,7 @@ from notifier.model import (
 )
 from notifier.slack import Slack, Webhook
 from notifier.slack.answers import Answer, Reply, api_answer, webhook_outcome
-from notifier.slack.finding import PAGE, PAGES
+from notifier.slack.finding import INCOMPLETE, PAGE, PAGES, WITHIN
 from notifier.slack.finding import find as find_by
 from sandbox.workspace import FULL_SCOPES, MINIMAL_SCOPES, Channel, Workspace
 from tests.raw_server import RawServer, response, sends
@@ -389,6 +389,7 @@ def test_a_search_is_asked_in_a_form_and_with_the_metadata() -> None:
     asked = {
         "channel": "C01",
         "oldest": "1795435380.250000",
+        "latest": f"{1795435380.25 + WITHIN.total_seconds():.6f}",
         "inclusive": "true",
         "include_all_metadata": "true",
         "limit": "50",
@@ -445,7 +446,10 @@ def test_a_channel_with_too_many_messages_is_given_up_not_called_empty() -> None
 def test_a_search_that_fails_on_a_later_page_cannot_say_that_nothing_is_there() -> None:
     limited = Refused(Refusal.RATE_LIMITED, "ratelimited", timedelta(seconds=5))
 
-    assert found_with(Answer(page(cursor="c1")), limited) == (CannotLook("ratelimited"), ["", "c1"])
+    found, cursors = found_with(Answer(page(cursor="c1")), limited)
+
+    assert found == CannotLook("ratelimited", will_pass=True, retry_after=timedelta(seconds=5))
+    assert cursors == ["", "c1"]
 
 
 def test_without_the_scope_nothing_can_be_looked_for(clock: Clock) -> None:
@@ -480,13 +484,57 @@ def test_in_a_channel_it_was_not_invited_to_nothing_can_be_looked_for(clock: Clo
         ("revoke_token", "token_revoked"),
     ],
 )
-def test_a_search_that_slack_does_not_answer_says_why(
+def test_a_search_that_slack_does_not_answer_says_why_and_whether_it_will_pass(
     workspace: Workspace, bot: Slack, fault: str, code: str
 ) -> None:
     post_with(bot, "K1")
     workspace.inject("conversations.history", fault)
 
-    assert bot.find(DEPLOYS, "K1", since=SINCE) == CannotLook(code)
+    found = bot.find(DEPLOYS, "K1", since=SINCE)
+    assert isinstance(found, CannotLook)
+    assert (found.code, found.will_pass) == (code, fault != "revoke_token")
+    assert bool(found.retry_after) is (fault == "rate_limited")
+
+
+@pytest.mark.parametrize(
+    ("code", "will_pass"),
+    [
+        ("ratelimited", True),
+        ("service_unavailable", True),
+        ("request_timeout", True),
+        ("fatal_error", True),
+        ("internal_error", True),
+        ("a_word_of_tomorrow", True),
+        ("missing_scope", False),
+        ("not_allowed_token_type", False),
+        ("no_permission", False),
+        ("access_denied", False),
+        ("channel_not_found", False),
+        ("not_in_channel", False),
+        ("account_inactive", False),
+        ("invalid_cursor", False),
+        ("invalid_ts_latest", False),
+        ("method_not_supported_for_channel_type", False),
+    ],
+)
+def test_what_keeps_us_from_looking_passes_or_lasts(code: str, will_pass: bool) -> None:
+    found, _ = found_with(api_answer(Reply(200, {}, f'{{"ok":false,"error":"{code}"}}'.encode())))
+
+    assert isinstance(found, CannotLook)
+    assert (found.code, found.will_pass) == (code, will_pass)
+
+
+def test_what_a_channel_said_in_the_hours_since_is_not_read(
+    workspace: Workspace, bot: Slack, clock: Clock
+) -> None:
+    first = ts_of(post_with(bot, "K1"))
+    clock.now += WITHIN.total_seconds() + 60
+    for number in range(PAGE + 1):
+        post_with(bot, f"later-{number}")
+
+    assert bot.find(DEPLOYS, "K1", since=SINCE) == Sent(DEPLOYS, first)
+    searches = [call for call in workspace.calls if call.method == "conversations.history"]
+    assert len(searches) == 1
 
 
 STRANGE: list[tuple[str, dict[str, object], Found]] = [
@@ -500,15 +548,19 @@ STRANGE: list[tuple[str, dict[str, object], Found]] = [
     ("messages that are none", page(None, 1, "K1", [keyed()]), NotThere()),
     ("the right one among them", page(None, {}, keyed()), Sent("C01", "1.2")),
     ("the root is no text", page(keyed(thread_ts=1)), Sent("C01", "1.2")),
-    ("no ts", page(keyed(ts=None)), CannotLook("answer_incomplete")),
-    ("ts is empty", page(keyed(ts="")), CannotLook("answer_incomplete")),
-    ("no messages", {"ok": True}, CannotLook("answer_incomplete")),
-    ("messages is an object", {"ok": True, "messages": {}}, CannotLook("answer_incomplete")),
-    ("messages is null", {"ok": True, "messages": None}, CannotLook("answer_incomplete")),
-    ("more, but no way to it", page(has_more=True), CannotLook("answer_incomplete")),
+    ("no ts", page(keyed(ts=None)), INCOMPLETE),
+    ("ts is empty", page(keyed(ts="")), INCOMPLETE),
+    ("no messages", {"ok": True}, INCOMPLETE),
+    ("messages is an object", {"ok": True, "messages": {}}, INCOMPLETE),
+    ("messages is null", {"ok": True, "messages": None}, INCOMPLETE),
+    ("more, but no way to it", page(has_more=True), INCOMPLETE),
     ("the cursor is a number", page(cursor=7), NotThere()),
     ("the end is no object", {"ok": True, "messages": [], "response_metadata": 1}, NotThere()),
-    ("an error that is our token", {"ok": False, "error": TOKEN}, CannotLook("no_error_code")),
+    (
+        "an error that is our token",
+        {"ok": False, "error": TOKEN},
+        CannotLook("no_error_code", will_pass=True),
+    ),
     ("half a character leads on", page(cursor="\ud83d"), CannotLook("too_many_messages")),
 ]
 

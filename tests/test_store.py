@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
+from random import Random
+from string import ascii_letters, digits
 from typing import Any
 from unittest.mock import patch
 
@@ -304,7 +306,7 @@ WRITES: dict[str, list[Any]] = {
     "note_attempt": [ATTEMPT],
     "record": [{"checkout": 3}, THREAD],
     "settle": [],
-    "move": ["C02"],
+    "move": ["C02", 1],
 }
 
 
@@ -438,7 +440,7 @@ def test_the_oldest_is_owed_first(watch: Watch) -> None:
 
 
 def test_what_is_moved_is_owed_by_the_other_channel_in_place_of_the_first(watch: Watch) -> None:
-    watch.store.move(save_checkout(watch), "C02", owner="me", now=START)
+    watch.store.move(save_checkout(watch), "C02", 1, owner="me", now=START)
 
     assert watch.store.owed("C01") == []
     assert watch.owed("C02").route == "C01"
@@ -448,10 +450,241 @@ def test_what_is_moved_is_owed_by_the_other_channel_in_place_of_the_first(watch:
 def test_what_was_renewed_is_not_moved_but_due_again(watch: Watch) -> None:
     owed = save_checkout(watch)
     save_more(watch, revision=4)
-    watch.store.move(owed, "C02", owner="me", now=START)
+    watch.store.move(owed, "C02", 1, owner="me", now=START)
 
     assert watch.owed("C01").is_due(START)
     assert watch.store.owed("C02") == []
+    assert watch.cluster().moved == {}
+
+
+def moved(watch: Watch, *, closed_at: datetime | None = None) -> None:
+    """The first incident is told in C02, where it is still owed, in place of C01."""
+    first = replace(EMPTY, generation=1, closed_at=closed_at)
+    save(watch, EMPTY, with_services(first, CHECKOUT))
+    hold(watch)
+    watch.store.move(watch.owed(), "C02", 1, owner="me", now=START)
+
+
+def test_an_incident_that_was_moved_says_where_to_until_the_next_begins(watch: Watch) -> None:
+    moved(watch)
+    assert watch.cluster().moved == {"C01": "C02"}
+
+    before = watch.cluster()
+    save(watch, before, replace(before, generation=2), "t2")
+    assert watch.cluster().moved == {}
+
+
+def test_what_was_moved_lies_beside_what_its_new_channel_is_owed_anyway(watch: Watch) -> None:
+    save(watch, EMPTY, with_services(EMPTY, CHECKOUT))
+    before = watch.cluster()
+    watch.store.save(before, before, owed={"C02": START}, now=START, token="t2")
+    hold(watch)
+    watch.store.move(watch.owed(), "C02", 1, owner="me", now=START)
+
+    assert sorted(one.route for one in watch.store.owed("C02")) == ["C01", "C02"]
+
+
+def test_since_when_it_is_owed_is_not_forgotten_when_it_is_moved(watch: Watch) -> None:
+    owed = save_checkout(watch)
+    now = START + timedelta(seconds=30)
+    watch.store.move(owed, "C02", 1, owner="me", now=now)
+
+    assert watch.owed("C02").since == START
+
+
+def test_what_was_moved_is_still_owed(watch: Watch) -> None:
+    moved(watch)
+
+    assert with_destination(watch, "C01").is_owed
+    assert not with_destination(watch, "C03").is_owed
+
+
+def with_destination(watch: Watch, destination: str) -> ClusterState:
+    loaded = watch.store.load(CLUSTER, [], destination)
+    assert loaded is not None
+    return loaded
+
+
+def test_what_is_moved_while_we_read_is_still_owed(watch: Watch) -> None:
+    first = replace(EMPTY, generation=1, closed_at=START)
+    save(watch, EMPTY, with_services(first, CHECKOUT))
+    hold(watch)
+    owed, real = watch.owed(), watch.client.get_item
+
+    def move_after_the_head(**request: Any) -> Any:
+        answer = real(**request)
+        if request["Key"]["sk"]["S"] == "head":
+            with patch.object(watch.client, "get_item", real):
+                if watch.store.owed("C01"):
+                    watch.store.move(owed, "C02", 1, owner="me", now=START)
+        return answer
+
+    with patch.object(watch.client, "get_item", move_after_the_head):
+        assert with_destination(watch, "C01").is_owed
+
+
+# --- rows that cannot be read -------------------------------------------------------------------
+
+
+def test_a_mute_that_cannot_be_read_does_not_hide_the_others(
+    watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch.store.mute(Mute(pattern="prod-*", until=LATER))
+    watch.spoil("workspace", "mute#a-*", body='{"pattern":"a-*","until":"soon"}')
+    watch.spoil("workspace", "mute#b-*", body='{"pattern":"b-*"}')
+    watch.spoil("workspace", "mute#c-*", body="zlib:nonsense")
+
+    assert [mute.pattern for mute in watch.store.mutes()] == ["prod-*"]
+    lines = [line for line in caplog.records if line.message == "unreadable row"]
+    assert [line.__dict__["sk"] for line in lines] == ["mute#a-*", "mute#b-*", "mute#c-*"]
+    assert {line.levelname for line in lines} == {"ERROR"}
+
+
+def test_a_time_without_a_zone_is_taken_for_utc(watch: Watch) -> None:
+    bare = START.replace(tzinfo=None).isoformat()
+    watch.spoil("workspace", "mute#a-*", body=f'{{"pattern":"a-*","until":"{bare}"}}')
+
+    assert [mute.until for mute in watch.store.mutes()] == [START]
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"due_at": "soon"}, {"retry_at": "soon"}, {"since": "soon"}, {"tries": "some"}]
+)
+def test_what_is_owed_and_cannot_be_read_does_not_hide_the_others(
+    watch: Watch, spoilt: dict[str, str]
+) -> None:
+    save_checkout(watch)
+    row = {"nonce": "n", "due_at": START.isoformat(), **spoilt}
+    watch.spoil("channel#C01", "owes#another", **row)
+
+    assert watch.owed().cluster_key == CLUSTER
+
+
+def test_what_is_owed_without_a_nonce_does_not_hide_the_others(watch: Watch) -> None:
+    save_checkout(watch)
+    watch.spoil("channel#C01", "owes#another", due_at=START.isoformat())
+
+    assert watch.owed().cluster_key == CLUSTER
+
+
+def test_an_attempt_that_cannot_be_read_is_told_again_not_kept_back(watch: Watch) -> None:
+    owed = save_checkout(watch)
+    watch.spoil("channel#C01", f"owes#{CLUSTER}", attempt='{"key":"k"}')
+
+    assert watch.owed() == owed
+
+
+def test_a_thread_that_cannot_be_read_does_not_hide_the_one_before_it(watch: Watch) -> None:
+    watch.store.record(save_checkout(watch), {}, THREAD, owner="me", now=START)
+    watch.spoil(f"cluster#{CLUSTER}", "thread#C01#00000001#00000002", body='{"number":2}')
+
+    assert watch.store.thread(CLUSTER, "C01", 1) == THREAD
+
+
+def test_a_wait_that_cannot_be_read_is_none(watch: Watch) -> None:
+    save_checkout(watch)
+    watch.store.wait_until("C01", "posts", LATER, owner="me", now=START)
+    watch.spoil("channel#C01", "head", **{"not_before#edits": "soon"})
+
+    assert watch.store.not_before("C01") == {"posts": LATER}
+
+
+def test_a_census_that_cannot_be_read_begins_anew(watch: Watch) -> None:
+    watch.spoil("workspace", "census", body='{"clusters":[]}')
+
+    assert watch.store.census() is None
+
+
+def test_a_service_that_cannot_be_read_fails_until_it_is_looked_at(watch: Watch) -> None:
+    search = replace(CHECKOUT, name="search")
+    open_incident = replace(EMPTY, generation=4, open_services=2, opened_at=START)
+    save(watch, EMPTY, with_services(open_incident, CHECKOUT, search))
+    hold(watch)
+    watch.store.record(watch.owed(), {"checkout": 3}, None, owner="me", now=START)
+    watch.spoil(f"cluster#{CLUSTER}", "service#checkout", body='{"phase":"failing"}')
+    read = watch.service("checkout")
+
+    assert watch.service("search") == search
+    assert (read.phase, read.revision, read.generation) == (Phase.FAILING, 3, 4)
+    assert (read.since, read.destination, read.told) == (START, "C01", {"C01": 3})
+
+
+def test_a_service_that_is_over_and_cannot_be_read_is_well(watch: Watch) -> None:
+    over = replace(CHECKOUT, name="job", kind=SubjectKind.DAEMON, phase=Phase.RECOVERED)
+    save(watch, EMPTY, with_services(EMPTY, over))
+    watch.spoil(f"cluster#{CLUSTER}", "service#daemon: job", body="[]")
+    read = watch.service("daemon: job")
+
+    assert (read.phase, read.kind, read.name) == (Phase.WELL, SubjectKind.DAEMON, "job")
+
+
+@pytest.mark.parametrize(
+    ("was", "phase"), [(Phase.FAILING, Phase.FAILING), (Phase.RECOVERED, Phase.WELL)]
+)
+def test_a_phase_of_a_newer_version_holds_the_incident_open_as_it_did_there(
+    watch: Watch, was: Phase, phase: Phase
+) -> None:
+    save(watch, EMPTY, with_services(EMPTY, replace(CHECKOUT, phase=was)))
+    newer = '{"name":"checkout","phase":"smouldering","revision":3}'
+    watch.spoil(f"cluster#{CLUSTER}", "service#checkout", body=newer)
+
+    assert watch.service("checkout").phase is phase
+
+
+def test_a_kind_of_a_newer_version_is_not_taken_for_a_service_of_its_name(watch: Watch) -> None:
+    save(watch, EMPTY, with_services(EMPTY, CHECKOUT))
+    swarm = '{"name":"checkout","kind":"swarm","revision":9}'
+    watch.spoil(f"cluster#{CLUSTER}", "service#swarm: checkout", body=swarm)
+
+    assert watch.cluster().services == {"checkout": CHECKOUT}
+
+
+# --- rows of an outage --------------------------------------------------------------------------
+
+
+def size(item: Any) -> int:
+    """Bytes, as DynamoDB counts them.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+    """
+    values = {name: next(iter(typed.values())) for name, typed in item.items()}
+    return sum(len(name.encode()) + len(str(value).encode()) for name, value in values.items())
+
+
+ITEM_HOLDS = 400 * 1024
+
+
+def test_rows_that_name_5000_services_of_the_longest_names_are_small(watch: Watch) -> None:
+    """Names that nothing packs: 255 letters and digits at random."""
+    dice, letters = Random(1), ascii_letters + digits + "-_"
+    names = ["".join(dice.choices(letters, k=255)) for _ in range(5_000)]
+    all_of_them = dict.fromkeys(names, 1_000_000)
+    step = Step(kind=StepKind.REPLY, tells=all_of_them, announces=all_of_them)
+    watch.store.note_attempt(
+        save_checkout(watch), replace(ATTEMPT, step=step), owner="me", now=START
+    )
+    noted = watch.owed()
+    thread = replace(THREAD, announced=all_of_them)
+    noted_size = max(map(size, watch.client.table.rows()))
+    watch.store.record(noted, {}, thread, owner="me", now=START)
+
+    assert noted_size < ITEM_HOLDS / 2
+    assert max(map(size, watch.client.table.rows())) < ITEM_HOLDS / 2
+    assert noted.attempt is not None
+    assert watch.store.named(noted.attempt.step, names) == step
+    assert watch.store.thread(CLUSTER, "C01", 1, names) == thread
+
+
+def test_a_service_that_is_gone_for_good_is_left_out_of_what_was_told(watch: Watch) -> None:
+    step = replace(STEP, tells={f"service-{n}": 1 for n in range(9)}, announces={})
+    with patch("notifier.store.NAMES_HOLD", 0):
+        watch.store.note_attempt(
+            save_checkout(watch), replace(ATTEMPT, step=step), owner="me", now=START
+        )
+    attempt = watch.owed().attempt
+    assert attempt is not None
+
+    assert watch.store.named(attempt.step, ["service-7", "new"]).tells == {"service-7": 1}
 
 
 def test_the_newest_thread_of_an_incident_is_found(watch: Watch) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from notifier import teller as telling
 from notifier.errors import StoreUnavailable
-from notifier.model import Mute, Owed, Refusal, Refused, Unknown
+from notifier.model import CannotLook, Mute, Owed, Refusal, Refused, Unknown
 from notifier.store import Store
 from tests.watch import (
+    CLUSTER,
     START,
     TableClient,
     Watch,
@@ -228,6 +229,40 @@ def test_an_outage_of_5000_services_is_two_messages_and_small_rows(watch: Watch)
     assert max(sizes) < 100_000
 
 
+def test_the_services_of_a_cluster_are_read_anew_only_when_somebody_saved(watch: Watch) -> None:
+    fail_all(watch, 30)
+    real, read = watch.client.paginate, list[str]()
+
+    def paginate(**request: Any) -> Any:
+        read.append(str(request.get("ExpressionAttributeValues")))
+        return real(**request)
+
+    watch.take_in(*(deployment_failed(f"more-{n}") for n in range(3)))
+    watch.clock.at += timedelta(minutes=6)
+    watch.ecs.fails = "throttled"  # so that no reading is saved
+    asked = len(watch.slack.asked)
+    with patch.object(watch.client, "paginate", paginate):
+        watch.tell()
+
+    assert len(watch.slack.asked) >= asked + 2
+    assert sum("service#" in one for one in read) == 1
+
+
+@patch("notifier.store.NAMES_HOLD", 1_000)  # as if no name could be packed
+def test_an_attempt_of_thousands_of_services_is_found_and_recorded(watch: Watch) -> None:
+    fail_all(watch, 250)
+    watch.slack.commits_lost_posts = True
+    watch.slack.answers = [Unknown("timeout")]
+    watch.ecs.fails = "throttled"
+    watch.clock.at += timedelta(minutes=6)
+    watch.offer(*(deployment_failed(f"more-{n}") for n in range(250)))
+    posts = len(watch.slack.posts)
+    watch.ticks(2)
+
+    assert len(watch.slack.posts) == posts
+    assert [one for one in watch.cluster().services.values() if one.untold("C01")] == []
+
+
 # --- pace, order and time -----------------------------------------------------------------------
 
 
@@ -295,6 +330,73 @@ def test_what_the_time_did_not_suffice_for_comes_with_the_next_tick(watch: Watch
     watch.tick(after=SECOND)
     assert len(watch.slack.roots) == 5
     assert len(watch.slack.replies) == 5
+
+
+# --- rows that cannot be read -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pk", "sk", "values"),
+    [
+        ("workspace", "mute#prod-*", {"body": '{"pattern":"prod-*","until":"soon"}'}),
+        ("workspace", "mute#prod-*", {"body": '{"pattern":"prod-*"}'}),
+        ("workspace", "census", {"body": "{}"}),
+        ("channel#C01", "owes#bad", {"nonce": "n", "due_at": "soon", "due": "due"}),
+        ("channel#C01", "owes#bad", {"due_at": "2026-11-23T12:00:00+00:00", "due": "due"}),
+        ("channel#C01", "head", {"not_before#posts": "soon"}),
+        (f"cluster#{CLUSTER}", "service#other", {"body": "{}"}),
+        (f"cluster#{CLUSTER}", "service#other", {"body": "zlib:nonsense"}),
+        (f"cluster#{CLUSTER}", "service#other", {"body": "null"}),
+        (f"cluster#{CLUSTER}", "service#other", {"body": "{}", "told#C01": "often"}),
+        (f"cluster#{CLUSTER}", "thread#C01#00000001#00000001", {"body": "{}"}),
+    ],
+)
+def test_a_row_that_cannot_be_read_stops_neither_telling_nor_the_tick(
+    watch: Watch, caplog: pytest.LogCaptureFixture, pk: str, sk: str, values: dict[str, str]
+) -> None:
+    watch.spoil(pk, sk, **values)
+    watch.offer(deployment_failed())
+    watch.ticks(2)
+
+    about = [posted for posted in watch.slack.posts if "checkout" in posted.message.text]
+    assert [posted.thread_ts is None for posted in about] == [True, False]
+    assert logged(caplog, "unreadable row")
+    assert not logged(caplog, "turn failed")
+    assert not logged(caplog, "look failed")
+
+
+def test_a_cluster_whose_head_cannot_be_read_does_not_stop_the_others(
+    watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch.take_in(deployment_failed())
+    watch.spoil(f"cluster#{CLUSTER}", "head", body="{}")
+    watch.offer(in_cluster("b", deployment_failed()))
+    watch.ticks(2)
+
+    assert len(watch.slack.posts) == 2
+    assert all("b / checkout" in text for text in watch.slack.texts)
+    assert logged(caplog, "turn failed")
+
+
+def test_a_failing_service_whose_row_was_lost_recovers_when_it_is_looked_at(watch: Watch) -> None:
+    watch.offer(deployment_failed())
+    watch.spoil(f"cluster#{CLUSTER}", "service#checkout", body="{}")
+    recover(watch)
+
+    assert "over after" in watch.slack.roots[0].message.text
+    assert watch.slack.texts[-1].startswith("✅")
+    assert watch.cluster().open_services == 0
+
+
+def test_a_new_failure_of_a_service_whose_row_was_lost_is_told(watch: Watch) -> None:
+    watch.offer(deployment_failed())
+    recover(watch)
+    watch.spoil(f"cluster#{CLUSTER}", "service#checkout", body="{}")
+    watch.ecs.shown.clear()
+    watch.offer(deployment_failed(number=43, updatedAt="2026-11-23T12:09:00Z"))
+
+    assert watch.cluster().open_services == 1
+    assert len(watch.slack.replies) == 3
 
 
 # --- the lease ----------------------------------------------------------------------------------
@@ -437,6 +539,40 @@ def test_a_table_that_fails_while_telling_leaves_it_owed(watch: Watch) -> None:
     assert len(watch.slack.posts) == 2
 
 
+@pytest.mark.parametrize("write", ["note_attempt", "begin_try", "record", "hold"])
+def test_after_a_table_that_failed_others_need_not_wait_for_our_lease_to_end(
+    watch: Watch, write: str
+) -> None:
+    watch.take_in(deployment_failed())
+    real = getattr(Store, write)
+
+    def answer_lost(store: Store, *given: Any, **more: Any) -> None:
+        real(store, *given, **more)
+        raise StoreUnavailable("timeout")
+
+    with patch.object(Store, write, answer_lost), pytest.raises(StoreUnavailable):
+        watch.tell()
+
+    now = watch.clock.at
+    assert watch.store.hold("C01", "another", now=now, until=now + MINUTE)
+
+
+def test_who_ends_with_an_error_does_not_let_go_of_what_another_holds(watch: Watch) -> None:
+    watch.take_in(deployment_failed())
+
+    def too_late(*_: Any, **__: Any) -> None:
+        watch.clock.at += timedelta(seconds=90)
+        now = watch.clock.at
+        assert Store.hold(watch.store, "C01", "another", now=now, until=now + MINUTE)
+        raise StoreUnavailable("timeout")
+
+    with patch.object(Store, "begin_try", too_late), pytest.raises(StoreUnavailable):
+        watch.tell()
+
+    now = watch.clock.at
+    assert not watch.store.hold("C01", "a third", now=now, until=now + MINUTE)
+
+
 def test_a_table_that_fails_again_and_again_is_no_reason_to_give_anything_up(
     watch: Watch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -530,6 +666,69 @@ def test_where_nobody_may_look_it_is_posted_again_and_said(
     assert len(watch.slack.roots) == 2
     (line,) = logged(caplog, "posted again: whether it arrived cannot be seen")
     assert line["code"] == "missing_scope"
+
+
+PASSING = CannotLook("connection_lost", will_pass=True)
+
+
+def looks(watch: Watch) -> int:
+    return watch.slack.asked.count(("find", "C01"))
+
+
+def test_when_slack_cannot_be_asked_for_a_while_it_is_looked_again_before_it_is_posted_again(
+    watch: Watch,
+) -> None:
+    watch.slack.commits_lost_posts = True
+    watch.slack.answers = [Unknown("timeout")]
+    watch.slack.look_answers = [PASSING, PASSING]
+    watch.offer(deployment_failed())
+    watch.ticks(4)
+
+    assert looks(watch) == 3
+    assert len(watch.slack.roots) == 1
+    assert len(watch.slack.replies) == 1
+
+
+def test_a_look_waits_as_long_as_slack_says_and_so_do_the_looks_of_others(watch: Watch) -> None:
+    limited = CannotLook("ratelimited", will_pass=True, retry_after=timedelta(seconds=100))
+    watch.slack.commits_lost_posts = True
+    watch.slack.answers = [Unknown("timeout"), Unknown("timeout")]
+    watch.slack.look_answers = [limited]
+    watch.offer(in_cluster("a", deployment_failed()), in_cluster("b", deployment_failed()))
+    watch.tick()
+    watch.tick()
+    assert looks(watch) == 1
+
+    watch.tick()
+    assert looks(watch) == 3
+    assert len(watch.slack.roots) == 2
+
+
+def test_after_ten_minutes_of_looking_in_vain_it_is_posted_again_and_said(
+    watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch.slack.answers = [Unknown("timeout")]
+    watch.slack.look_answers = [PASSING] * 99
+    watch.offer(deployment_failed())
+    watch.ticks(9)
+    assert watch.slack.posts == []
+
+    watch.ticks(2)
+    assert len(watch.slack.roots) == 1
+    assert 5 < looks(watch) < 15
+    (line,) = logged(caplog, "posted again: whether it arrived cannot be seen")
+    assert line["code"] == "connection_lost"
+
+
+def test_a_limit_of_looks_that_lasts_does_not_keep_a_message_back_for_ever(watch: Watch) -> None:
+    limited = CannotLook("ratelimited", will_pass=True, retry_after=timedelta(minutes=15))
+    watch.slack.answers = [Unknown("timeout")]
+    watch.slack.look_answers = [limited] * 99
+    watch.offer(deployment_failed())
+    watch.ticks(11)
+
+    assert len(watch.slack.roots) == 1
+    assert looks(watch) == 1
 
 
 def test_while_one_thread_waits_for_its_outcome_the_others_of_its_channel_go_on(
@@ -876,6 +1075,85 @@ def test_a_channel_that_works_again_gets_new_incidents_again() -> None:
     watch.offer(in_cluster("prod-b", deployment_failed()))
 
     assert watch.slack.posts[-1].channel == "C01"
+
+
+def test_an_incident_that_is_being_moved_gets_no_second_root_when_its_channel_works_again() -> None:
+    watch = watching("prod-*=C01; *=C02")
+    watch.slack.refuse("C01", Refusal.CHANNEL, "is_archived")
+    now = watch.clock.at
+    watch.store.hold("C02", "another", now=now, until=now + timedelta(seconds=30))
+    watch.offer(deployment_failed("checkout"))
+    assert watch.slack.posts == []
+
+    watch.slack.in_channel.clear()
+    watch.offer(deployment_failed("search"))
+    assert watch.slack.posts == []
+
+    watch.ticks(2)
+    (root,) = watch.slack.roots
+    assert root.channel == "C02"
+    assert {reply.thread_ts for reply in watch.slack.replies} == {root.ts}
+    assert {"checkout", "search"} <= set(" ".join(watch.slack.texts).replace(":", " ").split())
+    untold = [one for one in watch.cluster().services.values() if one.untold("C01")]
+    assert untold == []
+
+
+def test_an_incident_stays_where_it_is_told_until_it_is_over() -> None:
+    watch = watching("prod-*=C01; *=C02")
+    watch.slack.refuse("C01", Refusal.CHANNEL, "is_archived")
+    watch.offer(deployment_failed())
+    watch.slack.in_channel.clear()
+    watch.offer(deployment_failed("search"))
+    recover(watch, "checkout", "search")
+
+    assert len(watch.slack.roots) == 1
+    assert {posted.channel for posted in watch.slack.posts} == {"C02"}
+    assert "over after" in watch.slack.roots[0].message.text
+
+
+def test_after_it_is_over_the_next_incident_is_told_in_its_own_channel_again() -> None:
+    watch = watching("prod-*=C01; *=C02")
+    watch.slack.refuse("C01", Refusal.CHANNEL, "is_archived")
+    watch.offer(deployment_failed())
+    watch.slack.in_channel.clear()
+    recover(watch)
+    watch.clock.at += timedelta(hours=2)
+    watch.ecs.shown.clear()
+    watch.offer(deployment_failed(number=44, updatedAt="2026-11-23T14:07:30Z"))
+
+    assert [root.channel for root in watch.slack.roots] == ["C02", "C01"]
+
+
+def test_an_incident_whose_channel_is_archived_goes_on_in_another_and_stays_there() -> None:
+    watch = watching("prod-*=C01; *=C02")
+    watch.offer(deployment_failed("checkout"))
+    watch.slack.refuse("C01", Refusal.CHANNEL, "is_archived")
+    watch.offer(deployment_failed("search"))
+    watch.slack.in_channel.clear()
+    watch.offer(deployment_failed("basket"))
+    first, second = watch.slack.roots
+
+    assert (first.channel, second.channel) == ("C01", "C02")
+    assert f"/C01/{first.ts}|" in str(second.message.blocks)
+    assert watch.slack.posts[-1].thread_ts == second.ts
+
+
+def test_a_channel_is_told_its_own_and_what_was_moved_to_it() -> None:
+    """The same cluster, of which one service was told in C01 before `Channels` was changed."""
+    watch = watching("prod-*=C01; *=C02")
+    watch.take_in(deployment_failed("checkout"))
+    changed = Watch("*=C02", client=watch.client)
+    changed.slack.refuse("C01", Refusal.CHANNEL, "is_archived")
+    changed.take_in(deployment_failed("search"))
+    changed.tell("C01")
+    changed.ticks(2)
+
+    told = " ".join(changed.slack.texts)
+    assert "checkout" in told
+    assert "search" in told
+    services = changed.cluster().services.values()
+    assert [one for one in services if one.untold("C01") and one.destination == "C01"] == []
+    assert [one for one in services if one.untold("C02") and one.destination == "C02"] == []
 
 
 def test_a_channel_that_refuses_does_not_hold_up_another() -> None:

@@ -261,6 +261,147 @@ def test_what_was_over_when_slack_came_back_has_a_root_and_no_broadcast() -> Non
     assert not any(step.is_broadcast for step in steps)
 
 
+# --- what comes one after another -----------------------------------------------------------------
+
+
+def staggered(room: Room, count: int, *, seconds: float = 9) -> None:
+    """So many services begin to fail, one after another; each is told when it may be."""
+    for n in range(count):
+        until = room.now + seconds * SECOND
+        room.fails(f"service-{n:02}")
+        room.tell()
+        while isinstance(wait := room.next(), Wait) and wait.until < until:
+            assert wait.until > room.now
+            room.now = wait.until
+            room.tell()
+        room.now = until
+    room.tell_all()
+
+
+def began(room: Room, step: Step) -> datetime:
+    return room.cluster.services[min(step.tells)].transitions[0].at
+
+
+def replies(room: Room) -> list[tuple[datetime, Step]]:
+    return [(when, step) for when, step in room.steps if step.kind is StepKind.REPLY]
+
+
+def test_an_outage_that_comes_one_by_one_folds_after_three_replies() -> None:
+    room = Room()
+    staggered(room, 40)
+    sizes = [len(step.tells) for _, step in replies(room) if not step.is_broadcast]
+
+    assert sizes[:3] == [1, 1, 1]
+    assert len(sizes) <= 3 + 40 * 9 / 30
+    assert min(sizes[3:-1]) > 1
+
+
+def test_nobody_waits_longer_than_half_a_minute_to_be_told_with_the_others() -> None:
+    room = Room()
+    staggered(room, 40)
+    told_at: dict[str, datetime] = {}
+    for when, step in replies(room):
+        for name in step.tells:
+            told_at.setdefault(name, when)
+    waited = [at - room.cluster.services[name].transitions[0].at for name, at in told_at.items()]
+
+    assert len(waited) == 40
+    assert max(waited) <= 35 * SECOND
+
+
+def test_the_first_failures_of_an_outage_are_told_at_once() -> None:
+    room = Room()
+    for name in "abc":
+        room.fails(name)
+        room.tell()
+        room.now += 9 * SECOND
+
+    waited = [when - began(room, step) for when, step in replies(room)]
+    assert waited == [SECOND, timedelta(0), timedelta(0)]
+
+
+def busy(room: Room) -> Room:
+    """Three services that failed a moment ago are told."""
+    for name in "abc":
+        room.fails(name)
+        room.tell()
+    return room
+
+
+def test_the_root_is_edited_while_the_others_are_waited_for() -> None:
+    room = busy(Room())
+    room.now += 21 * SECOND
+    room.fails("d")
+
+    assert kinds(room.tell()) == [StepKind.EDIT]
+    assert room.next() == Wait(room.cluster.services["d"].transitions[0].at + 30 * SECOND)
+
+
+def test_two_that_were_waited_with_are_one_reply() -> None:
+    room = busy(Room())
+    room.fails("d")
+    room.now += 9 * SECOND
+    room.fails("e")
+
+    assert told(room.tell_all())[0] == ["d", "e"]
+
+
+def test_as_many_as_were_told_before_are_not_waited_with() -> None:
+    room = busy(Room())
+    room.fails("d", "e")
+    assert told(room.tell()) == []
+    room.fails("f")
+
+    assert told(room.tell()) == [["d", "e", "f"]]
+
+
+def test_a_hundred_services_that_fail_within_three_minutes_are_few_replies() -> None:
+    room = Room()
+    staggered(room, 100, seconds=2)
+
+    assert len(replies(room)) <= 14
+
+
+def test_what_is_loud_is_not_waited_with() -> None:
+    room = busy(opened())
+    room.change(loud_at=room.now - 5 * MINUTE)
+    room.fails("d")
+
+    assert room.tell()[0].is_broadcast
+
+
+def test_what_becomes_loud_while_the_others_are_waited_for_is_told_then() -> None:
+    room = busy(opened())
+    room.change(loud_at=room.now - 5 * MINUTE + 10 * SECOND)
+    room.fails("d")
+    room.tell()
+    room.now += 10 * SECOND
+
+    assert room.tell()[0].is_broadcast
+
+
+def test_what_comes_a_minute_later_is_told_at_once() -> None:
+    room = busy(Room())
+    room.tell_all()
+    room.happens("d", Reason.STILL_FAILING, minutes=1)
+
+    assert told(room.tell())[0] == ["d"]
+
+
+def test_what_is_over_is_waited_with_for_nobody() -> None:
+    room = busy(Room())
+    room.recovers("a")
+
+    assert told(room.tell())[0] == ["a"]
+
+
+def test_a_webhook_waits_for_nobody() -> None:
+    room = busy(Room(WEBHOOK))
+    room.fails("d")
+
+    assert told(room.tell()) == [["d"]]
+
+
 # --- loud and quiet -------------------------------------------------------------------------------
 
 

@@ -40,6 +40,7 @@ from notifier.model import (
 )
 from notifier.routing import parse_channels
 from notifier.store import Store
+from notifier.store.dynamodb import update
 from notifier.teller import Teller
 from tests.simulator import dynamodb
 from tests.simulator.dynamodb import BATCH_GET_KEYS, Table
@@ -87,6 +88,7 @@ class FakeSlack:
     clock: Clock
     has_threads: bool = True
     can_look: bool = True
+    look_answers: list[Found] = field(default_factory=list)
     posts: list[Posted] = field(default_factory=list)
     answers: list[Outcome | BaseException] = field(default_factory=list)
     edit_answers: list[Outcome | BaseException] = field(default_factory=list)
@@ -145,6 +147,8 @@ class FakeSlack:
         self, channel: str, key: str, *, since: datetime, thread_ts: str | None = None
     ) -> Found:
         self.asked.append(("find", channel))
+        if self.look_answers:
+            return self.look_answers.pop(0)
         if not self.can_look:
             return CannotLook("missing_scope")
         for one in self.posts:
@@ -390,6 +394,11 @@ class Watch:
 
     def service(self, name: str = "checkout") -> ServiceState:
         return self.cluster().services[name]
+
+    def spoil(self, pk: str, sk: str, **values: str) -> None:
+        """Write into a row what no version of the program would."""
+        write = update(self.store.table, pk, sk, values)
+        self.client.transact_write_items(TransactItems=[{"Update": write}])
 
     def owed(self, destination: str = "C01") -> Owed:
         (owed,) = self.store.owed(destination)

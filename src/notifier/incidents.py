@@ -57,7 +57,8 @@ QUIET_GOES_ON_FOR = timedelta(hours=7)  # ECS withholds what it said already for
 FLAPPING_AT = 3  # failures within the window
 FLAPPING_UNTIL = timedelta(minutes=60)  # without a failure
 # So many tasks of one deployment that die tell of a failing service; the last if of one cause.
-DEATHS = ((3, timedelta(minutes=15), False), (6, timedelta(hours=6), True))
+DEATHS_NEAR = timedelta(minutes=15)
+DEATHS = ((3, DEATHS_NEAR, False), (6, timedelta(hours=6), True))
 DEATHS_KEPT_FOR = timedelta(hours=6)
 SAME_STORY = timedelta(hours=1)  # causes further apart are told by the newest alone
 # "unable to consistently start tasks": recorded 43 times in a row, a quarter of an hour apart.
@@ -325,6 +326,7 @@ def _joined(old: KnownDeployment, new: KnownDeployment) -> KnownDeployment:
         began_at=max(filter(None, (old.began_at, new.began_at)), default=None),
         completed_at=min(filter(None, (old.completed_at, new.completed_at)), default=None),
         failed_at=min(filter(None, (old.failed_at, new.failed_at)), default=None),
+        task_at=min(filter(None, (old.task_at, new.task_at)), default=None),
         is_release=old.is_release or new.is_release,
         is_rollback=old.is_rollback or new.is_rollback,
         revision=old.revision or new.revision,
@@ -366,12 +368,22 @@ def _on_stop(case: _Case, task: TaskStateChange) -> tuple[ServiceState, Reason]:
         return case.noted, Reason.BENIGN_STOP
     if any(one.task == death.task for one in case.before.deaths):
         return case.noted, Reason.SECOND_COPY
-    case = replace(case, noted=_with_death(case.noted, death))
+    noted = _with_deployments(case.noted, _told_by_task(task))
+    case = replace(case, noted=_with_death(noted, death))
     if (failure := _unheard_deaths(case)) is not None:
         return _on_deaths(case, failure)
     if case.before.phase.is_open and _newly_counted(case):
         return _relapsed(case, case.noted, death.at), Reason.FEW_DEATHS
     return case.noted, Reason.FEW_DEATHS
+
+
+def _told_by_task(task: TaskStateChange) -> Iterator[KnownDeployment]:
+    """A task that died tells which release its deployment is of, and that it had begun by then."""
+    if task.started_by.startswith("ecs-svc/"):
+        at = task.occurred_at
+        yield KnownDeployment(
+            id=task.started_by, updated_at=at, task_at=at, revision=task.task_definition_arn
+        )
 
 
 def _is_after_deployment(service: ServiceState, death: Death) -> bool:
@@ -392,12 +404,16 @@ def _with_death(before: ServiceState, death: Death) -> ServiceState:
 
 def counted_deaths(service: ServiceState) -> tuple[Death, ...]:
     """The deaths that count, oldest first; a clean exit does inside a known deployment only."""
-    known = {one.id for one in service.deployments}
+    known = {one.id for one in service.deployments if _is_more_than_a_task(one)}
     return tuple(
         one
         for one in service.deaths
         if not one.is_clean or (one.started_by in known and not _is_after_deployment(service, one))
     )
+
+
+def _is_more_than_a_task(one: KnownDeployment) -> bool:
+    return bool(one.began_at or one.completed_at or one.failed_at or one.is_rollback)
 
 
 def _newly_counted(case: _Case) -> set[Death]:
@@ -485,8 +501,10 @@ def _failed_since(service: ServiceState, since: datetime) -> KnownDeployment | N
     return max(failed, key=lambda one: (_began(one), one.id), default=None)
 
 
-def _began(deployment: KnownDeployment) -> datetime:
-    return deployment.began_at or deployment.failed_at or deployment.updated_at
+def _began(one: KnownDeployment) -> datetime:
+    """When it began; or, where that is not known, the first that is: it had begun by then."""
+    first = min(filter(None, (one.task_at, one.completed_at, one.failed_at)), default=None)
+    return one.began_at or first or one.updated_at
 
 
 def _is_of_superseded(service: ServiceState, failure: Failure) -> bool:
@@ -513,9 +531,16 @@ def _served_before(service: ServiceState, failed: KnownDeployment) -> str:
     older = [
         one
         for one in service.deployments
-        if one.completed_at and one.revision and _began(one) < _began(failed)
+        if one.completed_at and one.revision and _came_before(one, one.completed_at, failed)
     ]
     return max(older, key=_began).revision if older else ""
+
+
+def _came_before(one: KnownDeployment, completed_at: datetime, failed: KnownDeployment) -> bool:
+    """A fix may begin before the release fails that it replaces; it completes only afterwards."""
+    if failed.began_at is None:
+        return completed_at < _began(failed)
+    return _began(one) < failed.began_at
 
 
 def _on_failure(case: _Case, failure: Failure) -> tuple[ServiceState, Reason]:
@@ -523,16 +548,39 @@ def _on_failure(case: _Case, failure: Failure) -> tuple[ServiceState, Reason]:
     if _is_of_superseded(case.noted, failure):
         told = Reason.SUPERSEDED if failure.event == FAILED else Reason.PROGRESS
         return replace(failing, due_at=case.now), told
+    if _is_of_what_is_not_live(case, failure):
+        return failing, Reason.REPEATED
     reason = _why_news(case, failure)
     if not case.before.phase.is_open:
         failing = _begun(case, failing, failure, reason)
     after = replace(
         failing,
-        count=failing.count + 1,
+        count=failing.count + _is_one_more(case, failure),
         since=min(failure.occurred_at, failing.since or failure.occurred_at),
         due_at=case.now,
     )
     return _relapsed(case, after, failure.occurred_at), reason
+
+
+def _is_of_what_is_not_live(case: _Case, failure: Failure) -> bool:
+    """Whether a late event tells once more why a release is not live that is told as such."""
+    before, since = case.before, case.before.well_since
+    if before.phase is not Phase.NOT_LIVE or since is None or failure.occurred_at >= since:
+        return False
+    failed = [one for one in case.noted.deployments if one.id == failure.deployment_id]
+    is_named = any({one.id, one.revision} & set(before.not_live) for one in failed)
+    return is_named if failure.event == FAILED else failure.event == IN_PROGRESS
+
+
+def _is_one_more(case: _Case, failure: Failure) -> bool:
+    """A deployment fails once, whoever tells of it: its event, a look, or its roll-back."""
+    if failure.event == FAILED:
+        return failure.deployment_id not in _failed_ids(case.before)
+    return failure.event != IN_PROGRESS
+
+
+def _failed_ids(service: ServiceState) -> set[str | None]:
+    return {one.id for one in service.deployments if one.failed_at}
 
 
 def _relapsed(case: _Case, service: ServiceState, at: datetime) -> ServiceState:
@@ -720,7 +768,7 @@ def _is_dying(service: ServiceState) -> bool:
 
 def _unheard_failure(case: _Case, reading: ServiceReading) -> Failure | None:
     """A deployment that failed, of which no event told; not one that a newer release replaced."""
-    heard = {one.id for one in case.before.deployments if one.failed_at}
+    heard = _failed_ids(case.before)
     old = {one.id for one in case.noted.deployments if _is_superseded(case.noted, one)}
     found = [
         _failure_shown(row, reading)
@@ -776,7 +824,7 @@ def _judge_open(
     if not _has_held(held, now):
         return held, Reason.LOOKS_WELL
     if is_rolled_back:
-        return _not_live(held), Reason.ROLLED_BACK
+        return _not_live(held, reading.deployments[0]), Reason.ROLLED_BACK
     return _live(held, reading), Reason.RECOVERED
 
 
@@ -788,6 +836,7 @@ def _still_broken(looked: ServiceState, reading: ServiceReading) -> tuple[Servic
         phase=Phase.FAILING,
         impact=max(impact, looked.impact),
         well_since=None,
+        is_late=False,
     )
     return broken, Reason.WORSE if worse else Reason.STILL_BROKEN
 
@@ -796,7 +845,7 @@ def _judge_not_shown(looked: ServiceState, now: datetime) -> tuple[ServiceState,
     """ECS shows nothing of this trouble: that it is not reported again is all one can say."""
     looked = replace(looked, impact=max(looked.impact, Impact.SERVING))
     if not _is_quiet_for(looked, QUIET_AFTER, now):
-        return looked, Reason.STILL_BROKEN
+        return replace(looked, is_late=False), Reason.STILL_BROKEN
     if _is_unheard_of(looked):
         return _over_unheard(looked, Phase.QUIET)
     return replace(looked, phase=Phase.QUIET), Reason.WENT_QUIET
@@ -814,7 +863,7 @@ def _is_not_shown(service: ServiceState) -> bool:
 
 
 def _is_unheard_of(service: ServiceState) -> bool:
-    """Whether we heard of it late, and nobody has been told yet that it began."""
+    """Whether we heard of it late, no look showed it since, and nobody was told that it began."""
     begun = [one.revision for one in service.transitions if one.reason in BEGINNING]
     return service.is_late and bool(begun) and max(service.told.values(), default=0) < begun[-1]
 
@@ -834,20 +883,40 @@ def hold_down(service: ServiceState) -> timedelta:
 
     What flaps must be well for an hour. What ECS repeats at its own pace counts as that far apart.
     """
-    least = FLAPPING_UNTIL if service.is_flapping else HOLD_DOWN_AT_LEAST
     longest = max(_gaps(service), default=timedelta())
-    return min(max(2 * longest, least), HOLD_DOWN_AT_MOST)
+    return min(max(2 * longest, _hold_down_at_least(service)), HOLD_DOWN_AT_MOST)
+
+
+def _hold_down_at_least(service: ServiceState) -> timedelta:
+    """Three deaths in a quarter of an hour are trouble: none for as long is the least all-clear.
+
+    Few gaps say little of the next. Where tasks die at random, it is longer than twice the longest
+    of n with the probability 2 / ((n + 1) (n + 2)), a sixth after two gaps: the longest is the sum
+    of exponential times of the means 1, 1/2 … 1/n, so it is the product of i / (i + 2), i = 1 … n.
+    """
+    if service.is_flapping:
+        return FLAPPING_UNTIL
+    return DEATHS_NEAR if _is_dying(service) and _deaths_since(service) else HOLD_DOWN_AT_LEAST
 
 
 def _gaps(service: ServiceState) -> Iterator[timedelta]:
     """How far apart its trouble shows; a deployment that began since then starts anew."""
-    began = max((one.began_at for one in service.deployments if one.began_at), default=None)
-    deaths = [one.at for one in counted_deaths(service)]
-    if deaths and not (began and began > deaths[-1]):
-        yield from (b - a for a, b in itertools.pairwise(deaths))
+    for one, following in itertools.pairwise(_deaths_since(service)):
+        yield following.at - one.at
+    began = _last_beginning(service)
     impaired = [one.occurred_at for one in present_causes(service) if one.event == IMPAIRED]
     if impaired and not (began and began > max(impaired)):
         yield IMPAIRED_EVERY
+
+
+def _deaths_since(service: ServiceState) -> Sequence[Death]:
+    """The deaths that count, unless a deployment began after the last of them."""
+    deaths, began = counted_deaths(service), _last_beginning(service)
+    return () if deaths and began and began > deaths[-1].at else deaths
+
+
+def _last_beginning(service: ServiceState) -> datetime | None:
+    return max((one.began_at for one in service.deployments if one.began_at), default=None)
 
 
 def _holds_until(service: ServiceState) -> datetime | None:
@@ -869,7 +938,7 @@ def _is_rolled_back(service: ServiceState, primary: Deployment) -> bool:
     before. Where nothing of this is known, only what is known to be a newer release is none.
     """
     since = _lately(service)
-    failed = _failed_since(service, since) if since else None
+    failed = _not_gone_live(service, primary)
     if since is None or (failed is not None and failed.id == primary.id):
         return False
     known = {one.id: one for one in service.deployments}.get(primary.id)
@@ -877,10 +946,32 @@ def _is_rolled_back(service: ServiceState, primary: Deployment) -> bool:
         return True
     if failed is None:
         return False
+    if failed.failed_at is None:
+        return True
     if served := _served_before(service, failed):
         return primary.task_definition == served
     is_release = known is not None and known.is_release
     return not is_release and not _is_newer(primary.task_definition, failed.revision)
+
+
+def _not_gone_live(
+    service: ServiceState, primary: Deployment | None = None
+) -> KnownDeployment | None:
+    """The release of this trouble that failed; or never completed, and an older one serves."""
+    since = _lately(service)
+    if since is None:
+        return None
+    failed = _failed_since(service, since)
+    if failed is not None or primary is None:
+        return failed
+    left = [
+        one
+        for one in service.deployments
+        if one.completed_at is None
+        and _began(one) >= since
+        and _is_newer(one.revision, primary.task_definition)
+    ]
+    return max(left, key=_began, default=None)
 
 
 def _is_newer(task_definition: str, other: str) -> bool:
@@ -901,10 +992,9 @@ def _is_rollback_since(one: KnownDeployment, since: datetime) -> bool:
     return one.is_rollback and _began(one) >= since
 
 
-def _not_live(held: ServiceState) -> ServiceState:
+def _not_live(held: ServiceState, primary: Deployment | None = None) -> ServiceState:
     """The release that failed is named: by its revision, or its id where that is not known."""
-    since = _lately(held)
-    failed = _failed_since(held, since) if since else None
+    failed = _not_gone_live(held, primary)
     named = {failed.id, failed.revision} if failed else set()
     others = tuple(one for one in held.not_live if one not in named)
     names = (*others, failed.revision or failed.id) if failed else others
@@ -942,7 +1032,7 @@ def _well(
     if not looked.causes:
         return replace(looked, phase=Phase.WELL), Reason.NOTHING_WRONG
     if is_rolled_back:
-        return _not_live(looked), Reason.ROLLED_BACK
+        return _not_live(looked, reading.deployments[0]), Reason.ROLLED_BACK
     return _live(looked, reading), Reason.NOTHING_WRONG
 
 

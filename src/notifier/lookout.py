@@ -39,7 +39,10 @@ CENSUS_EVERY = timedelta(hours=1)
 CALLS_A_TICK = 20
 SERVICES_A_CALL = 10
 SERVICES_AT_ONCE = 40  # of one look and one save: DynamoDB takes 100 items, and 4 MB
-TROUBLE_AT_MOST = 1_000  # services of which the summary knows by name, for a row holds 400 kB
+# Services of which the summary knows by name, and bytes of all names: a row holds 400 kB.
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+TROUBLE_AT_MOST = 1_000
+TROUBLE_HOLDS = 150_000
 FOR_GOOD = {"gone", "no permission"}  # what reading this cluster again in a minute does not help
 
 
@@ -245,8 +248,7 @@ class Lookout:
         if not is_first:
             return census, channels
         route = policy.route.destination
-        known = (*census.trouble.get(route, ()), *lines)[:TROUBLE_AT_MOST]
-        return replace(census, trouble={**census.trouble, route: known}), ()
+        return _with_trouble(census, route, lines), ()
 
     def _finish(self, census: Census, run: Invocation) -> Iterable[str]:
         """The first census ends in one message in each channel."""
@@ -289,6 +291,17 @@ def _begun(census: Census | None, now: datetime) -> Census | None:
         return None
     # What the first round found stays: its summary may not have been told yet.
     return replace(census, started_at=now, is_listed=False)
+
+
+def _with_trouble(census: Census, route: str, lines: Iterable[str]) -> Census:
+    """The census with what it found in trouble, as much of it as its row can hold."""
+    known = list(census.trouble.get(route, ()))
+    room = TROUBLE_HOLDS - sum(len(line) for one in census.trouble.values() for line in one)
+    for line in lines:
+        room -= len(line)
+        if room >= 0 and len(known) < TROUBLE_AT_MOST:
+            known.append(line)
+    return replace(census, trouble={**census.trouble, route: tuple(known)})
 
 
 def _at_once(services: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Sequence[str]]]:

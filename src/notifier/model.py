@@ -277,9 +277,14 @@ class NotThere:
 
 @dataclass(frozen=True, slots=True)
 class CannotLook:
-    """We may not or could not look for a message. `code` is Slack's own word."""
+    """We may not or could not look for a message. `code` is Slack's own word.
+
+    `will_pass`: looking again later may help; `retry_after` is when Slack says so itself.
+    """
 
     code: str
+    will_pass: bool = False
+    retry_after: timedelta | None = None
 
 
 Found = Sent | NotThere | CannotLook
@@ -355,11 +360,11 @@ class Reason(StrEnum):
     FLAPS_ON = "flaps on: counted, not told again"
     REPEATED = "repeated: counted, not told again yet"
     SECOND_COPY = "second copy of an event"
-    PROGRESS = "a deployment goes on"
+    PROGRESS = "no failure: remembered"
     LOOKS_WELL = "looks well: held back"
     STILL_BROKEN = "no better than before"
     NOTHING_WRONG = "nothing is wrong"
-    BENIGN_STOP = "a task stopped as it should"
+    BENIGN_STOP = "no task failed"
     FEW_DEATHS = "a task died: too few to tell"
     IGNORED_CLUSTER = "the cluster is ignored by Channels"
     NO_SUBJECT = "the event is about no service, daemon or deployment group"
@@ -381,8 +386,9 @@ class KnownDeployment:
     """A deployment as the events and readings so far tell of it.
 
     `began_at` is when it began, or began again as a roll-back; `completed_at` and `failed_at` when
-    it first did. `is_release`: an event said that it began, and not as a roll-back. `revision` is
-    its task definition's ARN, empty until a reading showed it.
+    it first did; `task_at` is when the first of its tasks died. `is_release`: an event said that it
+    began, and not as a roll-back. `revision` is its task definition's ARN, empty until a reading or
+    a task's end showed it.
     """
 
     id: str
@@ -390,6 +396,7 @@ class KnownDeployment:
     began_at: datetime | None = None
     completed_at: datetime | None = None
     failed_at: datetime | None = None
+    task_at: datetime | None = None
     is_release: bool = False
     is_rollback: bool = False
     revision: str = ""
@@ -481,7 +488,8 @@ class ClusterState:
     `version` is raised by every save, `revision` by what a reader would see, `touched_at` by counts
     too. `open_services` counts all, loaded or not. `generation` numbers the cluster's incidents;
     one that closed goes on when something fails within the window. `is_owed` says that something
-    of it was not told yet. `services` are by their keys.
+    of it was not told yet. `moved` names, by the destination that refused this incident, the one
+    that tells it instead. `services` are by their keys.
     """
 
     key: str
@@ -496,6 +504,7 @@ class ClusterState:
     closed_at: datetime | None = None
     touched_at: datetime | None = None
     is_owed: bool = False
+    moved: Mapping[str, str] = field(default_factory=dict)
     services: Mapping[str, ServiceState] = field(default_factory=dict)
 
 

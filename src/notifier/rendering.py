@@ -6,22 +6,23 @@ that nothing of it is ever live in Slack and no cut goes through an escape. Esca
 """
 
 import json
+import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from notifier import arns
-from notifier.incidents import cause, failed_deployment
+from notifier.incidents import BEGINNING, CLOCKS, FAILED, IN_PROGRESS, cause, failed_deployment
 from notifier.model import (
     Census,
     ClusterState,
     Deployment,
-    Failure,
     Impact,
+    KnownDeployment,
     Message,
     Phase,
     Reason,
@@ -37,17 +38,22 @@ if TYPE_CHECKING:
 MESSAGE_AT_MOST = 9_000  # characters; Slack refuses near 13,000 without documenting it
 PLAIN_AT_MOST = 3_500  # characters; https://docs.slack.dev/reference/methods/chat.postMessage
 DEPLOYMENTS_SHOWN = 6
-SERVICES_SHOWN = 10
-SHOWN_ONE_BY_ONE = 3  # of those that are over in the same way
+ROWS_SHOWN = 10  # of what is failing, in a root
+SHOWN_ONE_BY_ONE = 3  # of those that fail, or are over, in the same way
 GROUPS_SHOWN = 5
-NAMES_SHOWN = 100
+NAMES_AT_MOST = 600  # characters, escaped: the names of several services in a root
+NAMES_OF_A_FOLD = 900
+NAMES_ON_A_PHONE = 60
 NAME_AT_MOST = 255  # characters, escaped
 LINKS_SHOWN = 4
 URL_AT_MOST = 600  # characters: a page of the console has about 200
+TOLD_LATE = timedelta(minutes=5)  # after it began: the reply then says since when
 
 _SIGN = {Impact.DOWN: "⛔", Impact.REDUCED: "🔴", Impact.SERVING: "🟠", Impact.UNKNOWN: "🔴"}
 _SIGN_OVER = {
     Phase.RECOVERED: "✅",
+    Phase.WELL: "✅",
+    Phase.ROLLING: "⚪",
     Phase.NOT_LIVE: "🟠",
     Phase.QUIET: "⚪",
     Phase.STOPPED: "⚪",
@@ -61,32 +67,44 @@ _NEWS = {
     Reason.WORSE: "worse than before",
     Reason.STILL_FAILING: "still failing",
 }
-_NOTES = {
-    Reason.SUPERSEDED: "A newer release is live.",
-    Reason.OVER_BEFORE_TOLD: "It was over before ecs-watch heard of it.",
-    Reason.NOW_LIVE: "A newer release is live now.",
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many rows a root has for what is failing, and up to how many alike have one each."""
+
+    rows: int = ROWS_SHOWN
+    one_by_one: int = SHOWN_ONE_BY_ONE
+
+
+ROOMS = (Room(), Room(one_by_one=1), Room(rows=5, one_by_one=1), Room(rows=2, one_by_one=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """What a message shows of one service."""
+    """What a message shows of one service, or of several that have it in common.
+
+    Of several, `name` is their number, `names` are their names and `who` is short, for a phone.
+    `happened` and `why` are our words, `reason` is ECS's own. `over` says how it ended, and is
+    empty while it fails; `notes` say more of it.
+    """
 
     sign: str
     name: str
+    who: str
     kind: str
     serving: str
-    event: str
+    happened: str
+    why: str
     reason: str
-    revision: str
     count: int
     since: datetime | None
     over: str
-    lasted: str
-    not_live: str
     fix: str
-    recovering_since: datetime | None
-    news: str
+    looks_well_since: datetime | None
+    news: str = ""
+    notes: tuple[str, ...] = ()
+    names: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,60 +118,135 @@ class Telling:
     is_flat: bool = False
     instead_of: str = ""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of the incident is open any more."""
+        return not self.cluster.open_services
+
 
 def root_message(telling: Telling, services: Sequence[ServiceState], previous: str = "") -> Message:
     """The present state of a cluster's incident, worst first; `previous` links the last root."""
+    for room in ROOMS:
+        message = _root(telling, services, previous, room)
+        if _length(message.blocks) <= MESSAGE_AT_MOST:
+            return message
+    return _within_budget(message)
+
+
+def _root(telling: Telling, services: Sequence[ServiceState], previous: str, room: Room) -> Message:
     cluster = telling.cluster
     failing = [one for one in services if one.phase.is_open]
     over = [one for one in services if not one.phase.is_open]
-    groups = _by_end(over)
-    folded = [group for group in groups if len(group) > SHOWN_ONE_BY_ONE]
-    in_lines = [group for group in groups if len(group) <= SHOWN_ONE_BY_ONE]
-    shown = [*failing[:SERVICES_SHOWN], *(one for group in in_lines for one in group)]
+    groups = _split(_alike(failing), room.one_by_one)
+    shown = [*groups[: room.rows], *_split(_by_end(over), room.one_by_one)]
+    rest = [one for group in groups[room.rows :] for one in group]
     return _render(
         "root.j2",
         telling,
-        shown,
+        [group[0] for group in shown if len(group) == 1],
         where=True,
-        lines=[_line(service, closed=not cluster.open_services) for service in shown],
-        more=max(len(failing) - SERVICES_SHOWN, 0),
-        folded=[
-            (_line(group[0]).sign, _group(group[0]), len(group), _names(group)) for group in folded
-        ],
-        failing=_names(failing[:SERVICES_SHOWN]),
+        lines=[_row_of(group, is_over=telling.is_over) for group in shown],
+        more=len(rest),
+        rest=_listed(map(_name, rest), NAMES_AT_MOST),
+        failing=[_name(one) for one in failing[: SHOWN_ONE_BY_ONE + 1]],
         down=_down(services),
         sign=_root_sign(cluster, services),
-        is_over=not cluster.open_services,
+        is_over=telling.is_over,
         open_count=cluster.open_services,
-        lasted=_span(cluster.opened_at, cluster.closed_at),
+        lasted=_lasted(cluster, services),
         previous=previous,
     )
 
 
-def _by_end(over: Sequence[ServiceState]) -> list[list[ServiceState]]:
-    """Those of the same end together; few releases that never went live are named each."""
-    groups: dict[str, list[ServiceState]] = {}
-    for one in over:
-        release = one.not_live if len(over) <= SERVICES_SHOWN else ()
-        groups.setdefault(f"{one.phase} {release}", []).append(one)
+# --- who is alike -------------------------------------------------------------------------------
+
+
+def _alike(failing: Sequence[ServiceState]) -> list[list[ServiceState]]:
+    """Those that fail in the same way together, in the order in which they came."""
+    groups: dict[object, list[ServiceState]] = {}
+    for one in failing:
+        stands = (one.kind, one.phase, one.impact, _way_back(one), bool(_fix(one)))
+        groups.setdefault((*stands, *_cause_of_any(one)), []).append(one)
     return list(groups.values())
 
 
-def _names(services: Sequence[ServiceState]) -> list[str]:
-    """As many as a message may have room for."""
-    return [_name(one) for one in services[:NAMES_SHOWN]]
+def _cause_of_any(service: ServiceState) -> tuple[str, str]:
+    """The cause without what differs from one service to the next: its name, ids, numbers."""
+    first = cause(service)
+    if first is None:
+        return "", ""
+    reason = first.reason.replace(service.name, "#").lower() if service.name else first.reason
+    return first.event, re.sub(r"[0-9a-f-]{8,}|\d+", "#", reason)[:200]
+
+
+def _by_end(over: Sequence[ServiceState]) -> list[list[ServiceState]]:
+    groups: dict[str, list[ServiceState]] = {}
+    for one in over:
+        groups.setdefault(_end(one, is_one=False), []).append(one)
+    return list(groups.values())
+
+
+def _split(groups: Sequence[list[ServiceState]], one_by_one: int) -> list[list[ServiceState]]:
+    """Few that are alike are still shown each by itself."""
+    parts = ([group] if len(group) > one_by_one else [[one] for one in group] for group in groups)
+    return [part for several in parts for part in several]
+
+
+def _row_of(group: Sequence[ServiceState], *, is_over: bool) -> Line:
+    line = _line(group[0], is_over=is_over)
+    return line if len(group) == 1 else _line_of_several(group, line)
+
+
+def _line_of_several(group: Sequence[ServiceState], first: Line) -> Line:
+    """What all of them have in common, then who they are."""
+    none_runs = all(map(_is_down, group))
+    labels = map(_name if none_runs else _label, group)
+    return replace(
+        first,
+        name=_services(len(group)),
+        who=_listed(map(_name, group), NAMES_ON_A_PHONE),
+        kind=str(SubjectKind.SERVICE),
+        serving="0 running" if none_runs and not first.over else "",
+        happened=_happened(group[0], is_one=False),
+        count=1,
+        since=min(filter(None, (one.since for one in group)), default=None),
+        over=_end(group[0], is_one=False) if first.over else "",
+        fix="of theirs" if first.fix else "",
+        looks_well_since=max(filter(None, (one.well_since for one in group)), default=None),
+        names=_listed(labels, NAMES_AT_MOST),
+    )
+
+
+def _services(count: int) -> str:
+    return f"{count} service{'s' if count != 1 else ''}"
+
+
+def _listed(labels: Iterable[str], at_most: int) -> str:
+    """`a, b and 3 more`: whole names, as many as fit, and the number of the others."""
+    left, names, others = at_most, list[str](), 0
+    for label in labels:
+        left -= sum(map(_cost, label)) + 2
+        if names and (left < 0 or others):
+            others += 1
+        else:
+            names.append(label)
+    return ", ".join(names) + (f" and {others} more" if others else "")
+
+
+# --- what happened ------------------------------------------------------------------------------
 
 
 def reply_message(telling: Telling, services: Sequence[ServiceState], route: str) -> Message:
     """What happened to one service, or to several at once, since this route was told last."""
     if len(services) > 1:
-        return _folded(telling, services)
+        return _folded(telling, services, route)
     (service,) = services
-    line = _line(service, news=_news(service, route))
+    line = _line(service, is_over=telling.is_over, news=_news_of(service, route), now=telling.now)
     if service.phase.is_open:
-        return _render("failure.j2", telling, services, s=line, deployments=_table(service.reading))
-    note = next((_NOTES[one.reason] for one in service.untold(route) if one.reason in _NOTES), "")
-    return _render("over.j2", telling, services, s=line, note=note)
+        is_late = service.since is not None and telling.now - service.since > TOLD_LATE
+        table = _table(service.reading)
+        return _render("failure.j2", telling, services, s=line, deployments=table, late=is_late)
+    return _render("over.j2", telling, services, s=line)
 
 
 def summary_message(census: Census, destination: str) -> Message:
@@ -162,7 +255,7 @@ def summary_message(census: Census, destination: str) -> Message:
     context = {"clusters": census.watched, "services": census.services, "trouble": found}
     text = _templates().get_template("summary.j2").render(_cleaned(context))
     payload = json.loads(text)
-    return Message(text=payload["text"], blocks=_within_budget(payload["blocks"]))
+    return _within_budget(Message(text=payload["text"], blocks=tuple(payload["blocks"])))
 
 
 def plain(message: Message) -> Message:
@@ -180,31 +273,64 @@ def _section_lines(blocks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield from filter(None, block["text"]["text"].splitlines())
 
 
-def _folded(telling: Telling, services: Sequence[ServiceState]) -> Message:
+def _folded(telling: Telling, services: Sequence[ServiceState], route: str) -> Message:
+    failing = sum(one.phase.is_open for one in services)
+    ends = {_end(one, is_one=False) for one in services if not one.phase.is_open}
+    end = ends.pop() if len(ends) == 1 else ""
     groups: dict[str, list[ServiceState]] = {}
     for service in services:
-        groups.setdefault(_group(service), []).append(service)
-    over = {_group(one) for one in services if not one.phase.is_open}
+        said = _said_of_many(service, _news_of(service, route), "" if failing else end)
+        groups.setdefault(said, []).append(service)
     by_size = sorted(groups.items(), key=lambda group: -len(group[1]))
-    worst = max(
-        services, key=lambda one: (one.phase.is_open, one.phase is Phase.NOT_LIVE, one.impact)
-    )
     return _render(
         "folded.j2",
         telling,
-        services,
-        sign=_line(worst).sign,
+        services if len(services) < LINKS_SHOWN else (),
+        sign=_line(max(services, key=_badness), is_over=telling.is_over).sign,
         total=len(services),
-        failing=sum(one.phase.is_open for one in services),
-        over="" if len(over) > 1 else next(iter(over), ""),
+        failing=failing,
+        over=end or "over",
         down=_down(services),
-        groups=[(why, len(of), _names(of)) for why, of in by_size[:GROUPS_SHOWN]],
+        groups=[_group(why, of) for why, of in by_size[:GROUPS_SHOWN]],
         more=sum(len(of) for _, of in by_size[GROUPS_SHOWN:]),
+        rest=_listed((_name(one) for _, of in by_size[GROUPS_SHOWN:] for one in of), NAMES_AT_MOST),
     )
 
 
+def _badness(service: ServiceState) -> tuple[bool, bool, Impact]:
+    return (service.phase.is_open, service.phase is Phase.NOT_LIVE, service.impact)
+
+
+def _group(why: str, services: Sequence[ServiceState]) -> tuple[str, int, str, str]:
+    """Why, how many, who for a phone, and who in full."""
+    who = _listed(map(_name, services), NAMES_ON_A_PHONE)
+    return why, len(services), who, _listed(map(_label, services), NAMES_OF_A_FOLD)
+
+
+def _said_of_many(service: ServiceState, news: Sequence[Reason], title: str) -> str:
+    """What several services have in common, in words, but for what the title says."""
+    if service.phase.is_open:
+        return _what_is_wrong(service, is_one=False)
+    if set(news) == {Reason.SUPERSEDED}:
+        return _superseded(service)
+    end = _end(service, is_one=False)
+    is_unheard = BEGINNING & set(news) and not service.not_live
+    was = f"it was: {_what_is_wrong(service, is_one=False)}" if is_unheard else ""
+    return "; ".join(filter(None, ("" if end == title else end, was)))
+
+
 def _down(services: Sequence[ServiceState]) -> int:
-    return sum(one.impact is Impact.DOWN and one.phase.is_open for one in services)
+    return sum(map(_is_down, services))
+
+
+def _is_down(service: ServiceState) -> bool:
+    """Whether nothing of it runs now; where that was not read, as far as is known."""
+    if not service.phase.is_open:
+        return False
+    reading = service.reading
+    if reading is None or reading.status == "MISSING":
+        return service.impact is Impact.DOWN
+    return reading.running_count == 0 < reading.desired_count
 
 
 def _name(service: ServiceState) -> str:
@@ -215,51 +341,198 @@ def _name(service: ServiceState) -> str:
     return cut(clean(service.name), NAME_AT_MOST)
 
 
-def _group(service: ServiceState) -> str:
-    """What several services have in common, in words."""
-    words = _words()
+def _label(service: ServiceState) -> str:
+    """`checkout 1 of 4`: what runs of what is desired; `checkout :42`: what never went live."""
+    reading = service.reading
     if not service.phase.is_open:
-        return str(words["OVER"].get(str(service.phase), service.phase))
-    first = cause(service)
-    event, reason = (first.event, first.reason) if first else ("", "")
-    happened = words["HAPPENED"].get(event, f"ECS reports {event or 'trouble without a name'}")
-    why = words["PLACEMENT"].get(reason, reason)
-    return f"{happened}: {why}" if why else str(happened)
+        return f"{_name(service)} {_releases(service)}".rstrip()
+    if reading is None or reading.status == "MISSING":
+        return _name(service)
+    return f"{_name(service)} {reading.running_count} of {reading.desired_count}"
 
 
-def _news(service: ServiceState, route: str) -> str:
-    said = [_NEWS[one.reason] for one in service.untold(route) if one.reason in _NEWS]
-    return said[-1] if said else ""
-
-
-def _line(service: ServiceState, *, news: str = "", closed: bool = False) -> Line:
-    first, failed = cause(service), failed_deployment(service)
-    over = "" if service.phase.is_open else str(service.phase)
-    not_live = ", ".join(_revision(one) for one in service.not_live) if over else ""
-    sign = _SIGN[service.impact] if not over else _SIGN_OVER.get(service.phase, "✅")
+def _line(
+    service: ServiceState,
+    *,
+    is_over: bool,
+    news: Sequence[Reason] = (),
+    now: datetime | None = None,
+) -> Line:
+    first, name = cause(service), _name(service)
+    is_open = service.phase.is_open
     return Line(
-        sign="☑️" if closed and not_live else sign,
-        name=_name(service),
+        sign=_sign(service, is_over=is_over),
+        name=name,
+        who=name,
         kind=str(service.kind),
-        serving=serving(service.reading),
-        event=first.event if first else "",
+        serving=serving(service.reading) + _for_how_long(service, news, now),
+        happened=_happened(service),
+        why=_why(service),
         reason=first.reason if first else "",
-        revision=_revision(failed.revision)
-        if failed and first and _is_of_deployment(first)
-        else "",
         count=service.count,
         since=service.since,
-        over=over,
-        lasted=_span(service.since, service.changed_at) if over and not not_live else "",
-        not_live=not_live,
-        fix=_fix(service) if not over else "",
-        recovering_since=service.well_since,
-        news=news,
+        over="" if is_open else _end_as_told(service, news),
+        fix=_fix(service) if is_open else "",
+        looks_well_since=service.well_since,
+        news=_said_first(service, news) if is_open else "",
+        notes=() if is_open else tuple(_notes(service, news)),
     )
 
 
-def _is_of_deployment(first: Failure) -> bool:
-    return first.event.startswith("SERVICE_DEPLOYMENT_")
+def _sign(service: ServiceState, *, is_over: bool) -> str:
+    """The first thing a reader sees. What never went live is no trouble once all is over."""
+    if service.phase.is_open:
+        return _SIGN[service.impact]
+    return "☑️" if is_over and service.not_live else _SIGN_OVER[service.phase]
+
+
+def _happened(service: ServiceState, *, is_one: bool = True) -> str:
+    """`:42 deployment failed and is being rolled back`."""
+    first, failed = cause(service), failed_deployment(service)
+    event = first.event if first else ""
+    named = event or "trouble without a name"
+    said = _words()["HAPPENED"].get(event, f"ECS reports {cut(named, 150)}")
+    if is_one and failed and failed.revision and event.startswith("SERVICE_DEPLOYMENT_"):
+        said = f"{_revision(failed.revision)} {said}"
+    return said + _way_back(service)
+
+
+def _way_back(service: ServiceState) -> str:
+    """Whether the release that failed is being rolled back, or was, in words."""
+    first = cause(service)
+    if first is None or first.event not in (FAILED, IN_PROGRESS):
+        return ""
+    began = (service.since or first.occurred_at) - CLOCKS
+    back = [one for one in service.deployments if one.is_rollback and _began(one) >= began]
+    if back:
+        return _how_far(max(back, key=_began), service.reading)
+    return " and is being rolled back" if first.event == IN_PROGRESS else ""
+
+
+def _how_far(back: KnownDeployment, reading: ServiceReading | None) -> str:
+    """A roll-back may bear the id of the deployment that completed before: its row knows better."""
+    rows = reading.deployments if reading and reading.read_at >= _began(back) else None
+    state = next((row.rollout_state or "COMPLETED" for row in rows or () if row.id == back.id), "")
+    has_ended = back.completed_at is not None and back.completed_at > _began(back)
+    if state == "IN_PROGRESS" or (rows is None and not has_ended):
+        return " and is being rolled back"
+    return " and was rolled back" if state == "COMPLETED" or has_ended else ""
+
+
+def _began(deployment: KnownDeployment) -> datetime:
+    return deployment.began_at or deployment.failed_at or deployment.updated_at
+
+
+def _why(service: ServiceState) -> str:
+    first = cause(service)
+    return _words()["PLACEMENT"].get(first.reason, first.reason) if first else ""
+
+
+def _what_is_wrong(service: ServiceState, *, is_one: bool = True) -> str:
+    why = _why(service)
+    return _happened(service, is_one=is_one) + (f": {why}" if why else "")
+
+
+def _news_of(service: ServiceState, route: str) -> Sequence[Reason]:
+    return [one.reason for one in service.untold(route)]
+
+
+def _said_first(service: ServiceState, news: Sequence[Reason]) -> str:
+    """What is new about a failure that is not simply the first."""
+    if Reason.SUPERSEDED in news:
+        return _superseded(service)
+    return next((_NEWS[one] for one in reversed(news) if one in _NEWS), "")
+
+
+# --- how it ended -------------------------------------------------------------------------------
+
+
+def _end_as_told(service: ServiceState, news: Sequence[Reason]) -> str:
+    """How it ended; or what came later than that."""
+    if set(news) == {Reason.SUPERSEDED}:
+        return _superseded(service)
+    if Reason.NOW_LIVE in news:
+        is_other = f"{_releases(service)} never went live, a newer release is live now"
+        return is_other if service.not_live else "the release is live now"
+    return _end(service)
+
+
+def _end(service: ServiceState, *, is_one: bool = True) -> str:
+    """`recovered after 17 min`, `:42 was rolled back, it never went live`."""
+    if service.not_live and not is_one:
+        return _words()["OVER"][str(Phase.NOT_LIVE)]
+    if service.not_live:
+        verb = "was rolled back, it" if len(service.not_live) == 1 else "were rolled back, they"
+        return f"{_releases(service)} {verb} never went live"
+    said = _words()["OVER"][str(service.phase)]
+    lasted = _span(service.since, _ended_at(service)) if is_one else ""
+    if lasted and service.phase in (Phase.RECOVERED, Phase.STOPPED, Phase.GONE):
+        said += f" after {lasted}"
+    if service.phase is Phase.RECOVERED and service.impact is Impact.UNKNOWN:
+        said += ", as ECS says; what runs could not be read"
+    return said
+
+
+def _releases(service: ServiceState) -> str:
+    return cut(", ".join(map(_revision, service.not_live)), 200)
+
+
+def _ended_at(service: ServiceState) -> datetime | None:
+    """When it first looked well for good: that it had to look so for a while took no longer."""
+    if service.phase in (Phase.RECOVERED, Phase.NOT_LIVE) and service.well_since:
+        return service.well_since
+    return service.changed_at
+
+
+def _lasted(cluster: ClusterState, services: Sequence[ServiceState]) -> str:
+    """From the first failure until the last service looked well or ended."""
+    began = [cluster.opened_at, *(one.since for one in services)]
+    ended = [_ended_at(one) for one in services] or [cluster.closed_at]
+    return _span(min(filter(None, began), default=None), max(filter(None, ended), default=None))
+
+
+def _for_how_long(service: ServiceState, news: Sequence[Reason], now: datetime | None) -> str:
+    """` for 8 min`, in a message that is not edited later."""
+    is_end = bool(news) and news[-1] in (Reason.RECOVERED, Reason.ROLLED_BACK)
+    reading = service.reading
+    if not is_end or reading is None or reading.running_count < reading.desired_count:
+        return ""
+    span = _span(service.well_since, now)
+    return f" for {span}" if span else ""
+
+
+def _notes(service: ServiceState, news: Sequence[Reason]) -> Iterator[str]:
+    """What a reader who was told nothing of it before has to know."""
+    is_unheard = bool(news) and news[-1] is Reason.OVER_BEFORE_TOLD
+    if is_unheard or BEGINNING & set(news):
+        yield f"It was: {_why(service) if service.not_live else _what_is_wrong(service)}"
+    if is_unheard:
+        yield (
+            "Its event came late: it was over before ecs-watch heard of it."
+            if service.is_late
+            else "It was over before Slack could be told."
+        )
+    if Reason.SUPERSEDED in news and set(news) != {Reason.SUPERSEDED}:
+        yield _superseded(service)
+
+
+def _superseded(service: ServiceState) -> str:
+    """`:42 failed, after :43 had replaced it`."""
+    known = {one.id: one for one in service.deployments}
+    released = [one for one in service.deployments if one.completed_at and one.is_release]
+    for failure in sorted(service.causes, key=lambda one: one.occurred_at, reverse=True):
+        old = known.get(failure.deployment_id or "") if failure.event == FAILED else None
+        newer = [one for one in released if old and _began(one) > _began(old)]
+        if old and newer:
+            return _replaced(old.revision, max(newer, key=_began).revision)
+    return _replaced("", "")
+
+
+def _replaced(old: str, new: str) -> str:
+    if old and old == new:
+        return f"an older deployment of {_revision(old)} failed, after a newer one had replaced it"
+    by = _revision(new) if new else "a newer one"
+    return f"{_revision(old) if old else 'a deployment'} failed, after {by} had replaced it"
 
 
 def _root_sign(cluster: ClusterState, services: Sequence[ServiceState]) -> str:
@@ -381,14 +654,20 @@ def _render(
     cleaned = _cleaned({**everywhere, **context})
     text = _templates().get_template(template).render(cleaned)
     payload = json.loads(text)
-    return Message(text=payload["text"], blocks=_within_budget(payload["blocks"]))
+    message = Message(text=payload["text"], blocks=tuple(payload["blocks"]))
+    return message if template == "root.j2" else _within_budget(message)
 
 
-def _within_budget(blocks: list[dict[str, object]]) -> tuple[dict[str, object], ...]:
+def _within_budget(message: Message) -> Message:
     """Leave out the longest of what is not the headline, until Slack takes the whole."""
-    while len(json.dumps(blocks, ensure_ascii=False)) > MESSAGE_AT_MOST:
+    blocks = list(message.blocks)
+    while _length(blocks) > MESSAGE_AT_MOST:
         blocks.remove(max(blocks[1:], key=lambda block: len(json.dumps(block))))
-    return tuple(blocks)
+    return replace(message, blocks=tuple(blocks))
+
+
+def _length(blocks: Sequence[Mapping[str, object]]) -> int:
+    return len(json.dumps(blocks, ensure_ascii=False))
 
 
 @cache

@@ -7,7 +7,7 @@ any point and be done again.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import Protocol, TypedDict
 
 from notifier.arns import cluster_name, parse_arn
-from notifier.errors import LeaseLost, ReadFailed, StoreUnavailable
+from notifier.errors import LeaseLost, ReadFailed, StoreUnavailable, WatchError
 from notifier.incidents import BEGINNING, Policy
 from notifier.model import (
     Attempt,
@@ -50,6 +50,7 @@ LEASE = timedelta(seconds=60)
 NEEDED_FOR_A_POST = timedelta(seconds=25)  # of the lease and of the function's time
 BETWEEN_POSTS = timedelta(seconds=1)  # https://docs.slack.dev/apis/web-api/rate-limits
 AFTER_UNKNOWN = timedelta(seconds=30)  # Slack may still commit a post whose answer was lost
+LOOK_AGAIN_FOR = timedelta(minutes=10)  # since the attempt; then it is posted again
 PROBE_EVERY = timedelta(seconds=60)  # of a channel or token that refuses
 BUDGET_IS_BACK_IN = timedelta(seconds=10)
 TRIES = 5  # turns that ended in an exception of ours, or in our death
@@ -59,7 +60,7 @@ SUMMARY = "summary"  # what the first census owes each channel, in place of a cl
 KEY_OF = "ecs_watch"  # event_type of the metadata by which a post is found again
 
 # What Slack limits, or refuses, apart from each other.
-ANYTHING, POSTS, EDITS = "anything", "posts", "edits"
+ANYTHING, POSTS, EDITS, LOOKS = "anything", "posts", "edits", "looks"
 
 
 class Store(Table, Protocol):
@@ -77,7 +78,10 @@ class Store(Table, Protocol):
     def owed(self, destination: str) -> Sequence[Owed]: ...
     def begin_try(self, owed: Owed, retry_at: datetime, *, owner: str, now: datetime) -> None: ...
     def end_try(self, owed: Owed, due_at: datetime, *, owner: str, now: datetime) -> None: ...
-    def thread(self, cluster_key: str, route: str, generation: int) -> Thread | None: ...
+    def thread(
+        self, cluster_key: str, route: str, generation: int, names: Iterable[str] = ()
+    ) -> Thread | None: ...
+    def named(self, step: Step, names: Iterable[str]) -> Step: ...
     def note_attempt(self, owed: Owed, attempt: Attempt, *, owner: str, now: datetime) -> None: ...
     def record(
         self,
@@ -89,7 +93,7 @@ class Store(Table, Protocol):
         now: datetime,
     ) -> None: ...
     def settle(self, owed: Owed, *, owner: str, now: datetime) -> None: ...
-    def move(self, owed: Owed, to: str, *, owner: str, now: datetime) -> None: ...
+    def move(self, owed: Owed, to: str, generation: int, *, owner: str, now: datetime) -> None: ...
     def take_edit(self, now: datetime) -> bool: ...
     def mutes(self) -> Sequence[Mute]: ...
     def census(self) -> Census | None: ...
@@ -164,14 +168,17 @@ class Teller:
         """
         holding = _Holding(self, destination, run, until)
         while holding.is_wanted():
-            if not holding.take():
-                return False
             try:
+                if not holding.take():
+                    return False
                 holding.work()
                 self.store.release(destination, run.id, now=run.now())
             except LeaseLost:
                 logger.warning("lease lost", extra={"destination": destination})
                 return False
+            except Exception:
+                holding.let_go()
+                raise
         fallback = self.fallback(destination)
         if holding.has_moved and fallback and not self.tell(fallback, run, until):
             return False
@@ -248,6 +255,11 @@ class _Holding:
         now = self.run.now()
         until = now + LEASE
         return self.store.hold(self.destination, self.run.id, now=now, until=until, again=again)
+
+    def let_go(self) -> None:
+        """Let others go on after an error, if it can be done; else when the lease ends."""
+        with suppress(WatchError):
+            self.store.release(self.destination, self.run.id, now=self.run.now())
 
     def work(self) -> None:
         """One cluster after another: those without a root first, so that none waits for replies."""
@@ -340,6 +352,7 @@ class _Turn:
     holding: _Holding
     owed: Owed
     missing: tuple[str, ...] = ()
+    known: ClusterState | None = None  # as last read, with what was told since
 
     @property
     def store(self) -> Store:
@@ -368,9 +381,11 @@ class _Turn:
 
     def tell_cluster(self) -> None:
         self.heed_mutes()
-        if self.owed.attempt:
-            self.settle_attempt(self.owed.attempt)
-        elif not self.is_plain and not self.holding.is_closed(POSTS):
+        attempt = self.owed.attempt
+        if attempt:
+            self.settle_attempt(attempt)
+        self.stay_where_it_is_told()
+        if not attempt and not self.is_plain and not self.holding.is_closed(POSTS):
             self.missing = self.look()
         while step := self.next_step():
             step.take()
@@ -390,10 +405,38 @@ class _Turn:
     def load(self) -> tuple[ClusterState | None, Thread | None]:
         """What is and what was told. Whatever is saved after this has another nonce."""
         self.owed = replace(self.owed, nonce=self.store.nonce(self.owed))
-        cluster = self.store.load(self.owed.cluster_key)
+        cluster = self.read()
         if cluster is None:
             return None, None
-        return cluster, self.store.thread(cluster.key, self.owed.route, cluster.generation)
+        route, names = self.owed.route, cluster.services
+        return cluster, self.store.thread(cluster.key, route, cluster.generation, names)
+
+    def read(self) -> ClusterState | None:
+        """The cluster; its thousands of services only if somebody saved since the last time.
+
+        What was told there is written by nobody but us, as long as we hold the channel.
+        """
+        known = self.known
+        head = self.store.load(known.key, ()) if known else None
+        if known is None or head is None or head.version != known.version:
+            self.known = self.store.load(self.owed.cluster_key)
+        return self.known
+
+    def stay_where_it_is_told(self) -> None:
+        """Who tells an incident stays with it until it is over, though the channel works again.
+
+        Else its root would stand in two channels, each with half of what happened.
+        """
+        cluster = self.read()
+        to = cluster.moved.get(self.owed.route) if cluster else None
+        if cluster and to and to != self.holding.destination:
+            self.owed = replace(self.owed, nonce=self.store.nonce(self.owed))
+            self.move(cluster, to)
+
+    def move(self, cluster: ClusterState, to: str) -> None:
+        """Hand it to another channel's holder, who tells all that comes of this incident."""
+        self.store.move(self.owed, to, cluster.generation, **self.holding.mine)
+        raise _Moved
 
     def place(self) -> Place:
         return Place(
@@ -405,6 +448,8 @@ class _Turn:
 
     def record(self, told: Mapping[str, int], thread: Thread | None) -> None:
         self.store.record(self.owed, told, thread, **self.holding.mine)
+        if self.known:
+            self.known = _after_telling(self.known, told, self.owed.route)
 
     # --- mutes --------------------------------------------------------------------------------
 
@@ -426,7 +471,7 @@ class _Turn:
 
     def look(self) -> tuple[str, ...]:
         """Read what ECS shows of what is to be told, and save it. It never stops an alert."""
-        cluster = self.store.load(self.owed.cluster_key)
+        cluster = self.known
         if cluster is None or parse_arn(cluster.key) is None:
             return ()
         names = _to_read(cluster, self.owed.route)
@@ -448,21 +493,38 @@ class _Turn:
         replied_to = thread.ts if thread and attempt.step.kind is StepKind.REPLY else None
         found = self.find(attempt, replied_to)
         if found and cluster:
-            after = _thread_after(cluster, thread, attempt.step, found, attempt.at)
-            self.record(attempt.step.tells, after)
+            step = self.store.named(attempt.step, cluster.services)
+            self.record(step.tells, _thread_after(cluster, thread, step, found, attempt.at))
 
     def find(self, attempt: Attempt, replied_to: str | None = None) -> Sent | None:
         """The message of this attempt, once Slack had time to commit it."""
         may_look_at = attempt.at + AFTER_UNKNOWN
         if self.now < may_look_at:
             raise _EndTurn(may_look_at)
-        since = attempt.at - AFTER_UNKNOWN * 2
-        door = self.holding.door
-        found = door.find(attempt.channel, attempt.key, since=since, thread_ts=replied_to)
+        found = self.look_for(attempt, replied_to)
         if isinstance(found, CannotLook):
+            self.look_again(found, attempt)
             about = {**_about(self.owed), "code": found.code}
             logger.warning("posted again: whether it arrived cannot be seen", extra=about)
         return found if isinstance(found, Sent) else None
+
+    def look_for(self, attempt: Attempt, replied_to: str | None) -> Found:
+        if self.holding.is_closed(LOOKS):
+            wait = self.holding.closed_until[LOOKS] - self.now
+            return CannotLook("ratelimited", will_pass=True, retry_after=wait)
+        since = attempt.at - AFTER_UNKNOWN * 2
+        door = self.holding.door
+        return door.find(attempt.channel, attempt.key, since=since, thread_ts=replied_to)
+
+    def look_again(self, found: CannotLook, attempt: Attempt) -> None:
+        """Wait for what will pass, but not for ever: a duplicate is better than silence."""
+        if found.retry_after and not self.holding.is_closed(LOOKS):
+            self.holding.close(LOOKS, self.now + found.retry_after)
+        last_look_at = attempt.at + LOOK_AGAIN_FOR
+        if found.will_pass and self.now < last_look_at:
+            logger.info("looked in vain", extra={**_about(self.owed), "code": found.code})
+            again_at = self.now + (found.retry_after or AFTER_UNKNOWN)
+            raise _EndTurn(min(again_at, last_look_at))
 
     def attempt(
         self, step: Step, message: Message, channel: str, thread_ts: str | None = None
@@ -597,8 +659,7 @@ class _Taking:
             about = {**_about(self.turn.owed), "code": outcome.code, "to": to}
             logger.error("told elsewhere", extra=about)
             self.holding.run.tally["Refused"] += 1
-            self.holding.store.move(self.turn.owed, to, **self.holding.mine)
-            raise _Moved
+            self.turn.move(self.cluster, to)
         raise self.holding.refused(outcome, POSTS)
 
     # --- what is said -------------------------------------------------------------------------
@@ -709,6 +770,17 @@ def _over_unheard(cluster: ClusterState, route: str, until: datetime) -> dict[st
         if untold[0].reason in BEGINNING | FLAT and untold[-1].at <= until:
             told[one.key] = one.revision
     return told
+
+
+def _after_telling(cluster: ClusterState, told: Mapping[str, int], route: str) -> ClusterState:
+    """The cluster with what this route has now been told."""
+    known = cluster.services
+    after = {
+        key: replace(known[key], told={**known[key].told, route: revision})
+        for key, revision in told.items()
+        if key in known
+    }
+    return replace(cluster, services={**known, **after})
 
 
 def _silent(

@@ -25,6 +25,10 @@ REPLIES_AT_MOST = 50
 ROOT_FRESH_FOR = timedelta(days=1)
 BETWEEN_BROADCASTS = timedelta(minutes=5)
 BETWEEN_EDITS = timedelta(seconds=20)
+# What fails one by one is told one by one only so often; then it waits, to be one reply.
+MANY = 3  # services, of which there was news within
+SHORTLY = timedelta(minutes=1)
+GATHERS_FOR = timedelta(seconds=30)
 # A thread whose incident closed longer ago is history: what is over already is not told in it.
 STANDS_FOR = timedelta(minutes=60)
 
@@ -66,15 +70,17 @@ def next_step(
         return _root(cluster, mine)
     if thread is None:
         return None
-    if untold:
-        return _reply(untold, thread, place, now)
-    return _soonest(_hushed(cluster, mine, thread, place, now), _upkeep(cluster, mine, thread, now))
+    reply = _reply(mine, untold, thread, place, now) if untold else None
+    if isinstance(reply, Step):
+        return reply
+    hushed = _hushed(cluster, mine, thread, place, now)
+    return _soonest(hushed, _upkeep(cluster, mine, thread, now), reply)
 
 
-def _soonest(first: Step | Wait | None, second: Step | Wait | None) -> Step | Wait | None:
-    """What can be done now, the first before the second; else the shorter wait."""
-    waits = [one for one in (first, second) if isinstance(one, Wait)]
-    steps = (one for one in (first, second) if isinstance(one, Step))
+def _soonest(*several: Step | Wait | None) -> Step | Wait | None:
+    """What can be done now, the first before the others; else the shortest wait."""
+    waits = [one for one in several if isinstance(one, Wait)]
+    steps = (one for one in several if isinstance(one, Step))
     return next(steps, min(waits, key=lambda wait: wait.until, default=None))
 
 
@@ -119,24 +125,56 @@ def _needs_root(
     return is_old and begins
 
 
-def _group(untold: Sequence[ServiceState], place: Place) -> Sequence[ServiceState]:
+def _group(
+    untold: Sequence[ServiceState], place: Place, *, one_by_one: int = FOLD_ABOVE
+) -> Sequence[ServiceState]:
     """Who is told together, the oldest news first: all that fail, or all of which it is over.
 
     Up to three services are told one by one where there is a thread to read them in.
     """
-    oldest = min(untold, key=lambda one: (one.untold(place.route)[0].at, one.key))
-    if place.has_threads and len(untold) <= FOLD_ABOVE:
+    oldest = _oldest(untold, place)
+    if place.has_threads and len(untold) <= one_by_one:
         return [oldest]
     return [one for one in untold if one.phase.is_open is oldest.phase.is_open]
 
 
-def _reply(untold: Sequence[ServiceState], thread: Thread, place: Place, now: datetime) -> Step:
-    group = _group(untold, place)
+def _oldest(untold: Sequence[ServiceState], place: Place) -> ServiceState:
+    return min(untold, key=lambda one: (one.untold(place.route)[0].at, one.key))
+
+
+def _reply(
+    mine: Sequence[ServiceState],
+    untold: Sequence[ServiceState],
+    thread: Thread,
+    place: Place,
+    now: datetime,
+) -> Step | Wait:
+    """The next reply. After many, what fails waits for the others; loud or over, it does not.
+
+    They wait until they are as many as were told before, so that there are ever fewer replies.
+    """
+    oldest = _oldest(untold, place)
+    first_at = oldest.untold(place.route)[0].at
+    before = _told_before(first_at, mine, place) if oldest.phase.is_open else 0
+    group = _group(untold, place, one_by_one=1 if before >= MANY else FOLD_ABOVE)
     step = _telling(StepKind.REPLY, group, place)
     loud = [one for one in group if _is_loud(one, one.untold(place.route), thread)]
-    if not loud or place.quiet or not _may_be_loud(thread, now):
-        return step
-    return Step(kind=step.kind, tells=step.tells, announces=_revisions(loud), is_broadcast=True)
+    if loud and not place.quiet and _may_be_loud(thread, now):
+        return Step(kind=step.kind, tells=step.tells, announces=_revisions(loud), is_broadcast=True)
+    if len(group) < before >= MANY and now < first_at + GATHERS_FOR:
+        return Wait(first_at + GATHERS_FOR)
+    return step
+
+
+def _told_before(at: datetime, mine: Sequence[ServiceState], place: Place) -> int:
+    """Of how many services there was news within the minute before, which is told."""
+    return sum(
+        any(
+            one.revision <= service.told.get(place.route, 0) and at - SHORTLY < one.at <= at
+            for one in service.transitions
+        )
+        for service in mine
+    )
 
 
 def _hushed(

@@ -1,7 +1,7 @@
 """One sandbox for all tests: starting it is what costs. Each test finds it as just deployed."""
 
+import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
@@ -10,15 +10,15 @@ from sandbox.running import Sandbox, running_sandbox
 from tests.sandbox.failures import failing
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that needs the sandbox runs in one process, so that it is started once."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("sandbox"))
+@pytest.fixture(scope="session")
+def _only_here(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Fail where several processes run the tests and another one has started the sandbox too."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        (tmp_path_factory.getbasetemp().parent / "sandbox").touch(exist_ok=False)
 
 
 @pytest.fixture(scope="session")
-def _running() -> Iterator[Sandbox]:
+def _running(_only_here: None) -> Iterator[Sandbox]:
     with running_sandbox() as running:
         running.put_event(failing(running, "warm-up", "checkout"))
         running.settle()  # a program that does not work at all fails here, once

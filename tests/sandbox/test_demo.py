@@ -53,15 +53,23 @@ def test_the_demo_shows_the_release_that_is_rolled_back_and_the_outage_and_ends(
     assert shown.stderr == ""
 
 
-def test_the_demo_works_whatever_the_shell_says_of_proxies_profiles_and_characters() -> None:
-    shown = demo("crash-loop-without-circuit-breaker", **AWKWARD)
+@pytest.fixture(scope="module")
+def unseen() -> subprocess.CompletedProcess[str]:
+    """The demo of a story of which nothing is told, started from an awkward shell."""
+    return demo("crash-loop-without-circuit-breaker", **AWKWARD)
 
-    assert (shown.returncode, shown.stderr) == (0, "")
-    assert "ecs-watch is here" in shown.stdout
+
+def test_the_demo_works_whatever_the_shell_says_of_proxies_profiles_and_characters(
+    unseen: subprocess.CompletedProcess[str],
+) -> None:
+    assert (unseen.returncode, unseen.stderr) == (0, "")
+    assert "ecs-watch is here" in unseen.stdout
 
 
-def test_a_story_of_which_nothing_is_told_says_so() -> None:
-    shown = demo("crash-loop-without-circuit-breaker").stdout
+def test_a_story_of_which_nothing_is_told_says_so(
+    unseen: subprocess.CompletedProcess[str],
+) -> None:
+    shown = unseen.stdout
 
     assert "it does not see this yet" in " ".join(shown.split())
     assert "Slack was told nothing of this story." in shown

@@ -51,7 +51,7 @@ ENDINGS = {
     "image-cannot-be-pulled": Ending("✅", "3 of 3 running on :20", 2),
     "no-capacity": Ending("✅", "4 of 4 running on :23", 2),
     # Fewer than services, however many batches a busy machine makes of the events.
-    "outage-of-twelve-services": Ending("✅", "12 services: recovered", 11),
+    "outage-of-twelve-services": Ending("✅", "*12 services* · recovered", 11),
 }
 
 

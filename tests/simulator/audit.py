@@ -55,7 +55,7 @@ class Audit:
         return None
 
     def _told(self, owed: dict[str, Any], attempt: Attempt) -> Told:
-        cluster, step = owed["sk"].removeprefix("owes#"), attempt.step
+        cluster, step = owed["sk"].removeprefix("owes#").partition("#")[0], attempt.step
         route = owed.get("instead_of") or owed["pk"].removeprefix("channel#")
         told_before = {
             key: self._value(f"cluster#{cluster}", f"service#{key}", f"told#{route}")

@@ -57,13 +57,17 @@ def report(history: History, found: list[Violation], lines: int = 60) -> str:
 
 
 def no_failure_is_met_with_silence(history: History) -> Iterator[str]:
-    """Each failure offered is seen in a message, or waits in the DLQ, or was given up loudly."""
+    """Each failure offered is seen in a message, or waits in the DLQ, or was given up loudly.
+
+    What is failing already is only counted, which the next edit shows; a webhook edits nothing, and
+    under a message that somebody deleted only the next news becomes a root again.
+    """
     dead = " ".join(message.body for message in history.queue.dead)
     for cause, events in _by_cause(history).items():
         service, marker = events[0].service, events[0].marker
         first = min(event.at for event in events)
-        if history.scenario.channels == "*=webhook":
-            first = 0.0  # what is failing already is not told again there, nor shown by an edit
+        if history.scenario.channels == "*=webhook" or _deleted(history, service):
+            first = 0.0
         excused = marker in dead or any(marker in reason for reason in history.account.lost)
         if not (excused or _given_up(history, service) or _mentioned(history, service, first)):
             yield f"nobody was told of {cause}, offered at {first:.1f} s"
@@ -223,7 +227,7 @@ def what_is_remembered_is_so(history: History) -> Iterator[str]:
     for (cluster, name), service in history.account.services.items():
         state = known.get((cluster, name))
         if state is None or not state.transitions:
-            if _shows_failed(service) and history.scenario.census_finds:
+            if _is_failed(service) and history.scenario.census_finds:
                 yield f"{cluster} / {name}: ECS shows a failed deployment, and nobody knows"
             continue
         allowed = _phases(service)
@@ -431,6 +435,10 @@ def _visible(history: History, marker: str) -> bool:
     )
 
 
+def _deleted(history: History, service: str) -> bool:
+    return any(posted.deleted and service in posted.written for posted in history.slack.posts)
+
+
 def _given_up(history: History, service: str) -> bool:
     return any(alarm.text == "given up" and service in alarm.told for alarm in history.alarms)
 
@@ -492,8 +500,14 @@ def _incident(posted: Posted) -> tuple[str, str, str, int]:
     return posted.channel, told_of.route, told_of.cluster, told_of.generation
 
 
-def _shows_failed(service: Service) -> bool:
-    return any(rollout.state == "FAILED" for rollout in service.rollouts)
+def _is_failed(service: Service) -> bool:
+    """Whether ECS shows a failed deployment of something that is wanted.
+
+    A service whose desired count is 0 is stopped, and of that nothing is told but where trouble was
+    told before. That its row still lists the deployment, which no event told of and which the next
+    census found only when nobody wanted it any more, makes it no service in trouble.
+    """
+    return service.desired > 0 and any(rollout.state == "FAILED" for rollout in service.rollouts)
 
 
 def _phases(service: Service) -> set[Phase]:

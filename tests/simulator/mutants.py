@@ -230,7 +230,7 @@ MUTANTS = {
     "without pace": Mutant(
         "many-clusters", broken=_with(teller, BETWEEN_POSTS=timedelta(seconds=-10))
     ),
-    "edits are not counted": Mutant("three-channels", TakesEveryEdit),
+    "edits are not counted": Mutant("busy-clusters", TakesEveryEdit),
 }
 
 

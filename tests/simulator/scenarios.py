@@ -76,6 +76,16 @@ def many_clusters(rng: Random) -> list[Cast]:
     return [Cast(f"team-{n:02}", f"service-{n:02}", story, rng.uniform(0, 5)) for n in range(30)]
 
 
+def busy_clusters(rng: Random) -> list[Cast]:
+    """Forty clusters in which another of six services fails every twenty seconds."""
+    story = TROUBLE["stays_down"]
+    return [
+        Cast(f"team-{n:02}", f"job-{n:02}-{one}", story, 20.0 * one + rng.uniform(0, 20))
+        for n in range(40)
+        for one in range(6)
+    ]
+
+
 # --- a cluster whose messages cannot be made ------------------------------------------------------
 
 BAD = "prod-data"
@@ -173,6 +183,8 @@ LIMITED = Refused(Refusal.RATE_LIMITED, "ratelimited", timedelta(seconds=30))
 _TABLE = Scenario("table", some_services)
 _SLACK = Scenario("slack", some_services)
 
+FOUR_CHANNELS = "team-0*=C0DATA; team-1*=C0WEB; team-2*=C0JOBS; *=C0SHOP"
+
 _QUICK = Scenario("quick", many_clusters, table_answers_in=0.002, slack_answers_in=0.02)
 
 UNAMBIGUOUS = (
@@ -204,7 +216,7 @@ UNAMBIGUOUS = (
     Scenario("webhook", some_services, channels="*=webhook"),
     Scenario("slow-bursts", one_cluster_at_once, Faults(table_slow=0.2), told_within=90.0),
     replace(_QUICK, name="many-clusters"),
-    replace(_QUICK, name="three-channels", channels="team-0*=C0DATA; team-1*=C0WEB; *=C0SHOP"),
+    replace(_QUICK, name="busy-clusters", cast=busy_clusters, channels=FOUR_CHANNELS),
     *(bad_thread(how) for how in ("raises", "hangs", "kills")),
 )
 

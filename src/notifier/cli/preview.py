@@ -12,7 +12,7 @@ from notifier.cli.files import FileError, as_event, read_json
 from notifier.cli.text import message_text
 from notifier.errors import MalformedEvent, SettingsError
 from notifier.events import parse
-from notifier.model import Event, Message, NotOurs, Observed, Reason, Route
+from notifier.model import Event, Message, NotOurs, Observed, Route
 from notifier.rendering import Telling, reply_message
 from notifier.routing import parse_channels, route_for
 
@@ -24,11 +24,6 @@ examples:
   aws … | ecs-watch preview --format json -
 """
 NOTHING = "nothing is told"
-# Of one event that comes first of all, where the log's words fit less well.
-WORDS = {
-    Reason.PROGRESS: "it tells of no failure; the stack remembers it",
-    Reason.BENIGN_STOP: "no task failed",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +95,7 @@ def _first(name: str, event: Event, routes: tuple[Route, ...]) -> Preview:
     decision = incidents.decide(empty, [observation], event.sent_at, policy)
     (reason,) = decision.reasons
     if reason not in incidents.TOLD:
-        return Preview(name, "", f"{NOTHING}: {WORDS.get(reason, str(reason))}")
+        return Preview(name, "", f"{NOTHING}: {reason}")
     telling = Telling(
         cluster=decision.cluster,
         now=event.sent_at,

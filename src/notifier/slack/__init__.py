@@ -92,8 +92,9 @@ class Slack:
     ) -> Found:
         """Look for the message whose metadata holds this `key`, in the channel or below a root.
 
-        `channel` must be its id. All pages together end at the deadline. Anything but Slack's whole
-        answer is CannotLook, such as `missing_scope`, `not_in_channel` or `ratelimited`.
+        `channel` must be its id. Only the minutes after `since` are read, see `finding`. All pages
+        together end at the deadline. Anything but Slack's whole answer is CannotLook, such as
+        `missing_scope`, `not_in_channel` or, which will pass, `ratelimited`.
         https://docs.slack.dev/reference/methods/conversations.history
         https://docs.slack.dev/reference/methods/conversations.replies
         """

@@ -20,6 +20,8 @@ _LONGEST_WAIT = timedelta(minutes=15)
 # https://docs.slack.dev/reference/methods/chat.postMessage#errors
 # https://docs.slack.dev/reference/methods/chat.update#errors
 # https://docs.slack.dev/reference/methods/reactions.add#errors
+# https://docs.slack.dev/reference/methods/conversations.history#errors
+# https://docs.slack.dev/reference/methods/conversations.replies#errors
 # https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors
 _CODES: dict[Refusal, str] = {
     Refusal.RATE_LIMITED: "ratelimited rate_limited message_limit_exceeded",
@@ -35,11 +37,13 @@ _CODES: dict[Refusal, str] = {
         invalid_array_arg invalid_charset invalid_form_data invalid_json json_not_object
         invalid_post_type missing_post_type missing_charset superfluous_charset
         as_user_not_supported no_dual_broadcast_content_update cant_broadcast_message
-        invalid_payload user_not_found invalid_name no_item_specified""",
+        invalid_payload user_not_found invalid_name no_item_specified
+        invalid_cursor invalid_limit invalid_ts_latest invalid_ts_oldest invalid_metadata_keys""",
     Refusal.CHANNEL: """
         channel_not_found not_in_channel is_archived is_inactive channel_is_archived
         restricted_action restricted_action_read_only_channel restricted_action_thread_only_channel
-        messages_tab_disabled no_permission access_denied team_not_found
+        messages_tab_disabled method_not_supported_for_channel_type
+        no_permission access_denied team_not_found
         slack_connect_file_link_sharing_blocked posting_to_general_channel_denied""",
     Refusal.CREDENTIALS: """
         invalid_auth not_authed account_inactive token_revoked token_expired missing_scope

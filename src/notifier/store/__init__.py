@@ -3,6 +3,7 @@
 | pk             | sk                  | holds                                       | written by |
 |----------------|---------------------|---------------------------------------------|------------|
 | `cluster#KEY`  | `head`              | `version`, `saved_by`, the incident (`body`)| saves      |
+|                |                     | `moved#DEST`: the incident and where to     | the holder |
 | `cluster#KEY`  | `service#NAME`      | the state (`body`), `due_at`                | saves      |
 |                |                     | `told#DEST`: the revision told there        | the holder |
 | `cluster#KEY`  | `thread#DEST#G#N`   | the thread (`body`)                         | the holder |
@@ -10,21 +11,26 @@
 |                |                     | `not_before#METHOD`                         |            |
 | `channel#DEST` | `owes#KEY`          | `nonce`, `due_at`                           | saves      |
 |                |                     | `tries`, `retry_at`, `attempt`, `has_root`  | the holder |
+| `channel#DEST` | `owes#KEY#ROUTE`    | the same, moved here as ROUTE refused it    | holders    |
 | `workspace`    | `edits#MINUTE`      | edits of roots begun in that minute         | anybody    |
 | `workspace`    | `mute#PATTERN`      | a mute (`body`)                             | a person   |
 | `workspace`    | `census`            | where the census stands (`body`)            | the tick   |
 
 Saves go through on the head's version and never write what the channel's holder writes; the holder
 checks its lease in every write and never touches the version. So neither can starve the other, and
-a holder that is late writes nothing. Times in keys and conditions are ISO 8601 in UTC of one
+a holder that is late writes nothing. Who tells an incident stays with it: once it was moved, all of
+it is told there, until a new one begins. A row that cannot be read is logged and left out, so that
+it stops nothing else. Times in keys and conditions are ISO 8601 in UTC of one
 length, which sort as text. `due` puts a row into the sparse index on `due_at`.
 """
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from notifier.errors import Busy, Conflict, LeaseLost, StoreUnavailable
 from notifier.model import (
@@ -34,23 +40,33 @@ from notifier.model import (
     Due,
     Mute,
     Owed,
+    Phase,
     ServiceState,
+    Step,
+    SubjectKind,
     Thread,
 )
 from notifier.store import dynamodb
 from notifier.store.dynamodb import Row, key, plain
-from notifier.store.rows import from_json, stamp, to_json
+from notifier.store.names import full_step, full_thread, short_step, short_thread
+from notifier.store.rows import from_json, moment, stamp, to_json
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+logger = logging.getLogger(__name__)
 
 KEEP = timedelta(days=30)  # longer than a DLQ's 14 days, so that a redrive still meets its row
 DUE = "due"  # the one partition of the sparse index
 ROWS_AT_ONCE = 90  # of a record; a transaction takes 100 items
 BUSY_PAUSES = (0.01, 0.03, 0.06, 0.1)  # seconds
+NAMES_HOLD = 100_000  # characters of a row, packed; above that marks stand for names
 EDITS_A_MINUTE = 40  # of the whole workspace, below Slack's 50
 
-_NOT_IN_BODY = frozenset({"told", "services", "version", "is_owed"})
+_NOT_IN_BODY = frozenset({"told", "services", "version", "is_owed", "moved"})
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, zlib.error)
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +93,26 @@ class Store:
         if head is None:
             return None
         rows = self._query(pk, "service#") if services is None else self._pick(pk, services)
+        cluster = _cluster(head)
         # A row that TTL has deleted may be born again with nothing in it but what was told.
-        states = {state.key: state for state in map(_service, (r for r in rows if "body" in r))}
-        owed = self._get(f"channel#{destination}", f"owes#{cluster_key}") if destination else None
-        return replace(
-            from_json(ClusterState, head["body"]),
-            version=head["version"],
-            services=states,
-            is_owed=owed is not None,
-        )
+        born = (row for row in rows if "body" in row)
+        states = {one.key: one for one in _readable(born, lambda row: _service(row, cluster))}
+        is_owed = bool(destination) and self._is_owed(cluster, destination)
+        return replace(cluster, services=states, is_owed=is_owed)
+
+    def _is_owed(self, cluster: ClusterState, destination: str) -> bool:
+        """Whether it is owed in this channel, or in the one that tells it instead.
+
+        Where a new incident would begin the head is read again last: after that nothing can be
+        moved that a save did not put there, and ours then fails.
+        """
+        if self._get(f"channel#{destination}", _owes(cluster.key)):
+            return True
+        if cluster.closed_at:
+            head = self._get(f"cluster#{cluster.key}", "head")
+            cluster = _cluster(head) if head else cluster
+        to = cluster.moved.get(destination, destination)
+        return bool(self._get(f"channel#{to}", _owes(cluster.key, destination, to)))
 
     def save(
         self,
@@ -118,7 +145,7 @@ class Store:
             self._transact(writes)
         except Conflict:
             head = self._get(f"cluster#{after.key}", "head")
-            if head is None or head["saved_by"] != token:
+            if head is None or head.get("saved_by") != token:
                 raise
 
     def _head_write(self, before: ClusterState, after: ClusterState, token: str) -> Row:
@@ -159,7 +186,7 @@ class Store:
 
         A new incident begins only when nothing of the old one is owed, by condition.
         """
-        pk, sk = f"channel#{destination}", f"owes#{after.key}"
+        pk, sk = f"channel#{destination}", _owes(after.key)
         is_new = after.generation > before.generation > 0
         condition = "attribute_not_exists(#pk)" if is_new else ""
         due, since = {"due": DUE, "due_at": stamp(due_at)}, {"since": stamp(due_at)}
@@ -203,10 +230,11 @@ class Store:
     def not_before(self, destination: str) -> Mapping[str, datetime]:
         """Until when Slack is not to be asked for what, in this channel."""
         head = self._get(f"channel#{destination}", "head") or {}
+        waits = ((name, at) for name, at in head.items() if name.startswith("not_before#"))
         return {
-            name.removeprefix("not_before#"): datetime.fromisoformat(until)
-            for name, until in head.items()
-            if name.startswith("not_before#")
+            name.removeprefix("not_before#"): until
+            for name, at in waits
+            if (until := _or_none(head, at, moment))
         }
 
     def wait_until(
@@ -228,7 +256,8 @@ class Store:
     def owed(self, destination: str) -> Sequence[Owed]:
         """What this channel is owed, oldest first."""
         rows = self._query(f"channel#{destination}", "owes#")
-        return sorted((_owed(destination, row) for row in rows), key=lambda owed: owed.due_at)
+        owed = _readable(rows, lambda row: _owed(destination, row))
+        return sorted(owed, key=lambda owed: owed.due_at)
 
     def begin_try(self, owed: Owed, retry_at: datetime, *, owner: str, now: datetime) -> None:
         """Count a turn before it begins, so that one which kills us is known to have been tried."""
@@ -238,7 +267,7 @@ class Store:
 
     def nonce(self, owed: Owed) -> str:
         """Its nonce now. What is read of the cluster after this is at least as new."""
-        row = self._get(f"channel#{owed.destination}", f"owes#{owed.cluster_key}")
+        row = self._get(f"channel#{owed.destination}", _owes_of(owed))
         return str(row["nonce"]) if row else owed.nonce
 
     def end_try(self, owed: Owed, due_at: datetime, *, owner: str, now: datetime) -> None:
@@ -261,15 +290,28 @@ class Store:
         write = self._owed_update(owed, changes, remove=("retry_at",))
         self._record(owed.destination, owner, now, [write])
 
-    def thread(self, cluster_key: str, route: str, generation: int) -> Thread | None:
-        """The newest thread of this incident for this route."""
+    def thread(
+        self, cluster_key: str, route: str, generation: int, names: Iterable[str] = ()
+    ) -> Thread | None:
+        """The newest thread of this incident for this route.
+
+        One that announced many services knows them by marks; `names` are the cluster's services.
+        """
         rows = self._query(f"cluster#{cluster_key}", f"thread#{route}#{generation:08}#")
-        threads = [from_json(Thread, row["body"]) for row in rows]
-        return max(threads, key=lambda thread: thread.number, default=None)
+        threads = _readable(rows, lambda row: from_json(Thread, row["body"]))
+        newest = max(threads, key=lambda thread: thread.number, default=None)
+        return full_thread(newest, names) if newest else None
+
+    def named(self, step: Step, names: Iterable[str]) -> Step:
+        """An attempt's step, of which a row may hold marks: `names` are the cluster's services."""
+        return full_step(step, names)
 
     def note_attempt(self, owed: Owed, attempt: Attempt, *, owner: str, now: datetime) -> None:
         """Write down what is about to be posted."""
-        write = self._owed_update(owed, {"attempt": to_json(attempt)})
+        text = to_json(attempt)
+        if len(text) > NAMES_HOLD:
+            text = to_json(replace(attempt, step=short_step(attempt.step)))
+        write = self._owed_update(owed, {"attempt": text})
         self._record(owed.destination, owner, now, [write])
 
     def record(
@@ -311,15 +353,26 @@ class Store:
         except Conflict:
             self._begin_anew(owed, owner=owner, now=now)
 
-    def move(self, owed: Owed, to: str, *, owner: str, now: datetime) -> None:
-        """Hand what is owed to another channel, whose holder tells it instead."""
+    def move(self, owed: Owed, to: str, generation: int, *, owner: str, now: datetime) -> None:
+        """Hand what is owed to another channel, whose holder tells it instead.
+
+        What comes later of this incident is told there too: the cluster's head says so.
+        """
+        changes = {"nonce": owed.nonce, "due": DUE, "due_at": stamp(now)}
+        if to != owed.route:
+            changes["instead_of"] = owed.route
+        since = {"since": stamp(owed.since or now)}
         put = self._update(
-            f"channel#{to}",
-            f"owes#{owed.cluster_key}",
-            {"nonce": owed.nonce, "due": DUE, "due_at": stamp(now), "instead_of": owed.route},
+            f"channel#{to}", _owes(owed.cluster_key, owed.route, to), changes, keep=since
+        )
+        moved = self._update(
+            f"cluster#{owed.cluster_key}",
+            "head",
+            {f"moved#{owed.route}": f"{generation}#{to}"},
+            condition="attribute_exists(#pk)",
         )
         try:
-            self._record(owed.destination, owner, now, [self._owed_delete(owed), put])
+            self._record(owed.destination, owner, now, [self._owed_delete(owed), put, moved])
         except LeaseLost:
             raise
         except Conflict:
@@ -330,7 +383,7 @@ class Store:
     ) -> Row:
         return self._update(
             f"channel#{owed.destination}",
-            f"owes#{owed.cluster_key}",
+            _owes_of(owed),
             changes,
             remove=remove,
             condition="#nonce = :nonce" if is_same else "attribute_exists(#pk)",
@@ -341,14 +394,17 @@ class Store:
         return {
             "Delete": {
                 "TableName": self.table,
-                "Key": key(f"channel#{owed.destination}", f"owes#{owed.cluster_key}"),
+                "Key": key(f"channel#{owed.destination}", _owes_of(owed)),
                 **dynamodb.under("#nonce = :nonce", {"nonce": owed.nonce}),
             }
         }
 
     def _thread_write(self, owed: Owed, thread: Thread, now: datetime) -> Row:
         sk = f"thread#{owed.route}#{thread.generation:08}#{thread.number:08}"
-        changes = {"body": to_json(thread), "expires_at": int((now + 3 * KEEP).timestamp())}
+        body = to_json(thread)
+        if len(body) > NAMES_HOLD:
+            body = to_json(short_thread(thread))
+        changes = {"body": body, "expires_at": int((now + 3 * KEEP).timestamp())}
         return self._update(f"cluster#{owed.cluster_key}", sk, changes)
 
     def _record(self, destination: str, owner: str, now: datetime, writes: Sequence[Row]) -> None:
@@ -414,7 +470,8 @@ class Store:
 
     def mutes(self) -> Sequence[Mute]:
         """Every mute that was not ended by hand, over or not."""
-        return [from_json(Mute, row["body"]) for row in self._query("workspace", "mute#")]
+        rows = self._query("workspace", "mute#")
+        return list(_readable(rows, lambda row: from_json(Mute, row["body"])))
 
     def mute(self, mute: Mute) -> None:
         """Begin a mute, or change the one of the same pattern."""
@@ -445,7 +502,7 @@ class Store:
     def census(self) -> Census | None:
         """Where the census stands."""
         row = self._get("workspace", "census")
-        return from_json(Census, row["body"]) if row else None
+        return _or_none(row, row, lambda row: from_json(Census, row["body"])) if row else None
 
     def save_census(self, census: Census) -> None:
         """Remember where the census stands; two ticks at once merely read the same page twice."""
@@ -513,22 +570,96 @@ class Store:
             self.client().transact_write_items(TransactItems=list(writes))
 
 
-def _service(row: Row) -> ServiceState:
-    told = {name.removeprefix("told#"): at for name, at in row.items() if name.startswith("told#")}
-    return replace(from_json(ServiceState, row["body"]), told=told)
+def _owes(cluster_key: str, route: str = "", to: str = "") -> str:
+    """The key of what is owed. What was moved here lies beside what is owed here anyway."""
+    return f"owes#{cluster_key}" if route == to else f"owes#{cluster_key}#{route}"
+
+
+def _owes_of(owed: Owed) -> str:
+    return _owes(owed.cluster_key, owed.route, owed.destination)
+
+
+def _readable(rows: Iterable[Row], read: Callable[[Row], _Read]) -> Iterator[_Read]:
+    """What the rows say, but for those that cannot be read."""
+    for row in rows:
+        if (found := _or_none(row, row, read)) is not None:
+            yield found
+
+
+def _or_none(row: Row, value: Any, read: Callable[[Any], _Read]) -> _Read | None:
+    """What is read of this value of a row; None when it cannot be."""
+    try:
+        return read(value)
+    except _UNREADABLE as error:
+        about = {"pk": row.get("pk"), "sk": row.get("sk"), "why": repr(error)}
+        logger.error("unreadable row", extra=about)
+        return None
+
+
+def _cluster(head: Row) -> ClusterState:
+    """The head. `moved` is of the present incident: of another one it says nothing."""
+    cluster = from_json(ClusterState, head["body"])
+    moved: dict[str, str] = {}
+    for name, value in head.items():
+        generation, _, to = str(value).partition("#")
+        if name.startswith("moved#") and generation == str(cluster.generation):
+            moved[name.removeprefix("moved#")] = to
+    return replace(cluster, version=head["version"], moved=moved)
+
+
+def _service(row: Row, cluster: ClusterState) -> ServiceState:
+    told = {
+        name.removeprefix("told#"): at
+        for name, at in row.items()
+        if name.startswith("told#") and isinstance(at, int)
+    }
+    is_open = "expires_at" not in row
+    state = _or_none(row, row, lambda row: from_json(ServiceState, row["body"]))
+    if state is None:
+        state = _reborn(row["sk"].removeprefix("service#"), told, cluster, is_open=is_open)
+    elif state.phase.is_open and not is_open:
+        state = replace(state, phase=Phase.WELL)  # of a phase that only a newer version knows
+    if f"service#{state.key}" != row["sk"]:
+        raise ValueError(f"it is about {state.key}")  # of a kind that only a newer version knows
+    return replace(state, told=told)
+
+
+def _reborn(
+    service_key: str, told: Mapping[str, int], cluster: ClusterState, *, is_open: bool
+) -> ServiceState:
+    """What is known of a service whose state cannot be read; the next look finds out the rest.
+
+    Its revision goes on above what was told, or nothing new of it ever would be.
+    """
+    kind, _, name = service_key.rpartition(": ")
+    state = ServiceState(
+        name=name,
+        kind=SubjectKind(kind) if kind else SubjectKind.SERVICE,
+        revision=max(told.values(), default=0),
+    )
+    if not is_open:
+        return state
+    return replace(
+        state,
+        phase=Phase.FAILING,
+        generation=cluster.generation,
+        since=cluster.opened_at,
+        destination=next(iter(told), None),
+    )
 
 
 def _owed(destination: str, row: Row) -> Owed:
-    retry_at, since = row.get("retry_at"), row.get("since")
+    retry_at, since, attempt = row.get("retry_at"), row.get("since"), row.get("attempt")
     return Owed(
         destination=destination,
-        cluster_key=row["sk"].removeprefix("owes#"),
+        cluster_key=row["sk"].removeprefix("owes#").partition("#")[0],
         nonce=row["nonce"],
-        due_at=datetime.fromisoformat(row["due_at"]),
-        retry_at=datetime.fromisoformat(retry_at) if retry_at else None,
-        tries=row.get("tries", 0),
-        attempt=from_json(Attempt, row["attempt"]) if "attempt" in row else None,
+        due_at=moment(row["due_at"]),
+        retry_at=moment(retry_at) if retry_at else None,
+        tries=int(row.get("tries", 0)),
+        # Whether it arrived is then not known; it is told again.
+        attempt=_or_none(row, attempt, lambda text: from_json(Attempt, text)) if attempt else None,
         instead_of=row.get("instead_of", ""),
-        since=datetime.fromisoformat(since) if since else None,
+        since=moment(since) if since else None,
         has_root=bool(row.get("has_root")),
     )
