@@ -8,7 +8,7 @@ ids; whoever is not certain has none, so that nobody is rung for what somebody e
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from urllib.parse import quote, urlsplit
 
@@ -78,6 +78,17 @@ class SessionName:
     tool: str
     pattern: re.Pattern[str]
     url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Whom the settings know: Slack ids by actors' names, and how tools name their sessions."""
+
+    slack_ids: Mapping[str, str] = field(default_factory=dict)
+    session_names: tuple[SessionName, ...] = ()
+
+
+NOBODY = People()
 
 
 def parse_actors(text: str) -> Mapping[str, str]:

@@ -227,16 +227,17 @@ class Shipment:
 class Explanation:
     """What is kept of the facts in the service's row, and shown until something newer is known.
 
-    It is of one deployment and of one failure of it: `of` says of which (see `incidents`), so that
-    nothing is read twice. `changes` are lines; `tasks` says in a line how its tasks ended;
-    `containers` are those of the task that shows it best, and `task` is that task's ARN.
-    `log_group` and `log_stream` lead to its log, `log_lines` are told once and not kept.
+    It is of one deployment, and of the service's state at one `revision` of it, so that nothing is
+    read twice. `changes` are lines; `tasks` says in a line how its tasks ended; `containers` are
+    those of the task that shows it best, and `task` is that task's ARN. `log_group` and
+    `log_stream` lead to its log, whose lines are told once and not kept.
     """
 
     service: str
-    of: str
     read_at: datetime
-    diagnosis: Diagnosis | None = None
+    diagnosis: Diagnosis
+    deployment_id: str | None = None
+    revision: int = 0
     changes: tuple[str, ...] = ()
     tasks: str = ""
     task: str = ""
@@ -246,4 +247,5 @@ class Explanation:
     actor: Actor | None = None
     log_group: str = ""
     log_stream: str = ""
+    log_region: str = ""
     missing: tuple[Missing, ...] = ()

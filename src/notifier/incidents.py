@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from notifier.events import is_failure
+from notifier.facts import Confidence, Explanation, Shipment
 from notifier.model import (
     ClusterState,
     CodeDeployStateChange,
@@ -39,6 +40,7 @@ from notifier.model import (
     ServiceAction,
     ServiceReading,
     ServiceState,
+    Shipped,
     SubjectKind,
     TaskStateChange,
     Transition,
@@ -46,6 +48,7 @@ from notifier.model import (
 from notifier.tasks import Stop, cause_of_stop, verdict_on_stop
 
 SEEN_AT_MOST = 100  # identities of events kept per service, to recognise a second copy
+SHIPMENTS_KEPT = 5
 KEPT_AT_MOST = 10  # deployments, causes and deaths kept per service
 UNTOLD_AT_MOST = 5  # transitions kept per service; what is older is folded into the newer ones
 
@@ -84,6 +87,7 @@ TOLD = {
     Reason.DELETED,
     Reason.SUPERSEDED,
     Reason.OVER_BEFORE_TOLD,
+    Reason.DEPLOYER_KNOWN,
 }
 BEGINNING = {Reason.NEWLY_FAILING, Reason.FAILING_AGAIN, Reason.FLAPPING}
 WITHOUT_TRACE = {
@@ -192,7 +196,7 @@ def cluster_of(event: Event) -> ClusterState:
 def subject_of(observation: Observation) -> ServiceState | None:
     """The row that an observation is about, as it is before anything is known of it."""
     match observation:
-        case ServiceReading() | NotReadable():
+        case ServiceReading() | NotReadable() | Explanation() | Shipped():
             return _subject_of_look(observation.service)
         case Observed(event=DeploymentStateChange() | ServiceAction() | HookStateChange() as event):
             return ServiceState(name=event.service)
@@ -225,6 +229,10 @@ def _decide_one(
             return _on_reading(before, observation, now, policy)
         case NotReadable():
             return _on_not_readable(before, observation, now)
+        case Explanation():
+            return _on_explanation(before, observation)
+        case Shipped():
+            return _on_shipment(before, observation.shipment)
         case Observed():
             return _on_event(before, observation, now, policy)
 
@@ -1079,6 +1087,78 @@ def _went_back(service: ServiceState) -> bool:
     return rolled_back or _failed_since(service, since) is not None
 
 
+# --- why it fails, and who shipped it -------------------------------------------------------------
+
+
+def failing_id(service: ServiceState) -> str | None:
+    """The deployment that is to be explained; None where nothing says which it is."""
+    first, failed = cause(service), failed_deployment(service)
+    of_deaths = [one.started_by for one in counted_deaths(service) if one.started_by]
+    named = [
+        failed.id if failed else None,
+        first.deployment_id if first else None,
+        *of_deaths[::-1],
+    ]
+    return next(filter(None, named), None)
+
+
+def explanation_of(service: ServiceState) -> Explanation | None:
+    """What is known of why it fails, unless that is of another deployment."""
+    known = service.explanation
+    return known if known and failing_id(service) in (None, known.deployment_id) else None
+
+
+def is_explained(service: ServiceState) -> bool:
+    """Whether all was read that there is to read about the service as it is now."""
+    known = explanation_of(service)
+    return known is not None and known.revision == service.revision
+
+
+def _on_explanation(before: ServiceState, new: Explanation) -> tuple[ServiceState, Reason]:
+    """Keep it. What was seen stays, for stopped tasks are shown for about an hour only.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html
+    """
+    old = before.explanation
+    if old is not None and old.deployment_id == new.deployment_id:
+        new = _with_what_was_seen(new, old)
+    return replace(before, explanation=replace(new, revision=before.revision)), Reason.EXPLAINED
+
+
+def _with_what_was_seen(new: Explanation, old: Explanation) -> Explanation:
+    is_vaguer = new.diagnosis.confidence is Confidence.UNKNOWN
+    if old.tasks and not new.tasks:
+        new = replace(new, tasks=old.tasks, task=old.task, containers=old.containers)
+        new = replace(new, diagnosis=old.diagnosis if is_vaguer else new.diagnosis)
+    return replace(
+        new,
+        changes=new.changes if old.missing else old.changes,
+        circuit_breaker=new.circuit_breaker or old.circuit_breaker,
+        messages=new.messages or old.messages,
+        actor=new.actor or old.actor,
+        log_group=new.log_group or old.log_group,
+        log_stream=new.log_stream or old.log_stream,
+        log_region=new.log_region or old.log_region,
+    )
+
+
+def _on_shipment(before: ServiceState, shipment: Shipment) -> tuple[ServiceState, Reason]:
+    """Remember who began a deployment; told once if it fails already and nobody knew who it was."""
+    if shipment in before.shipments:
+        return before, Reason.SECOND_COPY
+    known = sorted((*before.shipments, shipment), key=lambda one: one.at)[-SHIPMENTS_KEPT:]
+    after = replace(before, shipments=tuple(known))
+    return after, Reason.DEPLOYER_KNOWN if _is_of_told(before, shipment) else Reason.SHIPPED
+
+
+def _is_of_told(service: ServiceState, shipment: Shipment) -> bool:
+    told = explanation_of(service)
+    if told is None or not service.phase.is_open or shipment.deployment_id is None:
+        return False
+    is_known = told.actor is not None and told.actor.is_certain
+    return told.deployment_id == shipment.deployment_id and not is_known
+
+
 # --- what it means for the reader -----------------------------------------------------------------
 
 
@@ -1125,7 +1205,9 @@ def _counts(service: ServiceState) -> object:
         for row in (reading.deployments if reading else ())
     ]
     numbers = (reading.running_count, reading.desired_count) if reading else ()
-    return (service.count, service.well_since, numbers, rows)
+    known = explanation_of(service)
+    why = known and (known.diagnosis.cause, known.actor)
+    return (service.count, service.well_since, numbers, rows, why)
 
 
 def _next_look(service: ServiceState, now: datetime) -> datetime | None:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from notifier import incidents
+from notifier.actors import SessionName, shipment
 from notifier.errors import Conflict, MalformedEvent, StoreUnavailable
 from notifier.events import parse
 from notifier.incidents import Decision, Policy
-from notifier.model import Invocation, NotOurs, Observed, Route
+from notifier.model import ApiCall, Invocation, NotOurs, Observation, Observed, Route, Shipped
 from notifier.saving import Table, key_of, route_of, save_decision
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Intake:
     store: Table
     routes: tuple[Route, ...]
     stack_name: str
+    session_names: tuple[SessionName, ...] = ()
 
     def take_in(self, messages: Sequence[Mapping[str, object]], run: Invocation) -> TakenIn:
         """Save what the messages tell. A message that cannot be saved is among the failed ones."""
@@ -101,10 +103,18 @@ class Intake:
     def _save(self, chunk: Sequence[Record], run: Invocation) -> Iterable[str]:
         empty = incidents.cluster_of(chunk[0].observed.event)
         policy = Policy(route=route_of(empty.key, self.routes))
-        observed = [record.observed for record in chunk]
+        observed = [self._observation(record.observed) for record in chunk]
         decision, owed = save_decision(self.store, empty, observed, run, policy)
-        _log(chunk, decision)
+        _log(chunk, observed, decision)
         return [to for to, due_at in owed.items() if due_at <= run.now()]
+
+    def _observation(self, observed: Observed) -> Observation:
+        """A call that began a deployment tells who it was; every other event is what it is."""
+        event = observed.event
+        if isinstance(event, ApiCall) and event.service:
+            made = shipment(event, self.session_names)
+            return Shipped(service=event.service, shipment=made) if made else observed
+        return observed
 
 
 def _sent_at(message: Mapping[str, object]) -> datetime | None:
@@ -127,16 +137,16 @@ def _chunks(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
             yield of_cluster[start : start + SERVICES_AT_ONCE]
 
 
-def _log(chunk: Sequence[Record], decision: Decision) -> None:
+def _log(chunk: Sequence[Record], observations: Sequence[Observation], decision: Decision) -> None:
     """Why was I (not) told? One line for each observation."""
-    for record, reason in zip(chunk, decision.reasons, strict=True):
+    for record, observation, reason in zip(chunk, observations, decision.reasons, strict=True):
         event = record.observed.event
         logger.info(
             "decided",
             extra={
                 "message_id": record.message_id,
                 "cluster": decision.cluster.key,
-                "service": key_of(record.observed),
+                "service": key_of(observation),
                 "event": event.name,
                 "reason": str(reason),
             },

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
-from notifier.facts import Container
+from notifier.facts import Container, Explanation, Shipment
 
 # --- what came in -----------------------------------------------------------------------------
 
@@ -355,6 +355,7 @@ class Reason(StrEnum):
     DELETED = "deleted"
     SUPERSEDED = "a superseded deployment failed"
     OVER_BEFORE_TOLD = "it was over before we heard of it"
+    DEPLOYER_KNOWN = "who deployed it is known now"
     FOUND_BY_CENSUS = "in trouble before we came"
 
     FLAPS_ON = "flaps on: counted, not told again"
@@ -364,6 +365,8 @@ class Reason(StrEnum):
     LOOKS_WELL = "looks well: held back"
     STILL_BROKEN = "no better than before"
     NOTHING_WRONG = "nothing is wrong"
+    EXPLAINED = "read why it fails"
+    SHIPPED = "somebody began a deployment: remembered"
     BENIGN_STOP = "no task failed"
     FEW_DEATHS = "a task died: too few to tell"
     IGNORED_CLUSTER = "the cluster is ignored by Channels"
@@ -435,7 +438,8 @@ class ServiceState:
     the identities of the last events, newest last; `deaths` the last tasks that died; `flaps` when
     it began to fail, since the last quiet hour; `over_at` when it last ceased to. `generation` is
     the incident of its cluster that it belongs to. `not_live` are the task definitions that were
-    rolled back in it. `due_at` is when ECS is to be read next.
+    rolled back in it. `due_at` is when ECS is to be read next. `explanation` is why the deployment
+    fails of which it is, `shipments` who began the last deployments.
     """
 
     name: str
@@ -464,6 +468,8 @@ class ServiceState:
     destination: str | None = None
     transitions: tuple[Transition, ...] = ()
     seen: tuple[str, ...] = ()
+    explanation: Explanation | None = None
+    shipments: tuple[Shipment, ...] = ()
     told: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -524,7 +530,15 @@ class NotReadable:
     why: str
 
 
-Observation = Observed | ServiceReading | NotReadable
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipped:
+    """Somebody began a deployment of this service, as the record of the call tells."""
+
+    service: str
+    shipment: Shipment
+
+
+Observation = Observed | ServiceReading | NotReadable | Explanation | Shipped
 
 
 # --- what was told ----------------------------------------------------------------------------

@@ -9,13 +9,14 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from notifier import arns
+from notifier.facts import LogTail
 from notifier.incidents import BEGINNING, CLOCKS, FAILED, IN_PROGRESS, cause, failed_deployment
 from notifier.model import (
     Census,
@@ -117,6 +118,10 @@ class Telling:
     missing: tuple[str, ...] = ()
     is_flat: bool = False
     instead_of: str = ""
+    logs: Mapping[str, LogTail] = field(default_factory=dict)
+    alias: str = ""
+    own_secrets: tuple[re.Pattern[str], ...] = ()
+    rings_deployers: bool = True
 
     @property
     def is_over(self) -> bool:

@@ -7,6 +7,7 @@ any point and be done again.
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,12 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Protocol, TypedDict
 
+from notifier import explaining
+from notifier.actors import NOBODY, People
 from notifier.arns import cluster_name, parse_arn
 from notifier.errors import LeaseLost, ReadFailed, StoreUnavailable, WatchError
+from notifier.explaining import Explaining
+from notifier.facts import LogTail
 from notifier.incidents import BEGINNING, Policy
 from notifier.model import (
     Attempt,
@@ -33,7 +38,6 @@ from notifier.model import (
     Refused,
     Route,
     Sent,
-    ServiceReading,
     ServiceState,
     Step,
     StepKind,
@@ -99,12 +103,10 @@ class Store(Table, Protocol):
     def census(self) -> Census | None: ...
 
 
-class Ecs(Protocol):
-    """What telling reads to explain a failure."""
+class Ecs(explaining.Ecs, Protocol):
+    """What telling reads to explain a failure, and to name the account."""
 
-    def services(
-        self, cluster_arn: str, names: Sequence[str], now: datetime
-    ) -> Mapping[str, ServiceReading]: ...
+    def account_alias(self) -> str: ...
 
 
 class Door(Protocol):
@@ -159,6 +161,8 @@ class Teller:
     ecs: Ecs
     door: Callable[[str], Door]
     routes: tuple[Route, ...]
+    people: People = NOBODY
+    own_secrets: tuple[re.Pattern[str], ...] = ()
 
     def tell(self, destination: str, run: Invocation, until: datetime) -> bool:
         """Tell this channel what it is owed, as long as we hold it and `until` has not come.
@@ -352,6 +356,7 @@ class _Turn:
     holding: _Holding
     owed: Owed
     missing: tuple[str, ...] = ()
+    logs: dict[str, LogTail] = field(default_factory=dict)
     known: ClusterState | None = None  # as last read, with what was told since
 
     @property
@@ -474,15 +479,17 @@ class _Turn:
         cluster = self.known
         if cluster is None or parse_arn(cluster.key) is None:
             return ()
-        names = _to_read(cluster, self.owed.route)
-        if not names:
+        services = _to_read(cluster, self.owed.route)
+        if not services:
             return ()
-        run = self.holding.run
+        looking = Explaining(
+            self.holding.teller.ecs, cluster.key, self.now, self.holding.teller.people, self.logs
+        )
         try:
-            readings = self.holding.teller.ecs.services(cluster.key, names, run.now())
+            seen = looking.look(services)
         except ReadFailed as error:
             return (f"could not be read: {error}",)
-        save_decision(self.store, cluster, list(readings.values()), run, Policy(route=self.route))
+        save_decision(self.store, cluster, seen, self.holding.run, Policy(route=self.route))
         return ()
 
     # --- attempts -----------------------------------------------------------------------------
@@ -692,6 +699,10 @@ class _Taking:
             now=self.now,
             mentions=route.mentions if self.rings() and not route.quiet else (),
             missing=self.turn.missing,
+            logs=self.turn.logs,
+            alias=self.holding.teller.ecs.account_alias(),
+            own_secrets=self.holding.teller.own_secrets,
+            rings_deployers=not route.quiet,
             is_flat=self.step.kind is StepKind.FLAT,
             instead_of=self.turn.owed.instead_of,
         )
@@ -823,7 +834,7 @@ def _announced(thread: Thread | None) -> Mapping[str, int]:
     return thread.announced if thread else {}
 
 
-def _to_read(cluster: ClusterState, route: str) -> list[str]:
+def _to_read(cluster: ClusterState, route: str) -> list[ServiceState]:
     """The services of which something is to be told, and those that are still failing."""
     told_of = [
         service
@@ -831,7 +842,7 @@ def _to_read(cluster: ClusterState, route: str) -> list[str]:
         if service.kind is SubjectKind.SERVICE and _is_open_or_untold(service, route)
     ]
     untold_first = sorted(told_of, key=lambda service: not service.untold(route))
-    return [service.name for service in untold_first[:SERVICES_READ_AT_ONCE]]
+    return untold_first[:SERVICES_READ_AT_ONCE]
 
 
 def _is_open_or_untold(service: ServiceState, route: str) -> bool:

@@ -1,16 +1,19 @@
 """The only place where real clients are built, each when it is first needed."""
 
+import re
 import time
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
+from notifier.actors import People, parse_actors, parse_session_names
 from notifier.ecs import Ecs, May
 from notifier.ecs.reads import in_threads
 from notifier.errors import SettingsError
 from notifier.intake import Intake
 from notifier.lookout import Lookout
 from notifier.model import Route
+from notifier.redaction import parse_patterns
 from notifier.routing import WEBHOOK, parse_channels
 from notifier.secrets import Secret
 from notifier.settings import SecretStore, Settings
@@ -60,9 +63,23 @@ class Program:
         return Ecs(_ecs, _beside_ecs, may, _at_once)
 
     @cached_property
+    def people(self) -> People:
+        """Whom the settings know; SettingsError when they cannot be understood."""
+        return People(
+            slack_ids=parse_actors(self.settings.actors),
+            session_names=parse_session_names(self.settings.session_names),
+        )
+
+    @cached_property
+    def own_secrets(self) -> tuple[re.Pattern[str], ...]:
+        """What the stack's owner calls a secret; SettingsError when it is no pattern."""
+        return parse_patterns(self.settings.redact_patterns)
+
+    @cached_property
     def intake(self) -> Intake:
         """Step one."""
-        return Intake(self.store, self.routes, self.settings.stack_name)
+        names = self.people.session_names
+        return Intake(self.store, self.routes, self.settings.stack_name, names)
 
     def lookout(self) -> Lookout:
         """Step two."""
@@ -76,7 +93,7 @@ class Program:
         def door(destination: str) -> Door:
             return webhook if destination == WEBHOOK else slack
 
-        return Teller(self.store, self.ecs, door, self.routes)
+        return Teller(self.store, self.ecs, door, self.routes, self.people, self.own_secrets)
 
     @cached_property
     def _token(self) -> Secret:

@@ -15,6 +15,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from notifier.facts import Confidence
 from notifier.model import Impact, Phase, Reason, StepKind, SubjectKind
 
 Noun = TypeVar("Noun")
@@ -26,6 +27,7 @@ PACKED_ABOVE = 50_000  # characters
 UNKNOWN_WORDS: Mapping[type[Enum], Enum] = {
     Phase: Phase.FAILING,  # the next look makes it right
     Impact: Impact.UNKNOWN,
+    Confidence: Confidence.UNKNOWN,
     Reason: Reason.ANOTHER_CAUSE,  # told in the thread, with what is known of the service
     SubjectKind: SubjectKind.SERVICE,
     StepKind: StepKind.FLAT,  # what it tells is told; it is taken neither for a root nor a reply

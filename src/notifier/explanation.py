@@ -1,0 +1,75 @@
+"""From what is remembered of a service to what is asked about it, and from facts to what is kept.
+
+Pure. What the facts mean is for `diagnosis`, `changes` and `actors`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from notifier.actors import actor
+from notifier.changes import changes
+from notifier.diagnosis import circuit_breaker_line, diagnose, tasks_in_a_line, worst_task
+from notifier.facts import Asked, Explanation, Facts
+from notifier.incidents import TASKS_DIE, cause, failing_id, is_explained
+from notifier.model import KnownDeployment, ServiceState, SubjectKind
+
+CONTAINERS_KEPT = 10
+MESSAGES_KEPT = 3
+
+
+def is_wanted(service: ServiceState) -> bool:
+    """Whether something is to be read about why it fails that was not read yet."""
+    is_service = service.kind is SubjectKind.SERVICE
+    return is_service and service.phase.is_open and not is_explained(service)
+
+
+def asked(service: ServiceState) -> Asked:
+    """What is to be read about, and what is known of it already."""
+    failing = _failing(service)
+    completed = [
+        one
+        for one in service.deployments
+        if one.completed_at and one.revision and one is not failing and not one.failed_at
+    ]
+    last = max(completed, key=lambda one: one.updated_at, default=None)
+    return Asked(
+        service=service.name,
+        deployment_id=failing_id(service),
+        failing_revision=failing.revision if failing else "",
+        completed_revision=last.revision if last else "",
+        began_at=failing.began_at if failing else None,
+    )
+
+
+def explanation(
+    service: ServiceState, facts: Facts, slack_ids: Mapping[str, str] | None = None
+) -> Explanation:
+    """What the facts say of why it fails; `slack_ids` are of those who may have shipped it."""
+    first, failing, worst = cause(service), _failing(service), worst_task(facts)
+    event = first.event if first and first.event != TASKS_DIE else ""
+    return Explanation(
+        service=service.name,
+        read_at=facts.read_at,
+        diagnosis=diagnose(facts, event=event, reason=first.reason if first else ""),
+        deployment_id=facts.deployment_id,
+        changes=changes(facts),
+        tasks=tasks_in_a_line(facts),
+        task=worst.arn if worst else "",
+        containers=worst.containers[:CONTAINERS_KEPT] if worst else (),
+        circuit_breaker=circuit_breaker_line(facts),
+        messages=facts.messages[:MESSAGES_KEPT],
+        actor=actor(
+            facts,
+            service.shipments,
+            slack_ids or {},
+            began_at=failing.began_at if failing else None,
+        ),
+        log_group=facts.logs.group if facts.logs else "",
+        log_stream=facts.logs.stream if facts.logs else "",
+        log_region=facts.logs.region if facts.logs else "",
+        missing=facts.missing,
+    )
+
+
+def _failing(service: ServiceState) -> KnownDeployment | None:
+    known: Sequence[KnownDeployment] = service.deployments
+    return next((one for one in known if one.id == failing_id(service)), None)
