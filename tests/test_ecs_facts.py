@@ -282,7 +282,7 @@ def test_all_that_explains_a_failed_release_is_read(ecs: Ecs) -> None:
     assert facts.serving_revision == revision_of("checkout", 41)
     assert facts.failing_images == {"app": "sha256:resolved-42"}
     assert facts.serving_images == {"app": "sha256:resolved-41"}
-    assert facts.has_circuit_breaker is True
+    assert (facts.has_completed, facts.has_circuit_breaker) == (False, True)
     assert facts.last_deployment_at == START - timedelta(minutes=10)
     assert facts.tags == {"team": "shop"}
 
@@ -331,6 +331,7 @@ def test_a_release_that_is_gone_from_the_service_is_found_by_what_was_known(
 
     assert facts.serving_revision == revision_of("checkout", 41)
     assert facts.failing is not None
+    assert facts.has_completed is False
     assert facts.service_deployment is not None
     assert facts.service_deployment.arn.endswith("/d42")
     assert facts.failing_images == {"app": "sha256:resolved-42"}
@@ -341,6 +342,8 @@ def test_its_tasks_tell_the_revision_when_nothing_else_does(double: EcsDouble, e
     double.patch({"services": [service_row("checkout", deployments=[])]})
 
     assert facts_of(ecs).failing_revision == revision_of("checkout", 42)
+    nobody_knows = Asked(service="checkout")  # and its tasks are of two revisions
+    assert facts_of(ecs, nobody_knows).failing_revision == ""
 
 
 def test_the_service_deployment_that_began_then_tells_the_revision_of_tasks_that_are_gone(
@@ -394,7 +397,7 @@ def test_a_live_release_whose_tasks_die_is_both_what_fails_and_what_serves(
     double.patch({"services": [service_row("checkout", deployments=[live])]})
     facts = facts_of(ecs, Asked(service="checkout"))
 
-    assert facts.deployment_id == FAILING
+    assert (facts.deployment_id, facts.has_completed) == (FAILING, True)
     assert facts.serving_revision == facts.failing_revision == revision_of("checkout", 42)
     assert facts.serving_images == facts.failing_images == {"app": "sha256:resolved-42"}
 
