@@ -639,14 +639,37 @@ def test_logs_need_the_task_definition_to_be_found(ecs: Ecs) -> None:
     assert missing(facts_of(ecs)) == [("log lines", "task definitions may not be read", "")]
 
 
-def test_a_container_that_never_ran_or_ended_well_has_no_log_to_read(
-    double: EcsDouble, ecs: Ecs
-) -> None:
-    ended = [{"name": "app", "exitCode": 0}, {"name": "never"}, {"name": "unknown", "exitCode": 1}]
+def test_a_container_that_never_ran_has_no_log_to_read(double: EcsDouble, ecs: Ecs) -> None:
+    ended = [
+        {"name": "app", "reason": "CannotPullContainerError"},
+        {"name": "beside", "exitCode": 1},
+    ]
     double.patch({"tasks": [task_row("checkout", n, containers=ended) for n in range(3)]})
     facts = facts_of(ecs)
 
     assert (facts.logs, facts.missing) == (None, ())
+
+
+def test_a_task_that_was_only_moved_has_nothing_to_tell(double: EcsDouble, ecs: Ecs) -> None:
+    moved = {"stopCode": "SpotInterruption", "stoppedReason": "Your Spot Task was interrupted."}
+    ended = [{"name": "app", "exitCode": 143}]
+    rows = [task_row("checkout", n, containers=ended, **moved) for n in (1, 2)]
+    double.patch({"tasks": rows})
+    died = task_row("checkout", 0)
+    double.patch({"logStreams": [log_row("checkout", died, ["of the one that died"])]})
+    logs = facts_of(ecs).logs
+
+    assert logs is not None
+    assert logs.lines == ("of the one that died",)
+
+
+def test_a_program_that_ends_at_once_may_say_why_in_its_log(double: EcsDouble, ecs: Ecs) -> None:
+    ended = [{"name": "app", "exitCode": 0}]
+    double.patch({"tasks": [task_row("checkout", n, containers=ended) for n in range(3)]})
+    logs = facts_of(ecs).logs
+
+    assert logs is not None
+    assert len(logs.lines) == 20
 
 
 def test_a_side_car_that_fails_is_not_what_is_read(double: EcsDouble, ecs: Ecs) -> None:
