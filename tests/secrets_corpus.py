@@ -213,6 +213,35 @@ KeyValuePair(Name=DB_PASSWORD, Value=«hunter2»)
 <property><password>«hunter2»</password><user>app</user></property>
 <add key="x"/><ns:ClientSecret type="s">«q7Rk2vTz9LmX»</ns:ClientSecret>
 ALTER USER app WITH PASSWORD '«hunter2»';
+DB_PASSWORD=«(x9!kd»)
+password is: «hunter2»
+Using password "«hunter2»"
+Secret value: «hunter2»
+client-key-data: «LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0tLQ==»
+mysql -u app -p«hunter2» shop
+sh -c "sshpass -p «hunter2» ssh app@db.internal"
+redis-cli -h cache -a «hunter2» ping
+{"auth":{"user":"app","pass":"«hunter2»"}}
+smtp: { user: 'app', pass: '«hunter2»' }
+DB_PASSWORD=«a=b=c»
+DB_PASSWORD=«ab"cd"ef»
+DB_PASSWORD=«$ecr3t!»
+DB_PASSWORD=«-x9kd»
+DB_PASSWORD=«/x9kd/Ab+Z==»
+DB_PASSWORD=«Abc.Def.123»
+DB_PASSWORD=«{x9!kd}z»
+DB_PASSWORD=«é9kdü»
+password="«it's complicated»"
+map[DB_PASSWORD:«hunter2» DB_USER:app]
+[DB_USER=app, DB_PASSWORD=«hunter2»]
+os.environ({'DB_PASSWORD': '«hunter2»', 'HOME': '/root'})
+SecretString: {"password":"«hunter2»"}
+"SecretString": "«{\"username\":\"app\",\"password\":\"hunter2\"}»"
+jdbc:sqlserver://db:1433;databaseName=shop;user=sa;password=«Hunter2!»;
+-H 'Authorization: Bearer «q7Rk2vTz9LmX»' https://api.acme.example
+git clone https://«oauth2:»<gitlab>@gitlab.com/acme/shop.git
+https://<github>@github.com/acme/shop.git
+psql "host=db password='«hunt er2»' user=x"
 CREATE USER 'app'@'%' IDENTIFIED BY '«hunter2»';
 SyntaxError: cannot parse password='«hunter2 and what follows it on the line
 invalid token: «q7Rk2vTz9LmX»
@@ -363,6 +392,18 @@ compass=north
 bypass=1
 tests passed: 12, failed: 0
 pass: 12
+"pass": "12"
+{"msg":"Enter password: ","user":"app"}
+input("Password: ")
+print("token=" + repr(token))
+prompt='Password: ', stream=None
+pwd: expected bytes, got str
+password = auth[2]
+mysql -u app -p shop
+mysqld: ready for connections. port: 3306
+redis-cli -h cache ping
+The secret value is not set
+password (optional)
 health check pass=true
 password=
 password= user=app
@@ -433,6 +474,14 @@ pydantic.ValidationError: 1 validation error for Settings\ndb_password\n  Field 
     password=settings.DB_PASSWORD,
     self.password = password
     self._token = self.get_token()
+    self._token = token
+    token = provider.load_token(**kwargs)
+    clientSecret=token["clientSecret"],
+    aws_session_token=frozen_credentials.token,
+    credentials = response['Credentials']
+    def keep(token: re.Match[str]) -> str:
+    _REQUIRED_TOKEN_FIELDS = (
+    token = environ.get(token_env_var, '')
     const token = await getToken();
     password: process.env.DB_PASSWORD,
     if (token == null) throw new Error("no token");

@@ -22,6 +22,7 @@ from tests.watch import START, deployment_failed
 
 FAILED = "events/dep-failed-circuit-breaker-docs.json"
 STEADY = "events/sa-steady-state-docs.json"
+ANSWERS = "events/answers/facts-release-out-of-memory-built.json"
 EVENT_FILES = sorted(map(str, Path("events").rglob("*.json")))
 Capture = pytest.CaptureFixture[str]
 
@@ -102,6 +103,186 @@ def test_an_event_is_read_in_any_encoding_that_json_has(encoding: str, tmp_path:
     (tmp_path / "it.json").write_bytes(text.encode(encoding))
 
     assert read_json(str(tmp_path / "it.json")) == json.loads(text)
+
+
+# --- preview --facts ----------------------------------------------------------------------------
+
+
+def facts_shown(capsys: Capture, answers: str, event: str = FAILED) -> Any:
+    """What recorded answers say of the event's service, as JSON prints it."""
+    assert main(["preview", "--format", "json", event, "--facts", answers]) == 0
+    return json.loads(capsys.readouterr().out)["facts"]
+
+
+def saved(tmp_path: Path, answers: object) -> str:
+    path = tmp_path / "answers.json"
+    path.write_text(json.dumps(answers), "utf-8")
+    return str(path)
+
+
+def test_recorded_answers_are_read_as_ecs_gives_them(capsys: Capture) -> None:
+    facts = facts_shown(capsys, ANSWERS)
+
+    assert facts["deployment_id"] == "ecs-svc/123"
+    assert facts["failing_revision"].endswith("servicetest:8")
+    assert facts["serving"]["arn"].endswith("servicetest:7")
+    assert facts["service_deployment"]["threshold"] == 3
+    assert [len(facts["stopped_tasks"]), len(facts["logs"]["lines"])] == [3, 3]
+    assert facts["failing_images"]["app"] != facts["serving_images"]["app"]
+    assert (facts["missing"], facts["read_at"]) == ([], "2020-05-23T11:11:11.300000+00:00")
+
+
+def test_no_value_of_a_variable_is_printed(capsys: Capture, tmp_path: Path) -> None:
+    text = Path(ANSWERS).read_text("utf-8")
+    assert '"value": "on"' in text
+    (tmp_path / "it.json").write_text(text.replace('"value": "on"', '"value": "a-plain-secret"'))
+    facts = facts_shown(capsys, str(tmp_path / "it.json"))
+
+    assert "FEATURE_X" in facts["failing"]["containers"][0]["environment"]
+    assert "a-plain-secret" not in json.dumps(facts)
+
+
+def test_without_recorded_answers_json_has_no_facts(capsys: Capture) -> None:
+    main(["preview", "--format", "json", FAILED])
+
+    assert "facts" not in json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("form", ["text", "html"])
+def test_recorded_answers_go_with_every_format(form: str, capsys: Capture) -> None:
+    assert main(["preview", "--format", form, FAILED, "--facts", ANSWERS]) == 0
+
+    assert "servicetest" in capsys.readouterr().out
+
+
+def test_an_event_of_no_service_has_no_facts(capsys: Capture) -> None:
+    daemon = "events/daemon-action-task-failed-to-run-docs-2026.json"
+    assert main(["preview", "--format", "json", daemon, "--facts", ANSWERS]) == 0
+
+    assert "facts" not in json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("file", "tasks", "deployment", "missing"),
+    [
+        (
+            "api-describe-services-cli.json",
+            0,
+            "ecs-svc/1234567890123456789",
+            ["stopped tasks", "circuit breaker and alarms", "task definitions"],
+        ),
+        (
+            "api-describe-services-custodian-update.json",
+            0,
+            "ecs-svc/9223370485812826009",
+            ["stopped tasks", "circuit breaker and alarms", "task definitions"],
+        ),
+        (
+            "api-bugcrowd-container-failed-deployment.json",
+            1,
+            None,
+            ["the service", "circuit breaker and alarms", "task definitions"],
+        ),
+        (
+            "api-describe-service-deployments-cli.json",
+            0,
+            None,
+            ["the service", "stopped tasks", "image digests"],
+        ),
+        (
+            "api-list-service-deployments-cli.json",
+            0,
+            None,
+            ["the service", "stopped tasks", "circuit breaker and alarms", "image digests"],
+        ),
+    ],
+)
+def test_what_one_command_printed_is_known_by_its_keys_whatever_service_it_is_of(
+    file: str, tasks: int, deployment: str | None, missing: list[str], capsys: Capture
+) -> None:
+    facts = facts_shown(capsys, f"events/answers/{file}")
+
+    assert (facts["service"], facts["deployment_id"]) == ("servicetest", deployment)
+    assert len(facts["stopped_tasks"]) == tasks
+    assert [one["what"] for one in facts["missing"]] == missing
+    assert {one["why"] for one in facts["missing"]} == {"not in the file"}
+
+
+def test_the_service_of_that_name_is_taken_before_any_other(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    rows = [
+        {"serviceName": name, "status": "ACTIVE", "tags": [{"key": "is", "value": name}]}
+        for name in ("another", "servicetest")
+    ]
+    facts = facts_shown(capsys, saved(tmp_path, {"DescribeServices": {"services": rows}}))
+
+    assert facts["tags"] == {"is": "servicetest"}
+
+
+def test_a_task_event_is_about_the_deployment_that_started_it(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    event = "events/task-stopped-essential-exited-fivexl.json"
+    started_by = json.loads(Path(event).read_text())["detail"]["startedBy"]
+    tasks = [
+        {"taskArn": f"task {n}", "startedBy": by, "lastStatus": "STOPPED"}
+        for n, by in enumerate((started_by, "ecs-svc/2", started_by))
+    ]
+    facts = facts_shown(capsys, saved(tmp_path, {"tasks": tasks}), event)
+
+    assert facts["deployment_id"] == started_by
+    assert len(facts["stopped_tasks"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("answers", "why"),
+    [
+        ([], "recorded answers are an object, by operation or as the AWS CLI prints it"),
+        ({}, "no answer that is known by its keys; name it, one of DescribeServices, ListTasks"),
+        ({"containerInstances": []}, "no answer that is known by its keys"),
+        (
+            {"DescribeServices": {"tasks": []}},
+            "DescribeServices: expected an answer with 'services'",
+        ),
+        ({"DescribeServices": [{"services": []}, 7]}, "DescribeServices: expected an answer with"),
+        (
+            {"DescribeServices": {"services": []}, "DescribeService": {}},
+            "DescribeService is none of the answers that are read: DescribeServices",
+        ),
+    ],
+)
+def test_a_file_that_holds_no_answers_says_what_it_should_hold(
+    answers: object, why: str, capsys: Capture, tmp_path: Path
+) -> None:
+    file = saved(tmp_path, answers)
+
+    assert main(["preview", FAILED, "--facts", file]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"ecs-watch: {file}: {why}")
+    assert captured.out == ""
+
+
+def test_a_file_of_answers_that_is_not_there_or_no_json_is_said(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.json").write_text("{")
+
+    assert main(["preview", FAILED, "--facts", "nowhere.json"]) == 1
+    assert main(["preview", FAILED, "--facts", str(tmp_path / "broken.json")]) == 1
+    said = capsys.readouterr().err
+    assert "ecs-watch: nowhere.json: No such file" in said
+    assert "broken.json: not JSON" in said
+
+
+@pytest.mark.parametrize(
+    "file", sorted(path.name for path in Path("events/answers").glob("*.json"))
+)
+def test_no_recorded_answer_ends_in_a_traceback(file: str, capsys: Capture) -> None:
+    code = main(["preview", FAILED, "--facts", f"events/answers/{file}"])
+
+    shown = capsys.readouterr()
+    assert code == 0 or shown.err.startswith(f"ecs-watch: events/answers/{file}: ")
 
 
 def test_preview_shows_who_is_mentioned_and_where(capsys: Capture) -> None:

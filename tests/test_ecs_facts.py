@@ -282,7 +282,7 @@ def test_all_that_explains_a_failed_release_is_read(ecs: Ecs) -> None:
     assert facts.serving_revision == revision_of("checkout", 41)
     assert facts.failing_images == {"app": "sha256:resolved-42"}
     assert facts.serving_images == {"app": "sha256:resolved-41"}
-    assert facts.has_circuit_breaker is True
+    assert (facts.has_completed, facts.has_circuit_breaker) == (False, True)
     assert facts.last_deployment_at == START - timedelta(minutes=10)
     assert facts.tags == {"team": "shop"}
 
@@ -331,6 +331,7 @@ def test_a_release_that_is_gone_from_the_service_is_found_by_what_was_known(
 
     assert facts.serving_revision == revision_of("checkout", 41)
     assert facts.failing is not None
+    assert facts.has_completed is False
     assert facts.service_deployment is not None
     assert facts.service_deployment.arn.endswith("/d42")
     assert facts.failing_images == {"app": "sha256:resolved-42"}
@@ -341,6 +342,8 @@ def test_its_tasks_tell_the_revision_when_nothing_else_does(double: EcsDouble, e
     double.patch({"services": [service_row("checkout", deployments=[])]})
 
     assert facts_of(ecs).failing_revision == revision_of("checkout", 42)
+    nobody_knows = Asked(service="checkout")  # and its tasks are of two revisions
+    assert facts_of(ecs, nobody_knows).failing_revision == ""
 
 
 def test_the_service_deployment_that_began_then_tells_the_revision_of_tasks_that_are_gone(
@@ -394,7 +397,7 @@ def test_a_live_release_whose_tasks_die_is_both_what_fails_and_what_serves(
     double.patch({"services": [service_row("checkout", deployments=[live])]})
     facts = facts_of(ecs, Asked(service="checkout"))
 
-    assert facts.deployment_id == FAILING
+    assert (facts.deployment_id, facts.has_completed) == (FAILING, True)
     assert facts.serving_revision == facts.failing_revision == revision_of("checkout", 42)
     assert facts.serving_images == facts.failing_images == {"app": "sha256:resolved-42"}
 
@@ -636,14 +639,37 @@ def test_logs_need_the_task_definition_to_be_found(ecs: Ecs) -> None:
     assert missing(facts_of(ecs)) == [("log lines", "task definitions may not be read", "")]
 
 
-def test_a_container_that_never_ran_or_ended_well_has_no_log_to_read(
-    double: EcsDouble, ecs: Ecs
-) -> None:
-    ended = [{"name": "app", "exitCode": 0}, {"name": "never"}, {"name": "unknown", "exitCode": 1}]
+def test_a_container_that_never_ran_has_no_log_to_read(double: EcsDouble, ecs: Ecs) -> None:
+    ended = [
+        {"name": "app", "reason": "CannotPullContainerError"},
+        {"name": "beside", "exitCode": 1},
+    ]
     double.patch({"tasks": [task_row("checkout", n, containers=ended) for n in range(3)]})
     facts = facts_of(ecs)
 
     assert (facts.logs, facts.missing) == (None, ())
+
+
+def test_a_task_that_was_only_moved_has_nothing_to_tell(double: EcsDouble, ecs: Ecs) -> None:
+    moved = {"stopCode": "SpotInterruption", "stoppedReason": "Your Spot Task was interrupted."}
+    ended = [{"name": "app", "exitCode": 143}]
+    rows = [task_row("checkout", n, containers=ended, **moved) for n in (1, 2)]
+    double.patch({"tasks": rows})
+    died = task_row("checkout", 0)
+    double.patch({"logStreams": [log_row("checkout", died, ["of the one that died"])]})
+    logs = facts_of(ecs).logs
+
+    assert logs is not None
+    assert logs.lines == ("of the one that died",)
+
+
+def test_a_program_that_ends_at_once_may_say_why_in_its_log(double: EcsDouble, ecs: Ecs) -> None:
+    ended = [{"name": "app", "exitCode": 0}]
+    double.patch({"tasks": [task_row("checkout", n, containers=ended) for n in range(3)]})
+    logs = facts_of(ecs).logs
+
+    assert logs is not None
+    assert len(logs.lines) == 20
 
 
 def test_a_side_car_that_fails_is_not_what_is_read(double: EcsDouble, ecs: Ecs) -> None:

@@ -183,11 +183,12 @@ def test_a_token_that_aws_cut_short_at_the_end_is_hidden(kind: str) -> None:
         assert token[known : known + 8] not in redacted(f'refused: "{token[:cut]}...')
 
 
-@pytest.mark.parametrize("secret", LINES, ids=lambda secret: secret.text[:60])
+@pytest.mark.parametrize(
+    "secret",
+    [secret for secret in LINES if not secret.text.startswith(KNOWN_BY_WHAT_FOLLOWS)],
+    ids=lambda secret: secret.text[:60],
+)
 def test_a_line_cut_anywhere_tells_no_secret(secret: Secret) -> None:
-    if secret.text.startswith(KNOWN_BY_WHAT_FOLLOWS):
-        pytest.skip("what says that it is a secret is cut away")
-
     # The user's name before a colon is no secret as long as no password follows.
     passwords = replace(secret, hidden=tuple(part.rpartition(":")[2] for part in secret.hidden))
     for cut in range(len(secret.text)):

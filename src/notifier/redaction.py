@@ -206,7 +206,7 @@ def _key_lines(text: str) -> Iterator[Span]:
 
 # --- URLs and DSNs --------------------------------------------------------------------------------
 
-_USER = r"[^\s:/?#@\[\]\"'<>]*+"
+_USER = r"[^\s:/?#@\[\](|\"'<>]*+"
 _NO_PORT = r"(?!\d{0,5}(?:[/?#\s,;\"'\\)]|$))"
 _OF_A_DATABASE = (
     r"(?:amqps?|clickhouse|cockroachdb|ftps?|https?|ldaps?|mariadb|mongodb|mssql|mysql|nats|"
@@ -302,13 +302,19 @@ _NAME = re.compile(
     r"|(?(dashes)(?P<gap>[\"'],[ \t]{0,8}|[ \t]{1,8})(?!-)|(?!)))",
     re.ASCII,
 )
-_HINT = re.compile(r"pass|pwd|secret|token|cred|key|string", re.IGNORECASE)
+_HINT = re.compile(r"pass|pwd|secret|token|cred|key|string|^(?:value|is|was)$", re.IGNORECASE)
 _REST_OF_LINE = re.compile(r"[^\n]*+")
 _NEXT_NAME = re.compile(r"[\w.-]{1,64}=[^=\s]", re.ASCII)
 _STOP = r"(?=[\s,;.:)\]}>\"'`\\]|$)"
 _NEXT_PAIR = r"(?:[\s\"'`\\]|$|[\w.\[\] -]{1,40}[=:])"
+# In `"Enter password: ", "next": 1` and `'token=' + x` the quote ends what began before the name.
+_CLOSING_QUOTE = (
+    r"\\?[\"'](?:,\s{0,4}(?:\\?[\"']|\w{1,40}=)|\)(?:[\s:;,]|$)|[}\]](?:[\s,}\]]|$)"
+    r"|\s[+%]\s|$)"
+)
 _VALUE = re.compile(
-    r"[\[(]{0,2}(?:b?\"(?P<double>(?:[^\"\\\n]|\\.)*+)"
+    rf"[\[(]{{0,2}}(?!{_CLOSING_QUOTE})"
+    r"(?:b?\"(?P<double>(?:[^\"\\\n]|\\.)*+)"
     r"|b?'(?P<single>(?:[^'\\\n]|\\.)*+)"
     r"|\\[\"'](?P<escaped>(?:\\{3}[\"']|(?!\\[\"'])[^\n])*+)"
     r"|\\{2,8}[\"'](?P<deeper>(?:(?!\\{1,8}[\"'])[^\n])*+))"
@@ -324,23 +330,24 @@ _SECRET_WORDS = (
     "token", "credential", "credentials", "creds", "apikey", "secretkey", "accesskey", "privatekey",
 )  # fmt: skip
 _KINDS_OF_KEY = {
-    "access", "account", "api", "app", "application", "auth", "encryption", "fernet", "hmac", "jwt",
-    "license", "master", "private", "rsa", "secret", "signing", "ssh", "subscription",
+    "access", "account", "api", "app", "application", "auth", "client", "encryption", "fernet",
+    "hmac", "jwt", "license", "master", "private", "rsa", "secret", "signing", "ssh",
+    "subscription",
 }  # fmt: skip
 # What follows the word and says that the value is about the secret, not the secret.
 _ABOUT = _words("""
-    age alg algorithm arn arns at attempts authenticator budget c cache changed check checks
-    cjs class column config configuration controller count counts cpp created cs decoder
-    description dir disabled enabled encoder endpoint error errors exception expiration expire
-    expired expires expiry factory failed failure field file filename filter format generator
-    go group h handler header hint host html id ids idx in index interceptor invalid issuer
-    java js json jsx kind kt label len length limit limits manager max method min minutes
-    mismatch missing mjs mode ms name names on optional owner param parameter path php
-    placeholder policies policy port prefix present provider providers py rb ref region
-    repository request required reset resolver rotated rotation rs scope scopes seconds server
-    service size source state status store strategy strength suffix test tests title ts tsx
-    ttl txt type types updated uri url usage used user username valid validator version
-    versions window xml yaml yml
+    age alg algorithm arn arns at attempts authenticator bucket budget c cache changed check
+    checks cjs class column config configuration controller count counts cpp created cs
+    decoder description dir disabled enabled encoder endpoint error errors exception
+    expiration expire expired expires expiry factory failed failure field fields file filename
+    filter format generator go group h handler header hint host html id ids idx in index
+    interceptor invalid issuer java js json jsx kind kt label len length limit limits loader
+    manager max method min minutes mismatch missing mjs mode ms name names on optional owner
+    param parameter path php placeholder policies policy port prefix present provider
+    providers py rb ref region repository request required reset resolver rotated rotation rs
+    scope scopes seconds server service size source state status store strategy strength
+    suffix test tests title ts tsx ttl txt type types updated uri url usage used user username
+    valid validator version versions window xml yaml yml
 """)
 # What comes before `token` and makes it a word of a language model, a parser or a page.
 _OTHER_TOKENS = _words("""
@@ -349,17 +356,18 @@ _OTHER_TOKENS = _words("""
 """)
 _FAULTS = {"bad", "expired", "incorrect", "invalid", "missing", "no", "unknown", "wrong"}
 _PLACEHOLDER = re.compile(
-    r"\*++|x{3,}+|[-_.?…]{1,3}|<[^<>]*+>|\[[A-Z]++\]|\(.{0,100}\)|\$\{[^{}]*+\}|\$[A-Z_]{2,}+|"
+    r"\*++|x{3,}+|[-_.?…]{1,3}|<[^<>]*+>|\[[A-Z]++\]|\([a-z ]{0,40}\)|\$\{[^{}]*+\}|\$[A-Z_]{2,}+|"
     r"\{\{.{0,100}\}\}|\{\w*+\}|%\w|%\(\w++\)s|null|nil|none|nan|true|false|yes|no|undefined|empty|"
     r"unset|set|missing|expired|invalid|required|revoked|provided|present|absent|ok|valid|changed|"
     r"unchanged|hidden|masked|filtered|\[object object\]?|string|str|int|bool|boolean|bytes|object|"
-    r"array|port|secretstr\(.*+|optional\[.*+",
+    r"array|port|eof|secretstr\(.*+|optional\[.*+",
     re.IGNORECASE | re.DOTALL,
 )
 _CODE = re.compile(
     r"(?:self|this|os|process\.env|config|settings|cfg|conf|args|opts|options|env|ENV|System|"
     r"props|req|request|event|ctx|context)[.\[(].*+|(?:os\.)?[gG]etenv\(.*+|"
-    r"[a-z_][\w.]*+\(\)?|new|await|async|function|lambda|_",
+    r"[A-Za-z_]++(?:[._]\w++)++\(.*+|[A-Za-z_][\w.]*+(?:\[[\"'\[a-z].*+|\[\d{1,2}\]?|\(\)?)|"
+    r"[a-z_]++(?:\.[a-z_]++)++|new|await|async|function|lambda|_",
     re.ASCII | re.DOTALL,
 )
 _PLACE = re.compile(
@@ -369,12 +377,12 @@ _PROSE = _words("""
     a access all an and any are authentication authorization be been but can can't cannot
     check context could couldn't denied deserialize dial did didn didn't do does doesn't eof
     error expected failed failure for from get has have header http i if illegal in incorrect
-    is isn't it its key malformed must no not on only or parse permission please post refer
-    see rejected rpc should signature that the there this tls to token too unable unauthorized
+    is isn't it its key malformed must no not of on only or parse permission please post refer
+    rejected rpc see should signature that the there this tls to token too unable unauthorized
     unexpected unknown unsupported use value was we were when with wrong you your
 """)
 _FIRST_WORD = re.compile(r"\s{0,4}(?P<word>[A-Za-z'\u2019]{1,20})(?=[\s:,;!]|\.(?:\s|\Z)|\Z)")
-_OPENS = re.compile(r"[\[{|>](?:\\{0,4}[\"'{\[]|\w{1,40}[:=]|\Z)", re.ASCII)
+_OPENS = re.compile(r"[\[{(|>](?:\\{0,4}[\"'{\[]|\w{1,40}[:=]|\Z)", re.ASCII)
 _LINK_OF_A_CHAIN = re.compile(r"[A-Za-z][\w./-]{0,40}", re.ASCII)
 
 
@@ -402,7 +410,9 @@ def _leads_to_a_secret(match: re.Match[str]) -> bool:
         return False  # an image `registry/NAME:TAG`, or the `secret:` of an ARN
     if match["sign"] == "=" and match.group()[-1] in " \t" and _NEXT_NAME.match(text, match.end()):
         return False  # `password= user=app`: it has no value
-    if name.lower() in ("key", "string"):  # "connection string: …"
+    if name.lower() == "pass":  # `pass: 'hunter2'`, but not `pass: 12`
+        return text[match.end() : match.end() + 1] in ("'", '"', "\\")
+    if name.lower() in ("key", "string", "value", "is", "was"):  # "connection string: …"
         name = " ".join((*before.split()[-1:], name))
     return names_a_secret(name)
 
@@ -441,17 +451,21 @@ def _is_harmless(name: re.Match[str], value: re.Match[str]) -> bool:
     if not said or _is_placeholder(said) or _is_placeholder(with_end) or _PLACE.fullmatch(said):
         return True
     if value.lastgroup == "bare" and (
-        _CODE.fullmatch(said) or _OPENS.match(said) or said == name["name"].rpartition(".")[2]
+        _CODE.fullmatch(said)
+        or _OPENS.match(said)
+        or said == name["name"].rpartition(".")[2].lstrip("_")
     ):
         return True
-    if name["name"].lower() in ("pwd", "oldpwd"):
-        return said.startswith("/")
+    if name["name"].lower() in ("pwd", "oldpwd") and said.startswith("/"):
+        return True
     return _is_a_number_of_something(name, said) or _is_said_in_prose(name, value, said)
 
 
 def _is_a_number_of_something(name: re.Match[str], said: str) -> bool:
     """`token: 5`, and `auth-secret:42`, the revision of a task definition."""
-    is_counted = name["name"].lower().endswith(("token", "secret")) or "-" in name["name"]
+    is_counted = name["name"].lower().endswith(("token", "secret")) or (
+        "-" in name["name"] or name["name"].lower() == "pass"
+    )
     return said.isdecimal() and len(said) <= 4 and is_counted
 
 
@@ -608,8 +622,20 @@ RULES = (
     ),
     Rule(
         "",
+        "https://dev.mysql.com/doc/refman/8.4/en/password-security-user.html",
+        _every(
+            r"\b(?:mysql\w{0,9}\b[^\n]{0,100}? -p(?=[^\s-])|sshpass -p[ ]?"
+            r"|redis-cli\b[^\n]{0,100}? -a )['\"]?(?P<secret>[^\s\"']++)"
+        ),
+    ),
+    Rule(
+        "",
         "https://www.postgresql.org/docs/current/sql-createrole.html",
-        _every(r"\b(?:password|identified by)\s{1,4}'(?P<secret>[^'\n]++)", re.IGNORECASE),
+        _every(
+            r"\b(?:password|identified by)\s{1,4}(?P<quote>[\"'])(?![\s,.;:)])"
+            r"(?P<secret>(?:(?!(?P=quote))[^\n])++)",
+            re.IGNORECASE,
+        ),
     ),
     Rule("", "https://cwe.mitre.org/data/definitions/532.html", _named_values),
     Rule(

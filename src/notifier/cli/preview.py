@@ -4,15 +4,28 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 
 from notifier import incidents
 from notifier.arns import cluster_name
 from notifier.cli.files import FileError, as_event, read_json
+from notifier.cli.recorded import Recording, add_facts, read_recording
 from notifier.cli.text import message_text
 from notifier.errors import MalformedEvent, SettingsError
 from notifier.events import parse
-from notifier.model import Event, Message, NotOurs, Observed, Route
+from notifier.explanation import explanation
+from notifier.facts import Facts
+from notifier.model import (
+    ClusterState,
+    Event,
+    Message,
+    NotOurs,
+    Observed,
+    Route,
+    ServiceReading,
+    ServiceState,
+)
 from notifier.rendering import Telling, reply_message
 from notifier.routing import parse_channels, route_for
 
@@ -22,18 +35,29 @@ examples:
   ecs-watch preview events/dep-failed-circuit-breaker-docs.json
   ecs-watch preview --format html events/*.json > preview.html
   aws … | ecs-watch preview --format json -
+  ecs-watch preview events/dep-failed-circuit-breaker-docs.json \\
+      --facts events/answers/facts-release-out-of-memory-built.json
+
+--facts takes {"DescribeServices": {…}, "DescribeTasks": {…}, …}, the answers of ECS by operation,
+or what one command such as `aws ecs describe-services` printed. They may be of another service than
+the event's; what is not in the file is missing, as if ECS had not answered.
 """
 NOTHING = "nothing is told"
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What became of one file: a message for a channel, or why there is none."""
+    """What became of one file: a message for a channel, or why there is none.
+
+    `reading` and `facts` are what recorded answers say of the event's service.
+    """
 
     file: str
     channel: str
     why: str
     message: Message | None = None
+    reading: ServiceReading | None = None
+    facts: Facts | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RULES",
         help="the stack's Channels parameter, to see where it goes and who is mentioned",
     )
+    add_facts(parser)
 
 
 def channels(text: str) -> tuple[Route, ...]:
@@ -61,11 +86,12 @@ def channels(text: str) -> tuple[Route, ...]:
 
 def run(options: argparse.Namespace) -> int:
     """Print a preview of each file; 1 when one could not be read."""
+    recording = read_recording(options.facts) if options.facts else None
     code = 0
     previews: list[Preview] = []
     for name in options.files:
         try:
-            previews.append(preview(name, options.channels))
+            previews.append(preview(name, options.channels, recording))
         except FileError as error:
             print(f"ecs-watch: {name}: {error}", file=sys.stderr)
             code = 1
@@ -74,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
     return code
 
 
-def preview(name: str, routes: tuple[Route, ...]) -> Preview:
+def preview(name: str, routes: tuple[Route, ...], recording: Recording | None = None) -> Preview:
     """Take the file's event in as the stack does; FileError when there is nothing to read."""
     value = read_json(name)
     try:
@@ -83,10 +109,17 @@ def preview(name: str, routes: tuple[Route, ...]) -> Preview:
         return Preview(name, "", f"{NOTHING}, it would end in the dead-letter queue: {error}")
     if isinstance(event, NotOurs):
         return Preview(name, "", f"{NOTHING}: {event.why}")
-    return _first(name, event, routes)
+    reading, facts = (recording.known(event) if recording else None) or (None, None)
+    return replace(_first(name, event, routes, reading, facts), reading=reading, facts=facts)
 
 
-def _first(name: str, event: Event, routes: tuple[Route, ...]) -> Preview:
+def _first(
+    name: str,
+    event: Event,
+    routes: tuple[Route, ...],
+    reading: ServiceReading | None,
+    facts: Facts | None,
+) -> Preview:
     """The event as the first that is ever heard of its service."""
     empty = incidents.cluster_of(event)
     route = route_for(cluster_name(empty.key), routes)
@@ -96,14 +129,29 @@ def _first(name: str, event: Event, routes: tuple[Route, ...]) -> Preview:
     (reason,) = decision.reasons
     if reason not in incidents.TOLD:
         return Preview(name, "", f"{NOTHING}: {reason}")
+    cluster = _explained(decision.cluster, reading, facts)
     telling = Telling(
-        cluster=decision.cluster,
+        cluster=cluster,
         now=event.sent_at,
         mentions=() if route.quiet else route.mentions,
         is_flat=True,
+        logs={facts.service: facts.logs} if facts and facts.logs else {},
     )
-    message = reply_message(telling, [*decision.cluster.services.values()], route.destination)
+    message = reply_message(telling, [*cluster.services.values()], route.destination)
     return Preview(name, route.destination, str(reason), message)
+
+
+def _explained(
+    cluster: ClusterState, reading: ServiceReading | None, facts: Facts | None
+) -> ClusterState:
+    """The cluster with what recorded answers tell of its service."""
+
+    def known(service: ServiceState) -> ServiceState:
+        why = explanation(service, facts) if facts else None
+        return replace(service, reading=reading or service.reading, explanation=why)
+
+    services = {key: known(service) for key, service in cluster.services.items()}
+    return replace(cluster, services=services)
 
 
 def _as_text(previews: list[Preview]) -> Iterator[str]:
@@ -123,7 +171,8 @@ def _as_json(previews: list[Preview]) -> Iterator[str]:
     for shown in previews:
         message = payload(shown.message) if shown.message else None
         row = {"file": shown.file, "channel": shown.channel, "why": shown.why, "message": message}
-        yield json.dumps(row)
+        facts = {"facts": asdict(shown.facts)} if shown.facts else {}
+        yield json.dumps(row | facts, default=datetime.isoformat)
 
 
 def _as_html(previews: list[Preview]) -> Iterator[str]:

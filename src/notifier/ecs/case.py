@@ -87,6 +87,18 @@ class Case:
         return next(chain(failed, failing, primary), None)
 
     @property
+    def _has_completed(self) -> bool | None:
+        """Whether it completed once; None where neither record of it says so.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Deployment.html
+        """
+        row = self._failing_row
+        state = row.rollout_state if row else text(self.service_deployment or {}, "status")
+        if state in ("COMPLETED", "SUCCESSFUL"):
+            return True
+        return False if state else None
+
+    @property
     def began_at(self) -> datetime | None:
         """When the deployment that fails began."""
         row = self._failing_row
@@ -107,11 +119,11 @@ class Case:
     @property
     def _shown_revision(self) -> str:
         """As its row shows it, or we knew, or its tasks have it."""
-        row, tasks = self._failing_row, self.stopped_tasks
+        row, ran = self._failing_row, {one.task_definition for one in self.stopped_tasks}
         named = (
             row.task_definition if row else "",
             self.asked.failing_revision,
-            tasks[0].task_definition if tasks and self.deployment_id else "",
+            ran.pop() if len(ran) == 1 else "",
         )
         return next(filter(None, named), "")
 
@@ -189,8 +201,8 @@ class Case:
 
     @property
     def _serving_images(self) -> Mapping[str, str]:
-        row, ours = self._failing_row, self.serving_revision
-        if row and row.rollout_state == "COMPLETED":
+        ours = self.serving_revision
+        if self._has_completed:
             return self._failing_images  # what fails is what serves
         of_it = (
             one
@@ -234,6 +246,7 @@ class Case:
             failing_images=self._failing_images,
             serving_images=self._serving_images,
             last_deployment_at=self._rows[0].created_at if self._rows else None,
+            has_completed=self._has_completed,
             has_circuit_breaker=deployments.has_circuit_breaker(self.row),
             service_deployment=deployments.service_deployment(described) if described else None,
             stopped_tasks=self.stopped_tasks,

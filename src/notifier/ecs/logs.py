@@ -13,6 +13,7 @@ from notifier.ecs.definitions import AWSLOGS
 from notifier.ecs.fields import Row, rows, text
 from notifier.facts import Container, ContainerDefinition, LogTail, StoppedTask, TaskDefinition
 from notifier.settings import ReadLogs
+from notifier.tasks import Stop, telling_container, verdict_on_stopped
 
 LINES = 20
 # Far more than is shown: what a reader sees is redacted first, and a secret that is cut here must
@@ -35,13 +36,22 @@ class NoLog:
 
 
 def log_of(tasks: tuple[StoppedTask, ...], definition: TaskDefinition) -> LogTail | NoLog | None:
-    """Where the container that failed first of all says why; None when none ended badly."""
-    defined = {one.name: one for one in definition.containers}
-    for task in tasks:
-        for container in task.containers:
-            asked = defined.get(container.name)
-            if asked and asked.is_essential and container.exit_code not in (None, 0):
-                return _place(task, container, asked)
+    """Where the container that tells why its task stopped has said more; None where none has.
+
+    It is that of the first task that stopped as none should. One that was only moved ends with a
+    bad exit code too, and its log tells of nothing.
+    """
+    essential = {one.name: one for one in definition.containers if one.is_essential}
+    for verdict in (Stop.FAILING, Stop.CLEAN_EXIT):
+        for task in tasks:
+            ran = [
+                one
+                for one in task.containers
+                if one.name in essential and one.exit_code is not None
+            ]
+            container = telling_container(ran)
+            if container and verdict_on_stopped(task) is verdict:
+                return _place(task, container, essential[container.name])
     return None
 
 

@@ -1,0 +1,56 @@
+"""What the stack was deployed with reaches the doors, and clients give up early."""
+
+from typing import Any
+
+import pytest
+
+from notifier import wiring
+from notifier.ecs import May
+from notifier.settings import ReadLogs, Settings
+from notifier.wiring import Program
+
+
+def program(**more: Any) -> Program:
+    return Program(Settings(table_name="t", channels="*=C01", slack_token_name="token", **more))
+
+
+@pytest.mark.parametrize(
+    ("settings", "may"),
+    [
+        ({}, May(task_definitions=True)),
+        ({"read_task_definitions": False}, May()),
+        ({"read_logs": ReadLogs.TAGGED}, May(task_definitions=True, logs=ReadLogs.TAGGED)),
+        ({"look_up_deployers": True}, May(task_definitions=True, callers=True)),
+    ],
+)
+def test_only_what_the_settings_allow_may_be_read(settings: Any, may: May) -> None:
+    assert program(**settings).ecs.may == may
+
+
+def test_looking_and_telling_share_a_door_that_remembers() -> None:
+    ours = program()
+
+    assert ours.lookout().ecs is ours.teller().ecs is ours.ecs
+
+
+def test_each_client_gives_up_after_two_seconds_and_one_retry() -> None:
+    door = program().ecs
+    for client in (door.client(), door.other("iam", ""), door.other("logs", "eu-central-1")):
+        config: Any = client.meta.config
+        assert (config.connect_timeout, config.read_timeout) == (2, 2)
+        assert config.retries["total_max_attempts"] == 2
+
+
+def test_a_log_is_read_in_its_own_region_and_all_else_in_the_stacks() -> None:
+    door = program().ecs
+
+    assert door.other("logs", "eu-central-1").meta.region_name == "eu-central-1"
+    assert door.other("cloudtrail", "").meta.region_name == "eu-west-1"
+    assert door.client().meta.region_name == "eu-west-1"
+
+
+def test_a_client_is_made_once() -> None:
+    door = program().ecs
+
+    assert door.other("iam", "") is door.other("iam", "")
+    assert wiring._client.cache_info().misses == 1
