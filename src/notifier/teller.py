@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import Protocol, TypedDict
 
 from notifier.arns import cluster_name, parse_arn
-from notifier.errors import LeaseLost, ReadFailed, StoreUnavailable, WatchError
+from notifier.errors import Conflict, LeaseLost, ReadFailed, StoreUnavailable, WatchError
 from notifier.incidents import BEGINNING, Policy
 from notifier.model import (
     Attempt,
@@ -482,7 +482,9 @@ class _Turn:
             readings = self.holding.teller.ecs.services(cluster.key, names, run.now())
         except ReadFailed as error:
             return (f"could not be read: {error}",)
-        save_decision(self.store, cluster, list(readings.values()), run, Policy(route=self.route))
+        policy = Policy(route=self.route)
+        with suppress(Conflict):  # busy until our time ran out: what is known is told all the same
+            save_decision(self.store, cluster, list(readings.values()), run, policy)
         return ()
 
     # --- attempts -----------------------------------------------------------------------------
