@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from notifier import teller as telling
-from notifier.errors import StoreUnavailable
+from notifier.errors import Conflict, StoreUnavailable
 from notifier.model import CannotLook, Mute, Owed, Refusal, Refused, Unknown
 from notifier.store import Store
 from tests.watch import (
@@ -298,6 +298,16 @@ def test_each_reply_stands_under_its_own_clusters_root(watch: Watch) -> None:
         root = watch.slack.find_ts(reply.thread_ts)
         assert root is not None
         assert root.message.text.split(" / ")[0] == reply.message.text.split(" / ")[0]
+
+
+def test_a_look_that_others_leave_no_time_to_save_ends_no_turn(
+    watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with patch.object(telling, "save_decision", side_effect=Conflict("busy")):
+        watch.offer(deployment_failed())
+
+    assert len(watch.slack.posts) == 2
+    assert "turn failed" not in caplog.messages
 
 
 def test_ecs_is_read_once_for_all_services_of_a_cluster(watch: Watch) -> None:

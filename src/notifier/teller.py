@@ -18,7 +18,7 @@ from typing import Protocol, TypedDict
 from notifier import explaining
 from notifier.actors import NOBODY, People
 from notifier.arns import cluster_name, parse_arn
-from notifier.errors import LeaseLost, ReadFailed, StoreUnavailable, WatchError
+from notifier.errors import Conflict, LeaseLost, ReadFailed, StoreUnavailable, WatchError
 from notifier.explaining import Explaining
 from notifier.facts import LogTail
 from notifier.incidents import BEGINNING, Policy
@@ -489,7 +489,9 @@ class _Turn:
             seen = looking.look(services)
         except ReadFailed as error:
             return (f"could not be read: {error}",)
-        save_decision(self.store, cluster, seen, self.holding.run, Policy(route=self.route))
+        policy = Policy(route=self.route)
+        with suppress(Conflict):  # busy until our time ran out: what is known is told all the same
+            save_decision(self.store, cluster, seen, self.holding.run, policy)
         return ()
 
     # --- attempts -----------------------------------------------------------------------------
