@@ -16,6 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from notifier import arns
+from notifier.causes import (
+    RUNG_AT_MOST,
+    Cause,
+    cause_of,
+    missing_of,
+    pages_of,
+    rung,
+    shipped_by,
+    why_of,
+)
 from notifier.facts import LogTail
 from notifier.incidents import BEGINNING, CLOCKS, FAILED, IN_PROGRESS, cause, failed_deployment
 from notifier.model import (
@@ -31,6 +41,7 @@ from notifier.model import (
     ServiceState,
     SubjectKind,
 )
+from notifier.redaction import redacted
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -47,6 +58,7 @@ NAMES_OF_A_FOLD = 900
 NAMES_ON_A_PHONE = 60
 NAME_AT_MOST = 255  # characters, escaped
 LINKS_SHOWN = 4
+LOG_LINE_AT_MOST = 300  # characters, escaped
 URL_AT_MOST = 600  # characters: a page of the console has about 200
 TOLD_LATE = timedelta(minutes=5)  # after it began: the reply then says since when
 
@@ -106,6 +118,7 @@ class Line:
     news: str = ""
     notes: tuple[str, ...] = ()
     names: str = ""
+    shipped: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +193,8 @@ def _cause_of_any(service: ServiceState) -> tuple[str, str]:
     first = cause(service)
     if first is None:
         return "", ""
-    reason = first.reason.replace(service.name, "#").lower() if service.name else first.reason
+    said = why_of(service) or first.reason
+    reason = said.replace(service.name, "#").lower() if service.name else said
     return first.event, re.sub(r"[0-9a-f-]{8,}|\d+", "#", reason)[:200]
 
 
@@ -217,6 +231,7 @@ def _line_of_several(group: Sequence[ServiceState], first: Line) -> Line:
         since=min(filter(None, (one.since for one in group)), default=None),
         over=_end(group[0], is_one=False) if first.over else "",
         fix="of theirs" if first.fix else "",
+        shipped="",
         looks_well_since=max(filter(None, (one.well_since for one in group)), default=None),
         names=_listed(labels, NAMES_AT_MOST),
     )
@@ -247,11 +262,17 @@ def reply_message(telling: Telling, services: Sequence[ServiceState], route: str
         return _folded(telling, services, route)
     (service,) = services
     line = _line(service, is_over=telling.is_over, news=_news_of(service, route), now=telling.now)
-    if service.phase.is_open:
-        is_late = service.since is not None and telling.now - service.since > TOLD_LATE
-        table = _table(service.reading)
-        return _render("failure.j2", telling, services, s=line, deployments=table, late=is_late)
-    return _render("over.j2", telling, services, s=line)
+    if not service.phase.is_open:
+        return _render("over.j2", telling, services, s=line)
+    news = _news_of(service, route)
+    why = cause_of(service, telling.logs.get(service.key))
+    if set(news) == {Reason.DEPLOYER_KNOWN}:
+        return _render("shipped.j2", telling, services, news, s=line, why=why)
+    is_late = service.since is not None and telling.now - service.since > TOLD_LATE
+    table = _table(service.reading)
+    return _render(
+        "failure.j2", telling, services, news, s=line, why=why, deployments=table, late=is_late
+    )
 
 
 def summary_message(census: Census, destination: str) -> Message:
@@ -381,6 +402,7 @@ def _line(
         looks_well_since=service.well_since,
         news=_said_first(service, news) if is_open else "",
         notes=() if is_open else tuple(_notes(service, news)),
+        shipped=shipped_by(service) if is_open or service.not_live else "",
     )
 
 
@@ -430,7 +452,8 @@ def _began(deployment: KnownDeployment) -> datetime:
 
 def _why(service: ServiceState) -> str:
     first = cause(service)
-    return _words()["PLACEMENT"].get(first.reason, first.reason) if first else ""
+    said = first.reason if first else ""
+    return why_of(service) or _words()["PLACEMENT"].get(said, said)
 
 
 def _what_is_wrong(service: ServiceState, *, is_one: bool = True) -> str:
@@ -633,6 +656,7 @@ def _links(cluster: ClusterState, services: Sequence[ServiceState]) -> list[tupl
             pages.append((label, arns.service_deployments_url(cluster.key, service.name)))
             if of_one:
                 pages.append(("events", arns.service_events_url(cluster.key, service.name)))
+                pages += pages_of(service)
     pages.append(("cluster", arns.cluster_url(cluster.key)))
     return [(label, url) for label, url in pages if url and len(url) <= URL_AT_MOST]
 
@@ -641,26 +665,42 @@ def _links(cluster: ClusterState, services: Sequence[ServiceState]) -> list[tupl
 
 
 def _render(
-    template: str, telling: Telling, services: Sequence[ServiceState], **context: Any
+    template: str,
+    telling: Telling,
+    services: Sequence[ServiceState],
+    news: Sequence[Reason] = (),
+    **context: Any,
 ) -> Message:
+    """The message. `news` is what the deployers of these services are rung for."""
     cluster = telling.cluster
+    account = f"{telling.alias} ({cluster.account})" if telling.alias else cluster.account
+    missing = (*telling.missing, *missing_of(services))
     everywhere = {
         "cluster": cut(clean(arns.cluster_name(cluster.key)), NAME_AT_MOST),
-        "account": cut(clean(cluster.account), NAME_AT_MOST),
+        "account": cut(clean(account), NAME_AT_MOST),
         "region": cut(clean(cluster.region), NAME_AT_MOST),
         "where": telling.is_flat,
-        "links": _links(cluster, services),
-        "mentions": telling.mentions,
-        "missing": telling.missing,
+        "mentions": (*telling.mentions, *_deployers(telling, services, news)),
+        "missing": missing,
         "flat": telling.is_flat,
         "told_at": telling.now,
         "instead_of": telling.instead_of,
     }
-    cleaned = _cleaned({**everywhere, **context})
-    text = _templates().get_template(template).render(cleaned)
+    cleaned = _cleaned({**everywhere, **context}, telling.own_secrets)
+    text = _templates().get_template(template).render(links=_links(cluster, services), **cleaned)
     payload = json.loads(text)
     message = Message(text=payload["text"], blocks=tuple(payload["blocks"]))
     return message if template == "root.j2" else _within_budget(message)
+
+
+def _deployers(
+    telling: Telling, services: Sequence[ServiceState], news: Sequence[Reason]
+) -> list[str]:
+    """Whom to ring besides the route's people, each once."""
+    if not telling.rings_deployers:
+        return []
+    found = dict.fromkeys(filter(None, (rung(one, news) for one in services)))
+    return [one for one in found if one not in telling.mentions][:RUNG_AT_MOST]
 
 
 def _within_budget(message: Message) -> Message:
@@ -693,6 +733,7 @@ def _templates() -> "Environment":
         "link": _link,
         "mention": _mention,
         "mrkdwn": _mrkdwn,
+        "tail": tail,
     }
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
     return environment
@@ -709,16 +750,17 @@ def _folder() -> Path:
     return next(path for path in (here / "templates", here.parent / "templates") if path.is_dir())
 
 
-def _cleaned(value: Any) -> Any:
-    """The same value with nothing in its texts that a reader cannot see."""
+def _cleaned(value: Any, own_secrets: Sequence[re.Pattern[str]] = ()) -> Any:
+    """The same value with nothing in its texts that a reader cannot see, or must not."""
     if isinstance(value, str):
-        return clean(value)
+        return redacted(clean(value), own_secrets)
     if isinstance(value, Mapping):
-        return {name: _cleaned(item) for name, item in value.items()}
+        return {name: _cleaned(item, own_secrets) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_cleaned(item) for item in value]
-    if isinstance(value, Line):
-        return {field.name: _cleaned(getattr(value, field.name)) for field in fields(value)}
+        return [_cleaned(item, own_secrets) for item in value]
+    if isinstance(value, Line | Cause):
+        of = {field.name: getattr(value, field.name) for field in fields(value)}
+        return _cleaned(of, own_secrets)
     return value
 
 
@@ -740,6 +782,17 @@ def cut(text: str, at_most: int) -> str:
         if left < 0:
             return text[:position].rstrip() + "…"
     return text
+
+
+def tail(lines: Sequence[str], at_most: int) -> str:
+    """The last of the lines, whole ones, as many as fit; of one that is too long, its beginning."""
+    kept: list[str] = []
+    for line in reversed(lines):
+        at_most -= sum(map(_cost, line)) + 1
+        if at_most < 0 and kept:
+            break
+        kept.append(cut(line, LOG_LINE_AT_MOST))
+    return "\n".join(reversed(kept))
 
 
 def _cost(character: str) -> int:

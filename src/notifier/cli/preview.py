@@ -24,7 +24,6 @@ from notifier.model import (
     Observed,
     Route,
     ServiceReading,
-    ServiceState,
 )
 from notifier.rendering import Telling, reply_message
 from notifier.routing import parse_channels, route_for
@@ -129,7 +128,7 @@ def _first(
     (reason,) = decision.reasons
     if reason not in incidents.TOLD:
         return Preview(name, "", f"{NOTHING}: {reason}")
-    cluster = _explained(decision.cluster, reading, facts)
+    cluster = _explained(decision.cluster, reading, facts, policy)
     telling = Telling(
         cluster=cluster,
         now=event.sent_at,
@@ -142,16 +141,18 @@ def _first(
 
 
 def _explained(
-    cluster: ClusterState, reading: ServiceReading | None, facts: Facts | None
+    cluster: ClusterState,
+    reading: ServiceReading | None,
+    facts: Facts | None,
+    policy: incidents.Policy,
 ) -> ClusterState:
-    """The cluster with what recorded answers tell of its service."""
-
-    def known(service: ServiceState) -> ServiceState:
-        why = explanation(service, facts) if facts else None
-        return replace(service, reading=reading or service.reading, explanation=why)
-
-    services = {key: known(service) for key, service in cluster.services.items()}
-    return replace(cluster, services=services)
+    """The cluster with what recorded answers tell of its service, as if they had been read now."""
+    if reading:
+        cluster = incidents.decide(cluster, [reading], reading.read_at, policy).cluster
+    if facts:
+        why = explanation(cluster.services[facts.service], facts)
+        cluster = incidents.decide(cluster, [why], facts.read_at, policy).cluster
+    return cluster
 
 
 def _as_text(previews: list[Preview]) -> Iterator[str]:
