@@ -126,7 +126,7 @@ def _who(actor: Actor | None) -> str:
     if actor is None:
         return ""
     via = f" via {actor.via}" if actor.via else ""
-    return f"deployed {'' if actor.is_certain else 'probably '}by {actor.name}{via}"
+    return f"{'' if actor.is_certain else 'probably '}deployed by {actor.name}{via}"
 
 
 def _ending(container: Container, quoted: str) -> str:

@@ -1,0 +1,307 @@
+"""What a reader is told of why it fails, what changed and who shipped it."""
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from notifier.facts import (
+    Actor,
+    Confidence,
+    Container,
+    Diagnosis,
+    Explanation,
+    LogTail,
+    Missing,
+)
+from notifier.model import Message, Phase, Reason, ServiceState
+from tests.test_rendering import (
+    CHECKOUT,
+    ROWS,
+    START,
+    blocks,
+    known,
+    lines,
+    news,
+    over,
+    reply,
+    root,
+)
+from tests.watch import START, reading
+
+RAN_OUT = Diagnosis(
+    cause="out of memory: container app, limit 512 MiB",
+    evidence="OutOfMemoryError: Container killed due to memory usage",
+    remedy="Raise the memory in the task definition.",
+    page="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/out-of-memory.html",
+    confidence=Confidence.CERTAIN,
+)
+MIKA = Actor(
+    name="mika",
+    via="GitHub Actions",
+    url="https://github.com/shop/checkout/actions/runs/7",
+    is_certain=True,
+    slack_id="U0MIKA",
+)
+TASK = "arn:aws:ecs:eu-west-1:123456789012:task/prod-web/0123456789abcdef0123456789abcdef"
+WHY = Explanation(
+    service="checkout",
+    read_at=START,
+    diagnosis=RAN_OUT,
+    deployment_id="ecs-svc/42",
+    revision=1,
+    changes=("app image v1.8.2 → v1.8.3", "+ env FEATURE_X"),
+    tasks="3 of 3 out of memory",
+    task=TASK,
+    containers=(
+        Container(name="app", exit_code=137, reason=RAN_OUT.evidence),
+        Container(name="envoy", exit_code=0),
+        Container(name="migrate", reason="waits for app"),
+    ),
+    circuit_breaker="circuit breaker 3 of 3",
+    actor=MIKA,
+)
+LOG = LogTail(
+    container="app", group="/ecs/app", stream="ecs/app/0", region="eu-west-1", lines=("last words",)
+)
+
+
+def explained(service: ServiceState = CHECKOUT, **more: Any) -> ServiceState:
+    return replace(service, explanation=replace(WHY, **more))
+
+
+def diagnosed(**more: Any) -> ServiceState:
+    return explained(diagnosis=replace(RAN_OUT, **more))
+
+
+def line(message: Message, label: str) -> str:
+    """What stands behind a label; empty when it is not there."""
+    found = [one for one in lines(message) if one.startswith(f"*{label}*")]
+    return found[0].removeprefix(f"*{label}*").strip() if found else ""
+
+
+# --- why ----------------------------------------------------------------------------------------
+
+
+def test_a_reply_says_why_what_to_try_what_changed_how_tasks_ended_and_who_shipped_it() -> None:
+    told = reply(explained())
+
+    assert line(told, "Why") == "out of memory: container app, limit 512 MiB"
+    assert line(told, "Try").startswith("Raise the memory in the task definition. · <https://docs")
+    assert line(told, "Changed") == "app image v1.8.2 → v1.8.3 · + env FEATURE_X"
+    assert line(told, "Tasks") == "3 of 3 out of memory · circuit breaker 3 of 3"
+    assert line(told, "Who") == f"deployed by mika via GitHub Actions · <{MIKA.url}|its run>"
+
+
+def test_a_phone_shows_the_cause_in_our_words() -> None:
+    assert reply(explained()).text.endswith(":42 deployment failed: " + RAN_OUT.cause)
+    assert root(explained()).text.endswith(":42 deployment failed: " + RAN_OUT.cause)
+
+
+def test_a_root_shows_the_cause_and_who_shipped_it() -> None:
+    assert f"{RAN_OUT.cause} · deployed by mika via GitHub Actions" in lines(root(explained()))
+
+
+def test_ecss_own_words_are_quoted_once() -> None:
+    said = blocks(reply(explained()))
+
+    assert said.count(RAN_OUT.evidence) == 1
+    assert "rich_text_quote" in said
+
+
+@pytest.mark.parametrize(
+    ("confidence", "said"),
+    [(Confidence.CERTAIN, "out of memory"), (Confidence.LIKELY, "probably: out of memory")],
+)
+def test_what_may_be_otherwise_is_said_to_be_probable(confidence: Confidence, said: str) -> None:
+    assert line(reply(diagnosed(confidence=confidence)), "Why").startswith(said)
+
+
+def test_words_that_nobody_knows_are_quoted_and_not_guessed_at() -> None:
+    unknown = diagnosed(
+        cause="a reason that is not known here",
+        evidence="FluxError: the flux is out of tune",
+        confidence=Confidence.UNKNOWN,
+        remedy="",
+    )
+
+    assert line(reply(unknown), "Why") == ""
+    assert "FluxError: the flux is out of tune" in blocks(reply(unknown))
+
+
+def test_without_an_explanation_the_events_own_text_is_told() -> None:
+    told = reply(CHECKOUT)
+
+    assert line(told, "Why") == ""
+    assert "tasks failed to start" in blocks(told)
+
+
+def test_the_explanation_of_another_deployment_is_not_told() -> None:
+    assert line(reply(explained(deployment_id="ecs-svc/41")), "Why") == ""
+
+
+def test_the_services_own_message_is_quoted_where_it_says_more_than_that_it_failed() -> None:
+    codes = "(service checkout) is unhealthy due to (reason Health checks failed: [502])"
+    failed = "(service checkout) (deployment ecs-svc/42) deployment failed: tasks failed to start."
+    told = blocks(reply(explained(messages=(failed, codes))))
+
+    assert codes in told
+    assert failed not in told
+
+
+def test_many_that_fail_for_the_same_cause_are_one_row_of_the_root() -> None:
+    services = [
+        explained(replace(CHECKOUT, name=f"service-{n}", deployments=(), causes=CHECKOUT.causes))
+        for n in range(5)
+    ]
+
+    assert lines(root(*services)).count(RAN_OUT.cause) == 1
+
+
+# --- what changed, and what ended ---------------------------------------------------------------
+
+
+def test_each_container_is_named_with_its_exit_code_and_reason() -> None:
+    said = line(reply(explained()), "Containers")
+
+    assert said == "app exit code 137 · envoy exit code 0 · migrate never ran (waits for app)"
+
+
+def test_that_nothing_was_deployed_is_said_with_a_time_that_each_reader_sees_as_theirs() -> None:
+    since = (START - timedelta(days=2)).isoformat()
+    told = reply(explained(changes=(f"no deployment since {since}",)))
+
+    assert line(told, "Changed").startswith("no deployment since <!date^")
+
+
+def test_the_table_shows_the_deployments_as_ecs_does() -> None:
+    service = explained(replace(CHECKOUT, reading=reading("checkout", running=3, rows=ROWS)))
+
+    assert "status   revision  desired  pending  running  failed  rollout" in blocks(reply(service))
+
+
+def test_the_last_lines_of_the_log_are_told_as_they_are() -> None:
+    told = reply(explained(), logs={"checkout": LOG})
+
+    assert "the last lines of app" in blocks(told)
+    assert told.blocks[-2]["elements"][0]["elements"][0]["text"] == "last words"  # type: ignore[index]
+
+
+def test_of_a_long_log_the_end_is_told() -> None:
+    told = blocks(
+        reply(explained(), logs={"checkout": replace(LOG, lines=("x" * 290,) * 19 + ("END",))})
+    )
+
+    assert "END" in told
+    assert told.count("x" * 290) < 10
+
+
+def test_the_stopped_task_and_its_log_are_a_click_away() -> None:
+    place: Any = {"log_region": "eu-west-1", "log_group": "/ecs/app", "log_stream": "ecs/app/0"}
+    told = blocks(reply(explained(**place)))
+
+    assert "/tasks/0123456789abcdef0123456789abcdef" in told
+    assert "|stopped task>" in told
+    assert "|logs>" in told
+
+
+# --- what could not be read ---------------------------------------------------------------------
+
+
+def test_what_could_not_be_read_is_said_in_a_line_with_the_permission_that_is_missing() -> None:
+    denied = Missing(what="stopped tasks", why="no permission", action="ecs:ListTasks")
+    slow = Missing(what="task definitions", why="too slow", action="ecs:DescribeTaskDefinition")
+    told = blocks(reply(explained(missing=(denied, slow))))
+
+    assert "could not be read: stopped tasks (no permission: ecs:ListTasks)" in told
+    assert "could not be read: task definitions (too slow)" in told
+
+
+def test_many_gaps_are_counted() -> None:
+    gaps = tuple(Missing(what=f"part {n}", why="throttled") for n in range(6))
+
+    assert "and 3 more could not be read" in blocks(reply(explained(missing=gaps)))
+
+
+# --- who ----------------------------------------------------------------------------------------
+
+
+def test_the_deployer_is_mentioned_in_the_first_failure_reply() -> None:
+    assert "<@U0MIKA>" in blocks(reply(explained()))
+
+
+@pytest.mark.parametrize("reason", [Reason.WORSE, Reason.FAILING_AGAIN, Reason.STILL_FAILING])
+def test_the_deployer_is_not_mentioned_again(reason: Reason) -> None:
+    assert "<@U0MIKA>" not in blocks(reply(replace(explained(), **news(reason))))
+
+
+def test_whoever_only_probably_shipped_it_is_not_mentioned() -> None:
+    told = reply(explained(actor=replace(MIKA, is_certain=False)))
+
+    assert line(told, "Who").startswith("probably deployed by mika")
+    assert "<@U0MIKA>" not in blocks(told)
+
+
+def test_in_a_quiet_cluster_nobody_is_mentioned() -> None:
+    assert "<@U0MIKA>" not in blocks(reply(explained(), rings_deployers=False))
+
+
+def test_a_root_mentions_no_deployer() -> None:
+    assert "<@U0MIKA>" not in blocks(root(explained()))
+
+
+def test_nobody_is_mentioned_when_it_is_over() -> None:
+    service = explained(over(Phase.NOT_LIVE, not_live=(known(42).revision,)))
+
+    assert "<@U0MIKA>" not in blocks(reply(service))
+
+
+def test_late_knowledge_of_who_shipped_it_is_one_short_reply_that_mentions() -> None:
+    told = reply(replace(explained(), **news(Reason.DEPLOYER_KNOWN)))
+
+    assert "deployed by mika via GitHub Actions" in told.text
+    assert "<@U0MIKA>" in blocks(told)
+    assert RAN_OUT.remedy not in blocks(told)
+
+
+# --- what must not be seen ----------------------------------------------------------------------
+
+
+def test_a_secret_in_any_foreign_text_is_hidden() -> None:
+    secret = "AKIA" + "IOSFODNN7EXAMPLE"
+    service = explained(
+        diagnosis=replace(RAN_OUT, cause=f"cause {secret}", evidence=f"evidence {secret}"),
+        changes=(f"command {secret}",),
+        containers=(Container(name="app", exit_code=1, reason=f"reason {secret}"),),
+        messages=(f"(service checkout) is unhealthy {secret}",),
+        actor=replace(MIKA, name=secret),
+        missing=(Missing(what=secret, why="gone"),),
+    )
+    told = [
+        reply(service, logs={"checkout": replace(LOG, lines=(f"key {secret}",))}),
+        root(service),
+    ]
+
+    assert not any(secret in blocks(one) + one.text for one in told)
+
+
+def test_a_secret_is_hidden_before_the_text_is_cut() -> None:
+    token = "xox" + "b-" + "123456789012-123456789012-" + "a1B2" * 6
+    for length in range(1150, 1200, 7):
+        told = blocks(reply(diagnosed(evidence="e" * length + " " + token)))
+        assert token[:12] not in told
+
+
+def test_what_the_stacks_owner_calls_a_secret_is_hidden_too() -> None:
+
+    told = reply(
+        diagnosed(cause="order 4711-SECRET failed"), own_secrets=(re.compile(r"\d{4}-\w+"),)
+    )
+
+    assert "4711" not in blocks(told) + told.text
+
+
+def test_an_account_with_an_alias_is_named_by_it() -> None:
+    assert "shop-prod (123456789012)" in blocks(root(explained(), alias="shop-prod"))
