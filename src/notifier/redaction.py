@@ -24,6 +24,7 @@ from notifier.errors import SettingsError
 
 OWN = "by own pattern"
 SEPARATOR = ";;"
+LOOKS_AT_MOST = 4
 WAYS_AT_MOST = 10_000  # in which a pattern of one's own may be tried at one place
 
 Span = tuple[int, int]
@@ -46,8 +47,15 @@ class Rule:
 
 
 def redacted(text: str, own: Sequence[re.Pattern[str]] = ()) -> str:
-    """The text with a mark in place of each secret; `own` are patterns from the settings."""
-    return _shown(text, _secrets(text, own), 0, len(text))
+    """The text with a mark in place of each secret; `own` are patterns from the settings.
+
+    A mark may stand where it makes its neighbour look like a secret, so it looks until all is well.
+    """
+    for _ in range(LOOKS_AT_MOST):
+        before, text = text, _shown(text, _secrets(text, own), 0, len(text))
+        if text == before:
+            break
+    return text
 
 
 def redacted_lines(lines: Sequence[str], own: Sequence[re.Pattern[str]] = ()) -> tuple[str, ...]:
@@ -304,6 +312,7 @@ _NAME = re.compile(
 )
 _HINT = re.compile(r"pass|pwd|secret|token|cred|key|string|^(?:value|is|was)$", re.IGNORECASE)
 _REST_OF_LINE = re.compile(r"[^\n]*+")
+_WORD_BEFORE = re.compile(r"(?<![\w.\]-])[\w-]{1,30}+[ \t]{1,4}\Z", re.ASCII)
 _NEXT_NAME = re.compile(r"[\w.-]{1,64}=[^=\s]", re.ASCII)
 _STOP = r"(?=[\s,;.:)\]}>\"'`\\]|$)"
 _NEXT_PAIR = r"(?:[\s\"'`\\]|$|[\w.\[\] -]{1,40}[=:])"
@@ -408,13 +417,23 @@ def _leads_to_a_secret(match: re.Match[str]) -> bool:
     before = text[max(start - 120, 0) : start]
     if match["sign"] == ":" and (before.endswith("/") or _is_in_an_arn(before)):
         return False  # an image `registry/NAME:TAG`, or the `secret:` of an ARN
+    if _is_in_a_mark(text, start):
+        return False
     if match["sign"] == "=" and match.group()[-1] in " \t" and _NEXT_NAME.match(text, match.end()):
         return False  # `password= user=app`: it has no value
     if name.lower() == "pass":  # `pass: 'hunter2'`, but not `pass: 12`
         return text[match.end() : match.end() + 1] in ("'", '"', "\\")
     if name.lower() in ("key", "string", "value", "is", "was"):  # "connection string: …"
-        name = " ".join((*before.split()[-1:], name))
+        word = _WORD_BEFORE.search(before[-40:])
+        return word is not None and names_a_secret(word.group() + name)
     return names_a_secret(name)
+
+
+def _is_in_a_mark(text: str, position: int) -> bool:
+    """Whether this is the `token` of `[redacted Slack token]: …`."""
+    start = text.rfind("[redacted ", max(position - 40, 0), position)
+    mark = _marks().match(text, start) if start >= 0 else None
+    return mark is not None and position < mark.end()
 
 
 def _is_in_an_arn(before: str) -> bool:
@@ -505,7 +524,7 @@ _PAIR_TURNED = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _ELEMENT = re.compile(
-    r"(?<![\w:])<(?P<name>[A-Za-z][\w.:-]*+)(?:\s[^<>\n]{0,200}+)?>(?P<secret>[^<\n]++)(?=</|<?$)",
+    r"(?<![\w:])<(?P<name>[A-Za-z][\w.:-]*+)(?:\s[^<>\n]{0,200}+)?>(?P<secret>[^<\s][^<\n]*+)(?=</|<?$)",
     re.MULTILINE,
 )
 
