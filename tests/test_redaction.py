@@ -327,6 +327,11 @@ def test_patterns_of_ones_own_leave_marks_alone() -> None:
         "[redacted by own pattern]a[redacted by own pattern]"
     )
     assert redacted(once, own) == once
+    assert redacted("[redacted JWT] x", parse_patterns(r"JWT\] x")) == "[redacted JWT]"
+
+
+def test_a_pattern_that_matches_nothing_of_a_text_leaves_no_mark() -> None:
+    assert redacted("abc", parse_patterns("(?=b)")) == "abc"
 
 
 @pytest.mark.parametrize(

@@ -412,13 +412,11 @@ def _named_values(text: str) -> Iterator[Span]:
 
 def _leads_to_a_secret(match: re.Match[str]) -> bool:
     name, start, text = match["name"][-100:], match.start("name"), match.string
-    if not _HINT.search(name):
+    if not _HINT.search(name) or _is_in_a_mark(text, start):
         return False
     before = text[max(start - 120, 0) : start]
     if match["sign"] == ":" and (before.endswith("/") or _is_in_an_arn(before)):
         return False  # an image `registry/NAME:TAG`, or the `secret:` of an ARN
-    if _is_in_a_mark(text, start):
-        return False
     if match["sign"] == "=" and match.group()[-1] in " \t" and _NEXT_NAME.match(text, match.end()):
         return False  # `password= user=app`: it has no value
     if name.lower() == "pass":  # `pass: 'hunter2'`, but not `pass: 12`
@@ -758,10 +756,9 @@ def _repeat(group: _Group, token: re.Match[str]) -> str:
         if not is_last or group.part > 1 or _LOOKS_AROUND.search(token.string):
             return f"repeats without a bound before its end: write {{1,100}}, not {token.group()}"
         return ""
-    if group.part > 1 and most > WAYS_AT_MOST.bit_length():
-        return _TOO_MANY
-    group.part = group.part**most * (most - least + 1)
-    return _TOO_MANY if group.ways() > WAYS_AT_MOST else ""
+    power = min(most, WAYS_AT_MOST.bit_length())  # two ways to this power are too many already
+    group.part = min(group.part**power * (most - least + 1), WAYS_AT_MOST + 1)
+    return ""
 
 
 def _bounds(token: re.Match[str]) -> tuple[int, int | None]:
