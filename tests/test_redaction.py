@@ -121,6 +121,10 @@ def test_the_name_of_a_value_and_the_host_of_a_url_stay() -> None:
     assert redacted("postgres://app:hunter2@db:5432/x") == "postgres://[redacted]@db:5432/x"
 
 
+def test_a_mark_that_names_a_token_is_no_name_of_a_value() -> None:
+    assert redacted(f"{TOKENS['slack-bot']}: refused") == "[redacted Slack token]: refused"
+
+
 def test_a_token_under_a_telling_name_is_one_mark_that_says_which() -> None:
     assert redacted(f"TOKEN={TOKENS['github']}\n") == "TOKEN=[redacted GitHub token]\n"
 
@@ -212,7 +216,7 @@ TEXTS = st.one_of(st.text(), st.lists(st.one_of(FRAGMENTS, st.text(max_size=5)))
 
 
 @given(TEXTS)
-@example(f"{TOKENS['slack-bot']}: refused")
+@example(f'Authorization: AWS4 Credential={TOKENS["aws"]}input("Password: ")')
 def test_redacting_again_changes_nothing(text: str) -> None:
     once = redacted(text)
 
