@@ -453,6 +453,8 @@ botocore.exceptions.NoCredentialsError: Unable to locate credentials
 ExpiredToken: The provided token has expired.
 ExpiredTokenException: The security token included in the request is expired
 InvalidToken: token malformed
+InvalidToken: session=ended
+BadCredentials: login refused for app
 UnrecognizedClientException: The security token included in the request is invalid.
 InvalidClientTokenId: The security token included in the request is invalid
 JsonWebTokenError: jwt malformed

@@ -321,6 +321,14 @@ def test_of_several_deployments_of_one_revision_the_one_that_began_then_is_meant
     assert shown.arn.endswith("/d42")
 
 
+def test_the_two_records_of_a_deployment_need_not_be_of_the_same_second(
+    double: EcsDouble, ecs: Ecs
+) -> None:
+    double.patch(release_rows("checkout", 42, "ROLLBACK_IN_PROGRESS", 10.2, source=41))
+
+    assert facts_of(ecs).service_deployment is not None
+
+
 def test_a_release_that_is_gone_from_the_service_is_found_by_what_was_known(
     double: EcsDouble, ecs: Ecs
 ) -> None:
@@ -931,15 +939,19 @@ def test_what_there_is_no_time_for_is_not_asked_any_more(double: EcsDouble, ecs:
 
 
 def test_a_read_that_hangs_is_left_behind() -> None:
-    """That it returns at all is what is tried here."""
     never = threading.Event()
-    try:
-        outcomes = in_threads([never.wait, lambda: 1], 0.3)
-    finally:
-        never.set()
+    ended = []
+
+    def hang() -> None:
+        never.wait(20)
+        ended.append("after all")
+
+    outcomes = in_threads([hang, lambda: 1], 0.3)
+    was_left = not ended
+    never.set()
 
     assert isinstance(outcomes[0], TimeoutError)
-    assert outcomes[1] == 1
+    assert (outcomes[1], was_left) == (1, True)
 
 
 def test_what_breaks_in_a_thread_is_an_outcome() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from notifier import redaction
@@ -121,6 +121,10 @@ def test_the_name_of_a_value_and_the_host_of_a_url_stay() -> None:
     assert redacted("postgres://app:hunter2@db:5432/x") == "postgres://[redacted]@db:5432/x"
 
 
+def test_a_mark_that_names_a_token_is_no_name_of_a_value() -> None:
+    assert redacted(f"{TOKENS['slack-bot']}: refused") == "[redacted Slack token]: refused"
+
+
 def test_a_token_under_a_telling_name_is_one_mark_that_says_which() -> None:
     assert redacted(f"TOKEN={TOKENS['github']}\n") == "TOKEN=[redacted GitHub token]\n"
 
@@ -212,6 +216,7 @@ TEXTS = st.one_of(st.text(), st.lists(st.one_of(FRAGMENTS, st.text(max_size=5)))
 
 
 @given(TEXTS)
+@example(f'Authorization: AWS4 Credential={TOKENS["aws"]}input("Password: ")')
 def test_redacting_again_changes_nothing(text: str) -> None:
     once = redacted(text)
 
@@ -326,6 +331,11 @@ def test_patterns_of_ones_own_leave_marks_alone() -> None:
         "[redacted by own pattern]a[redacted by own pattern]"
     )
     assert redacted(once, own) == once
+    assert redacted("[redacted JWT] x", parse_patterns(r"JWT\] x")) == "[redacted JWT]"
+
+
+def test_a_pattern_that_matches_nothing_of_a_text_leaves_no_mark() -> None:
+    assert redacted("abc", parse_patterns("(?=b)")) == "abc"
 
 
 @pytest.mark.parametrize(

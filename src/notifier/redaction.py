@@ -24,6 +24,7 @@ from notifier.errors import SettingsError
 
 OWN = "by own pattern"
 SEPARATOR = ";;"
+LOOKS_AT_MOST = 4
 WAYS_AT_MOST = 10_000  # in which a pattern of one's own may be tried at one place
 
 Span = tuple[int, int]
@@ -46,8 +47,15 @@ class Rule:
 
 
 def redacted(text: str, own: Sequence[re.Pattern[str]] = ()) -> str:
-    """The text with a mark in place of each secret; `own` are patterns from the settings."""
-    return _shown(text, _secrets(text, own), 0, len(text))
+    """The text with a mark in place of each secret; `own` are patterns from the settings.
+
+    A mark may stand where it makes its neighbour look like a secret, so it looks until all is well.
+    """
+    for _ in range(LOOKS_AT_MOST):
+        before, text = text, _shown(text, _secrets(text, own), 0, len(text))
+        if text == before:
+            break
+    return text
 
 
 def redacted_lines(lines: Sequence[str], own: Sequence[re.Pattern[str]] = ()) -> tuple[str, ...]:
@@ -304,6 +312,7 @@ _NAME = re.compile(
 )
 _HINT = re.compile(r"pass|pwd|secret|token|cred|key|string|^(?:value|is|was)$", re.IGNORECASE)
 _REST_OF_LINE = re.compile(r"[^\n]*+")
+_WORD_BEFORE = re.compile(r"(?<![\w.\]-])[\w-]{1,30}+[ \t]{1,4}\Z", re.ASCII)
 _NEXT_NAME = re.compile(r"[\w.-]{1,64}=[^=\s]", re.ASCII)
 _STOP = r"(?=[\s,;.:)\]}>\"'`\\]|$)"
 _NEXT_PAIR = r"(?:[\s\"'`\\]|$|[\w.\[\] -]{1,40}[=:])"
@@ -403,7 +412,7 @@ def _named_values(text: str) -> Iterator[Span]:
 
 def _leads_to_a_secret(match: re.Match[str]) -> bool:
     name, start, text = match["name"][-100:], match.start("name"), match.string
-    if not _HINT.search(name):
+    if not _HINT.search(name) or _is_in_a_mark(text, start):
         return False
     before = text[max(start - 120, 0) : start]
     if match["sign"] == ":" and (before.endswith("/") or _is_in_an_arn(before)):
@@ -413,8 +422,16 @@ def _leads_to_a_secret(match: re.Match[str]) -> bool:
     if name.lower() == "pass":  # `pass: 'hunter2'`, but not `pass: 12`
         return text[match.end() : match.end() + 1] in ("'", '"', "\\")
     if name.lower() in ("key", "string", "value", "is", "was"):  # "connection string: …"
-        name = " ".join((*before.split()[-1:], name))
+        word = _WORD_BEFORE.search(before[-40:])
+        return word is not None and names_a_secret(word.group() + name)
     return names_a_secret(name)
+
+
+def _is_in_a_mark(text: str, position: int) -> bool:
+    """Whether this is the `token` of `[redacted Slack token]: …`."""
+    start = text.rfind("[redacted ", max(position - 40, 0), position)
+    mark = _marks().match(text, start) if start >= 0 else None
+    return mark is not None and position < mark.end()
 
 
 def _is_in_an_arn(before: str) -> bool:
@@ -505,7 +522,7 @@ _PAIR_TURNED = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _ELEMENT = re.compile(
-    r"(?<![\w:])<(?P<name>[A-Za-z][\w.:-]*+)(?:\s[^<>\n]{0,200}+)?>(?P<secret>[^<\n]++)(?=</|<?$)",
+    r"(?<![\w:])<(?P<name>[A-Za-z][\w.:-]*+)(?:\s[^<>\n]{0,200}+)?>(?P<secret>[^<\s][^<\n]*+)(?=</|<?$)",
     re.MULTILINE,
 )
 
@@ -739,10 +756,9 @@ def _repeat(group: _Group, token: re.Match[str]) -> str:
         if not is_last or group.part > 1 or _LOOKS_AROUND.search(token.string):
             return f"repeats without a bound before its end: write {{1,100}}, not {token.group()}"
         return ""
-    if group.part > 1 and most > WAYS_AT_MOST.bit_length():
-        return _TOO_MANY
-    group.part = group.part**most * (most - least + 1)
-    return _TOO_MANY if group.ways() > WAYS_AT_MOST else ""
+    power = min(most, WAYS_AT_MOST.bit_length())  # two ways to this power are too many already
+    group.part = min(group.part**power * (most - least + 1), WAYS_AT_MOST + 1)
+    return ""
 
 
 def _bounds(token: re.Match[str]) -> tuple[int, int | None]:
