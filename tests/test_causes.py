@@ -20,7 +20,6 @@ from notifier.model import Message, Phase, Reason, ServiceState
 from tests.test_rendering import (
     CHECKOUT,
     ROWS,
-    START,
     blocks,
     known,
     lines,
@@ -285,6 +284,18 @@ def test_a_secret_in_any_foreign_text_is_hidden() -> None:
     ]
 
     assert not any(secret in blocks(one) + one.text for one in told)
+
+
+def test_a_private_key_in_a_log_is_hidden_over_all_its_lines() -> None:
+    body = [f"MII{n}" + "EvQIBADANBgkqhkiG9w0BAQEFAASC" * 2 for n in range(9)]
+    key = ("-----BEGIN " + "PRIVATE KEY-----", *body, "-----END " + "PRIVATE KEY-----")
+    told = blocks(
+        reply(explained(), logs={"checkout": replace(LOG, lines=("before", *key, "after"))})
+    )
+
+    assert "before" in told
+    assert "after" in told
+    assert not any(line[:20] in told for line in body)
 
 
 def test_a_secret_is_hidden_before_the_text_is_cut() -> None:

@@ -41,7 +41,7 @@ from notifier.model import (
     ServiceState,
     SubjectKind,
 )
-from notifier.redaction import redacted
+from notifier.redaction import redacted, redacted_lines
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -265,7 +265,7 @@ def reply_message(telling: Telling, services: Sequence[ServiceState], route: str
     if not service.phase.is_open:
         return _render("over.j2", telling, services, s=line)
     news = _news_of(service, route)
-    why = cause_of(service, telling.logs.get(service.key))
+    why = _without_secrets(cause_of(service, telling.logs.get(service.key)), telling.own_secrets)
     if set(news) == {Reason.DEPLOYER_KNOWN}:
         return _render("shipped.j2", telling, services, news, s=line, why=why)
     is_late = service.since is not None and telling.now - service.since > TOLD_LATE
@@ -273,6 +273,11 @@ def reply_message(telling: Telling, services: Sequence[ServiceState], route: str
     return _render(
         "failure.j2", telling, services, news, s=line, why=why, deployments=table, late=is_late
     )
+
+
+def _without_secrets(why: Cause, own_secrets: Sequence[re.Pattern[str]]) -> Cause:
+    """A private key goes over several lines of a log, which are read together."""
+    return replace(why, log_lines=redacted_lines(tuple(map(clean, why.log_lines)), own_secrets))
 
 
 def summary_message(census: Census, destination: str) -> Message:
