@@ -367,13 +367,18 @@ def seconds(moment: str | float) -> float:
 
 
 def on_the_wire(value: Any, name: str = "") -> Any:
-    """Return the value as JSON 1.1 has it: what ends in `At`, and EventTime, become seconds."""
+    """Return the value as JSON 1.1 has it: what ends in `At`, and EventTime, become seconds.
+
+    The time of a log's line becomes milliseconds.
+    """
     if isinstance(value, dict):
         return {key: on_the_wire(item, key) for key, item in value.items()}
     if isinstance(value, list):
         return [on_the_wire(item) for item in value]
     if isinstance(value, str) and (name.endswith("At") or name == "EventTime"):
         return seconds(value)
+    if isinstance(value, str) and name == "timestamp":
+        return round(seconds(value) * 1000)
     return value
 
 

@@ -10,12 +10,22 @@ from typing import Any
 
 from sandbox.account import CREDENTIALS, REGION, STACK, Account, past_proxies
 from sandbox.account.clock import real_now
-from sandbox.ecs_double import EcsDouble, Json
+from sandbox.ecs_double import ACCESS_DENIED, EcsDouble, Json
 from sandbox.workspace import Fault, Workspace
 from sandbox.workspace.pacing import Limits
+from sandbox.workspace.team import PEOPLE
 
 TOKEN_NAME = "/ecs-watch/slack-token"  # where the template looks for it
 DEPLOYS = "C0DEPLOYS1"
+# Who releases in the stories, and who they are in Slack.
+ACTORS = "; ".join(f"{name}={user}" for user, name in PEOPLE.items())
+MAY_READ = {"ReadTaskDefinitions": "true", "ReadLogs": "all"}
+# What the double answers instead of the account.
+OF_THE_DOUBLE = (
+    "AWS_ENDPOINT_URL_ECS",
+    "AWS_ENDPOINT_URL_CLOUDTRAIL",
+    "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS",
+)
 
 Progress = Callable[[str, float], object]
 
@@ -53,6 +63,12 @@ class Sandbox:
         """Change what ECS and CloudTrail show."""
         self.ecs.patch(changes)
 
+    def deny(self, operations: Sequence[str]) -> None:
+        """Let ECS deny these operations from now on, named as AWS names them, and no others."""
+        self.ecs.heal()
+        for operation in operations:
+            self.ecs.fail(operation, ACCESS_DENIED)
+
     def break_slack(self, faults: Sequence[Json]) -> None:
         """Let calls of Slack meet these faults from now on, and no others."""
         self.workspace.break_down(Fault(**fault) for fault in faults)
@@ -89,14 +105,16 @@ class Sandbox:
         """What to export so that the AWS CLI, boto3 and `ecs-watch` talk to the sandbox."""
         return {
             "AWS_ENDPOINT_URL": self.account.url,
-            "AWS_ENDPOINT_URL_ECS": self.ecs.url,
-            "AWS_ENDPOINT_URL_CLOUDTRAIL": self.ecs.url,
+            **dict.fromkeys(OF_THE_DOUBLE, self.ecs.url),
             **CREDENTIALS,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_REGION": REGION,
             "SLACK_API_URL": self.workspace.api_url,
             "SLACK_TOKEN_NAME": TOKEN_NAME,
             "CHANNELS": f"*={DEPLOYS}",
+            "READ_TASK_DEFINITIONS": MAY_READ["ReadTaskDefinitions"],
+            "READ_LOGS": MAY_READ["ReadLogs"],
+            "ACTORS": ACTORS,
             "STACK_NAME": STACK,
             "TABLE_NAME": self.account.outputs["TableName"],
             "QUEUE_URL": self.account.outputs["EventsQueueUrl"],
@@ -118,7 +136,7 @@ def running_sandbox(
     """
     lap = Laps(progress)
     with EcsDouble() as ecs:
-        endpoints = {"AWS_ENDPOINT_URL_ECS": ecs.url, "AWS_ENDPOINT_URL_CLOUDTRAIL": ecs.url}
+        endpoints = dict.fromkeys(OF_THE_DOUBLE, ecs.url)
         with Account(endpoints, schedules=schedules) as account:
             lap("AWS account started")
             with Workspace(limits=limits, clock=account.clock.seconds) as workspace:
@@ -126,8 +144,8 @@ def running_sandbox(
                 account.keep_secret(TOKEN_NAME, workspace.token)
                 code = account.build()
                 lap(f"program built, {len(code) / 1e6:.0f} MB")
-                parameters = {"Channels": f"*={DEPLOYS}", "SlackApiUrl": workspace.api_url}
-                account.deploy(parameters, code=code)
+                told = {"Channels": f"*={DEPLOYS}", "SlackApiUrl": workspace.api_url}
+                account.deploy({**told, **MAY_READ, "Actors": ACTORS}, code=code)
                 lap("template.yaml deployed by CloudFormation")
                 yield Sandbox(account, ecs, workspace)
 

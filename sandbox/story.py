@@ -14,9 +14,9 @@ from typing import Any, Protocol, Self
 
 STORIES = Path(__file__).resolve().parents[1] / "events" / "stories"
 
-MOMENT = re.compile(r"\{\{([+-]\d+(?:\.\d{1,3})?)\}\}")
+MOMENT = re.compile(r"\{\{([+-]\d+(?:\.\d{1,3})?)( in words)?\}\}")
 ORIGIN = re.compile(r"built|recorded: .+")
-KINDS = ("event", "ecs", "slack", "tick")
+KINDS = ("event", "ecs", "denied", "slack", "tick")
 
 Json = dict[str, Any]
 
@@ -34,6 +34,7 @@ class Step:
     note: str
     event: Json | None = None
     ecs: Mapping[str, list[Json]] | None = None
+    denied: list[str] | None = None
     slack: list[Json] | None = None
     tick: bool = False
 
@@ -138,15 +139,18 @@ def _filled(value: Any, start: datetime, old: str, new: str) -> Any:
 
 
 def _text(value: str, start: datetime) -> str:
-    filled = MOMENT.sub(lambda found: _iso(start, found[1]), value)
+    filled = MOMENT.sub(lambda found: _moment(start, found), value)
     if "{{" in filled:
         raise StoryError(f"not a time: {filled!r}")
     return filled
 
 
-def _iso(start: datetime, offset: str) -> str:
-    moment = (start + timedelta(seconds=float(offset))).astimezone(UTC)
-    precision = "milliseconds" if "." in offset else "seconds"
+def _moment(start: datetime, token: re.Match[str]) -> str:
+    """ISO 8601; or, as the answers in CloudTrail's records have it, `Mar 7, 2026 12:51:06 AM`."""
+    moment = (start + timedelta(seconds=float(token[1]))).astimezone(UTC)
+    if token[2]:
+        return f"{moment:%b} {moment.day}, {moment.year} {moment.hour % 12 or 12}:{moment:%M:%S %p}"
+    precision = "milliseconds" if "." in token[1] else "seconds"
     return moment.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
@@ -156,6 +160,7 @@ class Stage(Protocol):
     def advance_to(self, moment: datetime) -> object: ...
     def put_events(self, events: Sequence[Mapping[str, Any]]) -> object: ...
     def patch_ecs(self, changes: Mapping[str, list[Json]]) -> object: ...
+    def deny(self, operations: Sequence[str]) -> object: ...
     def break_slack(self, faults: Sequence[Json]) -> object: ...
     def tick(self) -> object: ...
     def settle(self) -> object: ...
@@ -194,6 +199,8 @@ def _do(steps: list[Step], stage: Stage) -> None:
     for step in steps:
         if step.ecs is not None:
             stage.patch_ecs(step.ecs)
+        if step.denied is not None:
+            stage.deny(step.denied)
         if step.slack is not None:
             stage.break_slack(step.slack)
         if step.tick:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 Json = dict[str, Any]
@@ -42,14 +43,25 @@ def digits(*names: object) -> str:
     )
 
 
+def uuid(*names: object) -> str:
+    """Return an id as events have it, always the same for the same names."""
+    number = hexadecimal(32, *names)
+    ends = (0, 8, 12, 16, 20, 32)
+    return "-".join(number[start:end] for start, end in pairwise(ends))
+
+
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A revision of a task definition: its image's tag and what its container is given."""
+    """A revision of a task definition: its image's tag and what its container is given.
+
+    Memory is in MiB. `is_pushed`: the image is in its registry, so ECS knows its digest.
+    """
 
     revision: int
     tag: str
     environment: tuple[tuple[str, str], ...] = ()
     memory: int = 512
+    is_pushed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +95,7 @@ class Service:
     desired: int
     circuit_breaker: bool = True
     capacity_provider: str = ""
+    target_group: str = ""
 
     # --- names --------------------------------------------------------------------------------
 
@@ -124,6 +137,12 @@ class Service:
         """Return the image of the release's container."""
         return f"{REGISTRY}/shop/{self.name}:{release.tag}"
 
+    @property
+    def target_group_arn(self) -> str:
+        """The ARN of the target group in which a load balancer has the tasks."""
+        number = hexadecimal(16, "target group", self.target_group)
+        return arn(f"targetgroup/{self.target_group}/{number}", "elasticloadbalancing")
+
     # --- what ECS shows -----------------------------------------------------------------------
 
     def shown(
@@ -141,6 +160,7 @@ class Service:
             "runningCount": sum(row.running for row in rows),
             "pendingCount": sum(row.pending for row in rows),
             **self._launch(),
+            "loadBalancers": self._load_balancers(),
             "platformVersion": "LATEST",
             "platformFamily": "Linux",
             "taskDefinition": self.definition_arn(primary.release),
@@ -162,6 +182,12 @@ class Service:
             return {"launchType": "FARGATE"}
         strategy = {"capacityProvider": self.capacity_provider, "weight": 1, "base": 0}
         return {"capacityProviderStrategy": [strategy]}
+
+    def _load_balancers(self) -> list[Json]:
+        if not self.target_group:
+            return []
+        target = {"containerName": "app", "containerPort": 8080}
+        return [{"targetGroupArn": self.target_group_arn, **target}]
 
     def _message(self, moment: float, text: str) -> Json:
         return {
@@ -241,15 +267,15 @@ class Service:
             "launchType": "FARGATE",
             "platformVersion": "1.4.0",
             "platformFamily": "Linux",
-            "containerImages": [
-                {
-                    "containerName": "app",
-                    "image": self.image(release),
-                    "imageDigest": self._digest(release),
-                }
-            ],
+            "containerImages": self._resolved_images(release),
             "createdAt": at(deployment.begun),
         }
+
+    def _resolved_images(self, release: Release) -> list[Json]:
+        if not release.is_pushed:
+            return []
+        named = {"containerName": "app", "image": self.image(release)}
+        return [{**named, "imageDigest": self._digest(release)}]
 
     def _digest(self, release: Release) -> str:
         return f"sha256:{hexadecimal(64, self.name, release.tag)}"
@@ -269,7 +295,7 @@ class Service:
             "memory": "1024",
             "containerDefinitions": [self._container_definition(release)],
             "registeredAt": at(registered),
-            "registeredBy": f"arn:aws:sts::{ACCOUNT}:assumed-role/deploy/GitHubActions",
+            "registeredBy": f"arn:aws:sts::{ACCOUNT}:assumed-role/deployer/GitHubActions",
         }
 
     def _container_definition(self, release: Release) -> Json:
@@ -387,7 +413,7 @@ class Service:
             "updatedAt": at(moment + 0.617),
             "reason": reason,
         }
-        return self._event("ECS Deployment State Change", moment + 1, [self.arn], detail)
+        return self.envelope("ECS Deployment State Change", at(moment + 1), [self.arn], detail)
 
     def action(self, moment: float, name: str, kind: str, **more: Any) -> Json:
         """Return an `ECS Service Action`."""
@@ -398,7 +424,7 @@ class Service:
             "createdAt": at(moment + 0.342),
             **more,
         }
-        return self._event("ECS Service Action", moment + 1, [self.arn], detail)
+        return self.envelope("ECS Service Action", at(moment + 1), [self.arn], detail)
 
     def steady(self, moment: float) -> Json:
         """Return the event that says the service has reached a steady state."""
@@ -407,54 +433,18 @@ class Service:
     def task_event(self, task: Json, moment: float) -> Json:
         """Return the `ECS Task State Change` that carries the task as it is now."""
         detail = {**task, "updatedAt": at(moment)}
-        return self._event("ECS Task State Change", moment, [task["taskArn"]], detail)
+        return self.envelope("ECS Task State Change", at(moment), [task["taskArn"]], detail)
 
-    def _event(self, kind: str, moment: float, resources: list[str], detail: Json) -> Json:
-        number = hexadecimal(32, kind, self.name, moment, json.dumps(detail, sort_keys=True))
-        lengths = (8, 4, 4, 4, 12)
-        starts = (0, 8, 12, 16, 20)
+    def envelope(self, kind: str, sent: str, resources: list[str], detail: Json) -> Json:
+        """Return an event as EventBridge delivers it; `sent` is the token of its time."""
         return {
             "version": "0",
-            "id": "-".join(
-                number[start : start + length]
-                for start, length in zip(starts, lengths, strict=True)
-            ),
+            "id": uuid(kind, self.name, sent, json.dumps(detail, sort_keys=True)),
             "detail-type": kind,
             "source": "aws.ecs",
             "account": ACCOUNT,
-            "time": at(moment),
+            "time": sent,
             "region": REGION,
             "resources": resources,
             "detail": detail,
-        }
-
-    def call(self, moment: float, name: str, request: Json) -> Json:
-        """Return the CloudTrail event of a call that a GitHub Actions job made for mika."""
-        role = f"arn:aws:sts::{ACCOUNT}:assumed-role/deploy/mika"
-        issuer = {"type": "Role", "userName": "deploy"}
-        record = {
-            "eventVersion": "1.11",
-            "eventTime": at(moment),
-            "eventSource": "ecs.amazonaws.com",
-            "eventName": name,
-            "awsRegion": REGION,
-            "sourceIPAddress": "192.0.2.17",
-            "userAgent": "aws-actions/amazon-ecs-deploy-task-definition",
-            "userIdentity": {
-                "type": "AssumedRole",
-                "arn": role,
-                "accountId": ACCOUNT,
-                "sessionContext": {"sessionIssuer": issuer},
-            },
-            "requestParameters": request,
-        }
-        return {
-            "EventId": hexadecimal(32, name, self.name, moment),
-            "EventName": name,
-            "ReadOnly": "false",
-            "EventTime": at(moment),
-            "EventSource": "ecs.amazonaws.com",
-            "Username": "mika",
-            "Resources": [{"ResourceType": "AWS::ECS::Service", "ResourceName": self.arn}],
-            "CloudTrailEvent": json.dumps(record),
         }

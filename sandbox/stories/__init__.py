@@ -8,15 +8,19 @@ from sandbox.stories.crash_loops import (
     crash_loop_that_looks_well,
     crash_loop_without_circuit_breaker,
 )
+from sandbox.stories.health import health_checks_fail
 from sandbox.stories.image import image_cannot_be_pulled
 from sandbox.stories.roll_back import release_fails_and_is_rolled_back
 from sandbox.stories.script import Script
 from sandbox.stories.slack_down import slack_is_down
+from sandbox.stories.unread import causes_cannot_be_read
 from sandbox.story_shapes import Json
 
 STORIES: tuple[Callable[[], Script], ...] = (
     release_fails_and_is_rolled_back,
     image_cannot_be_pulled,
+    health_checks_fail,
+    causes_cannot_be_read,
     crash_loop_without_circuit_breaker,
     crash_loop_that_looks_well,
     no_capacity,

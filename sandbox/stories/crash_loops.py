@@ -10,6 +10,7 @@ from sandbox.stories.scenes import (
     runs_again,
 )
 from sandbox.stories.script import MINUTE, Role, Script, yesterday
+from sandbox.story_calls import log_stream
 from sandbox.story_shapes import DAY, Deployment, Release, Service
 
 DEATHS = (60, 95, 140, 260, 300, 330, 470)
@@ -68,6 +69,12 @@ FIXED = Deployment(
     Release(13, "v0.9.5"), begun=3 * ROUND, state="IN_PROGRESS", desired=1, pending=1
 )
 
+LAST_WORDS = (
+    "INFO 1204 of 9310 rows exported",
+    "ERROR lost the lock of this export, another instance may hold it",
+    "FATAL giving up",
+)
+
 
 def crash_loop_that_looks_well() -> Script:
     """Four minutes in which all that is desired runs, then nine in each quarter of an hour."""
@@ -97,7 +104,10 @@ def goes_round(role: Role, number: int) -> None:
     begun = number * ROUND
     task = exited(role, 10 * number + 1, LIVE, begun - 240 if number else -DAY, begun + 5)
     none_runs = LIVE.now(running=0, pending=1)
-    role.shows(begun + 5, "the task exited with 1", none_runs, tasks=[task])
+    lines = [(begun + second, line) for second, line in enumerate(LAST_WORDS)]
+    log = log_stream(EXPORTS, 10 * number + 1, lines)
+    note = "the task exited with 1"
+    role.shows(begun + 5, note, none_runs, tasks=[task], logStreams=[log])
     role.task_event(begun + 5, task)
     for count in (1, 2, 3):
         does_not_start(role, 10 * number + 1 + count, begun + 30 + 70 * count)

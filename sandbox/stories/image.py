@@ -15,7 +15,9 @@ CLUSTER = "prod-web"
 SERVICE = Service(CLUSTER, "search", desired=3, circuit_breaker=False)
 GOOD = yesterday(Release(18, "v3.4.0"), 3)
 OLD = GOOD.now(status="ACTIVE")
-BAD = Deployment(Release(19, "v3.4.1"), begun=0, state="IN_PROGRESS", desired=3, pending=3)
+BAD = Deployment(
+    Release(19, "v3.4.1", is_pushed=False), begun=0, state="IN_PROGRESS", desired=3, pending=3
+)
 REPLACED = BAD.now(status="ACTIVE", desired=0, pending=0, failed=6, updated=192)
 FIXED = Deployment(Release(20, "v3.4.2"), begun=540, state="IN_PROGRESS", desired=3, pending=3)
 MISSING = SERVICE.image(BAD.release)
@@ -40,7 +42,7 @@ def image_cannot_be_pulled() -> Script:
         services=[SERVICE],
     )
     role = one_service(script, GOOD)
-    deploys(role, BAD, OLD, note="mika deploys :19")
+    deploys(role, BAD, OLD)
     for count, stopped in enumerate((70, 78, 86, 170, 181, 192), start=1):
         cannot_be_pulled(role, count, stopped)
     cannot_start(role, 200)

@@ -3,12 +3,14 @@
 from typing import Any
 
 from sandbox.stories.script import IN_STEADY_STATE, MINUTE, Role, Script, cluster_shown, yesterday
+from sandbox.story_calls import MIKA, Shipper, delivered, looked_up, registration, release
 from sandbox.story_shapes import DAY, Deployment, Json, Release, Service, arn
 
 NO_CAPACITY = (
     "was unable to place a task. Reason: Capacity is unavailable at this time. Please try again"
     " later or in a different availability zone."
 )
+HEARD_AFTER = 100  # seconds: EventBridge hands a record of CloudTrail over within minutes
 UNTIL_THE_ALL_CLEAR = 8 * MINUTE  # after what looks well: it is held back, then the root is edited
 
 
@@ -59,9 +61,21 @@ def definition(role: Role) -> Json:
 # --- deployments ------------------------------------------------------------------------------
 
 
-def deploys(role: Role, new: Deployment, *older: Deployment, note: str, **also: list[Json]) -> None:
-    """Somebody deploys a new release; the older deployments are shown below it."""
+def deploys(
+    role: Role,
+    new: Deployment,
+    *older: Deployment,
+    by: Shipper = MIKA,
+    heard_after: float = HEARD_AFTER,
+    note: str = "",
+    **also: list[Json],
+) -> None:
+    """Somebody deploys a new release; the older deployments are shown below it.
+
+    CloudTrail's record of it comes `heard_after` so many seconds.
+    """
     service, moment = role.service, new.begun
+    record = release(service, new, older, by)
     progress = under_way(
         service,
         new,
@@ -69,16 +83,20 @@ def deploys(role: Role, new: Deployment, *older: Deployment, note: str, **also: 
     )
     role.shows(
         moment,
-        note,
+        note or f"{by.name} deploys :{new.release.revision}",
         new,
         *older,
         taskDefinitions=[service.definition(new.release, moment - 4)],
         serviceDeployments=[progress, *also.get("serviceDeployments", [])],
         serviceRevisions=[service.service_revision(new)],
-        cloudTrailEvents=released(service, new),
+        cloudTrailEvents=[
+            looked_up(service, one) for one in (registration(service, new, by), record)
+        ],
     )
     reason = f"ECS deployment {service.deployment_id(new)} in progress."
     role.event(moment, "SERVICE_DEPLOYMENT_IN_PROGRESS", new, reason)
+    heard = f"CloudTrail's record of {by.name}'s UpdateService"
+    role.script.event(moment + heard_after, heard, delivered(service, record))
 
 
 def is_replaced(role: Role, deployment: Deployment, moment: float) -> Json:
@@ -138,20 +156,6 @@ def succeeded(service: Service, deployment: Deployment) -> Json:
 def under_way(service: Service, deployment: Deployment, **more: Any) -> Json:
     """Return a service deployment that is in progress."""
     return service.service_deployment(deployment, "IN_PROGRESS", lifecycleStage="SCALE_UP", **more)
-
-
-def released(service: Service, deployment: Deployment) -> list[Json]:
-    """Return the CloudTrail events of a release: a new task definition, then the update."""
-    begun = deployment.begun
-    update = {
-        "cluster": service.cluster,
-        "service": service.name,
-        "taskDefinition": service.definition_arn(deployment.release),
-    }
-    return [
-        service.call(begun - 4, "RegisterTaskDefinition", {"family": service.name}),
-        service.call(begun, "UpdateService", update),
-    ]
 
 
 # --- tasks ------------------------------------------------------------------------------------

@@ -32,6 +32,10 @@ class Script:
         """Change what ECS and CloudTrail show."""
         self._add(moment, note, ecs=ecs)
 
+    def denies(self, moment: float, note: str, *operations: str) -> None:
+        """Let ECS deny these operations from now on; without any, it answers all again."""
+        self._add(moment, note, denied=list(operations))
+
     def slack(self, moment: float, note: str, *faults: Json) -> None:
         """Let calls of Slack meet these faults from now on; without any, Slack works again."""
         self._add(moment, note, slack=list(faults))

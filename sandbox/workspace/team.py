@@ -5,6 +5,9 @@ from typing import Any
 
 Json = dict[str, Any]
 
+# The people of the workspace, by their ids.
+PEOPLE = {"U0MIKA00001": "mika", "U0ROBIN0001": "robin"}
+
 
 @dataclass
 class App:
@@ -127,7 +130,7 @@ class Team:
     apps: list[App] = field(default_factory=list)
     hooks: list[Hook] = field(default_factory=list)
     channels: dict[str, Channel] = field(default_factory=dict)
-    users: dict[str, str] = field(default_factory=dict)
+    users: dict[str, str] = field(default_factory=PEOPLE.copy)
     groups: dict[str, str] = field(default_factory=dict)
     edit_window: float | None = None  # seconds; None: messages may be edited for ever
     changes: int = 0

@@ -1,5 +1,6 @@
 """Every story is whole, shaped as AWS shapes things, and can be told."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ import pytest
 from botocore.validate import ParamValidator
 
 from notifier.cli.text import message_text
+from notifier.events import parse
+from notifier.model import ApiCall
 from sandbox import stories
 from sandbox.ecs_double import on_the_wire
 from sandbox.running import Sandbox
 from sandbox.story import STORIES, Step, Story, StoryError, load_story, play, story_names
 from tests.sandbox.failures import thread_of
 
+EVENTS = STORIES.parent
 START = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 
 # No event of these is routed to the watcher: they are played, and nothing is told.
@@ -30,7 +34,10 @@ SHAPES = {
     "serviceDeployments": ("ecs", "ServiceDeployment"),
     "serviceRevisions": ("ecs", "ServiceRevision"),
     "cloudTrailEvents": ("cloudtrail", "Event"),
+    "logStreams": ("logs", "GetLogEventsResponse"),
 }
+ANSWERED = ".detail.responseElements.service."
+NAMES_OF_A_LOG = ("arn", "logGroupName", "logStreamName")
 
 
 def smallest(**changes: Any) -> dict[str, Any]:
@@ -159,12 +166,13 @@ def test_every_story_is_in_the_list_for_readers() -> None:
 def test_what_ecs_shows_in_a_story_is_shaped_as_aws_shapes_it(name: str) -> None:
     models = {
         service: botocore.session.get_session().get_service_model(service)
-        for service in ("ecs", "cloudtrail")
+        for service in ("ecs", "cloudtrail", "logs")
     }
     for step in load_story(name).beginning(START):
         for collection, objects in (step.ecs or {}).items():
             service, shape = SHAPES[collection]
-            for shown in objects:
+            is_log = collection == "logStreams"
+            for shown in map(answered, objects) if is_log else objects:
                 model = models[service].shape_for(shape)
                 report = ParamValidator().validate(on_the_wire(shown), model)
                 assert report.generate_report() == "", f"{name}: {collection}"
@@ -182,6 +190,25 @@ def test_an_event_of_a_story_has_the_envelope_of_eventbridge(name: str) -> None:
         assert re.fullmatch(r"2026-11-02T1\d:\d\d:\d\dZ", event["time"])
 
 
+@pytest.mark.parametrize("name", story_names())
+def test_a_release_of_a_story_is_recorded_as_cloudtrail_records_it(name: str) -> None:
+    """Field by field as the one in events/; of the service its answer may say more."""
+    known = json.loads((EVENTS / "ct-update-service-github-actor-built.json").read_text())
+    steps = load_story(name).beginning(START)
+    records = [step.event for step in steps if step.event]
+
+    for record in records:
+        if record["detail-type"] != known["detail-type"]:
+            continue
+        assert fields_of(known) <= fields_of(record)
+        more = fields_of(record) - fields_of(known)
+        assert all(field.startswith(ANSWERED) for field in more), more
+        call = parse(json.dumps(record))
+        assert isinstance(call, ApiCall)
+        assert call.begins_deployment
+        assert call.deployment_id is not None
+
+
 def test_times_count_from_the_storys_start() -> None:
     event = {"detail": {"createdAt": "{{+90.5}}", "text": "since {{-60}}"}}
     document = smallest(event=event)
@@ -195,6 +222,18 @@ def test_times_count_from_the_storys_start() -> None:
             "text": "since 2026-11-02T11:59:00Z",
         }
     }
+
+
+@pytest.mark.parametrize(
+    ("offset", "words"), [(0, "Nov 2, 2026 12:00:00 PM"), (-43_190, "Nov 2, 2026 12:00:10 AM")]
+)
+def test_times_of_a_record_are_written_in_words(offset: int, words: str) -> None:
+    document = smallest(event={"createdAt": f"{{{{{offset:+d} in words}}}}"})
+    del document["steps"][0]["tick"]
+
+    [step] = Story.parse("s", document).beginning(START)
+
+    assert step.event == {"createdAt": words}
 
 
 def test_a_story_can_be_set_in_another_cluster() -> None:
@@ -232,6 +271,21 @@ def test_a_time_that_cannot_be_read_is_refused() -> None:
 def test_a_story_nobody_wrote_is_answered_with_those_there_are() -> None:
     with pytest.raises(StoryError, match="no-capacity"):
         load_story("no-such-story")
+
+
+def answered(stream: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what GetLogEvents answers of a log stream."""
+    return {key: value for key, value in stream.items() if key not in NAMES_OF_A_LOG}
+
+
+def fields_of(value: Any, path: str = "") -> set[str]:
+    """Return the paths of all fields, those of a list's rows once."""
+    if isinstance(value, Mapping):
+        nested = [fields_of(inner, f"{path}.{key}") for key, inner in value.items()]
+        return {path}.union(*nested)
+    if isinstance(value, list):
+        return {path}.union(*(fields_of(row, f"{path}[]") for row in value))
+    return {path}
 
 
 def unknown_fields(value: Any, shape: Any, path: str = "") -> list[str]:
