@@ -2,7 +2,8 @@
 
 Each figure is the median of several runs of the function in a process of its own, against the
 sandbox's table, ECS and Slack. CPU is user + system time of that process: what Lambda would
-bill for on a core like this one. Nothing here is asserted; docs/performance.md keeps the figures.
+bill for on a core like this one. Then, how often ECS is called for an incident (`bench_calls`).
+Nothing here is asserted; docs/performance.md keeps the figures.
 """
 
 import json
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 
 from sandbox.running import Sandbox, running_sandbox
+from tools.bench_calls import calls_table
 from tools.bench_run import BATCH
 
 COLD_RUNS = 5
@@ -23,6 +25,7 @@ def main() -> None:
     """Print the figures as a table."""
     with running_sandbox() as sandbox:
         runs = [_run(sandbox, number) for number in range(COLD_RUNS)]
+        calls = calls_table(sandbox)
     rows = [
         ("CPU from process start to the first byte to Slack, one failure", "cold_ms"),
         ("… of which imports, before the event is looked at", "imports_ms"),
@@ -34,6 +37,7 @@ def main() -> None:
     print("| figure | ms |\n|---|---|")
     for label, key in rows:
         print(f"| {label} | {statistics.median(run[key] for run in runs):.1f} |")
+    print("", *calls, sep="\n")
 
 
 def _run(sandbox: Sandbox, number: int) -> dict[str, float]:
