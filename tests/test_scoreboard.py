@@ -1,13 +1,19 @@
 """What the scoreboard promises, with few seeds; `make scoreboard` plays a thousand."""
 
+import json
 import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from notifier import rendering
+from notifier.model import Message
+from tests import hostile
 from tests.simulator import figures
 from tests.simulator.figures import added
 from tools.scoreboard import FIGURES, MUTANT_FIGURES, Count, Figure, _page, _parts
@@ -37,6 +43,66 @@ def test_a_healthy_day_is_silent() -> None:
 
     assert count["messages"] == 0
     assert count["events"] > 100
+
+
+# --- hostile texts ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("<!channel> and <@U123>", {"mention broadcast": 1, "mention user": 1}),
+        ("<https://evil.example|AWS>", {"a": 1}),
+        ("&lt;!channel&gt; @here *bold* https://evil.example", {}),
+    ],
+)
+def test_what_slack_would_make_live_is_counted(text: str, kinds: dict[str, int]) -> None:
+    section: Any = {"type": "section", "text": {"type": "mrkdwn", "verbatim": True, "text": text}}
+    quoted = [{"type": "rich_text_quote", "elements": [{"type": "text", "text": text}]}]
+    rich_text: Any = {"type": "rich_text", "elements": quoted}
+
+    assert hostile.live(Message(text=text)) == kinds
+    assert hostile.live(Message(text="", blocks=(section, rich_text))) == kinds
+
+
+def test_a_broadcast_in_rich_text_or_a_bare_name_in_a_text_that_is_read_is_counted() -> None:
+    here = {"type": "broadcast", "range": "here"}
+    quote = {"type": "rich_text_quote", "elements": [here]}
+    read = {"type": "section", "text": {"type": "mrkdwn", "text": "@here"}}
+    blocks: Any = ({"type": "rich_text", "elements": [quote]}, read)
+
+    assert hostile.live(Message(text="", blocks=blocks)).total() == 2
+
+
+def test_each_foreign_field_is_told_in_some_message() -> None:
+    """So that a field that is told nowhere is not counted as one that is safe."""
+    unseen = [
+        name
+        for name in hostile.FIELDS
+        if "so-foreign"
+        not in json.dumps(
+            [(told.text, told.blocks) for told in hostile.every_message({name: "so-foreign"})]
+        )
+    ]
+
+    assert unseen == []
+
+
+@pytest.fixture
+def _without_escapes() -> Iterator[None]:
+    environment = rendering._templates()
+    environment.autoescape = False
+    rendering._templates().cache.clear()  # type: ignore[union-attr]
+    yield
+    environment.autoescape = True
+    rendering._templates().cache.clear()  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("_without_escapes")
+def test_texts_that_are_not_escaped_are_found_live() -> None:
+    live, tried = hostile.figures(("<!channel>",))
+
+    assert 0 < live <= tried
 
 
 # --- the board itself ---------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import hostile, secrets_corpus
 from tests.permutations import wrong_end_states
 from tests.simulator import figures
 from tests.simulator.figures import added, seeds_of, switched_off, unreadable
@@ -30,6 +31,7 @@ Count = Counter[str]
 LIMITED = ("limited", "unavailable", "never-arrived", "payload-refused")
 GONE = ("archived", "revoked", "slack-down", "limited-for-long", "archived-elsewhere")
 UNSURE = ("answer-lost", "late")
+ONCE = 1e-6  # of the seeds: what is the same with each
 FALSE_GREEN = "broken: nothing_green_is_said_of_what_is_dying"
 
 
@@ -71,6 +73,29 @@ def _simulated(name: str, plays: Sequence[Scenario | str], share: float = 1.0) -
 def _permutations(_seeds: range) -> Count:
     wrong, tried = wrong_end_states()
     return Counter({"histories": tried, "wrong": wrong})
+
+
+def _redaction(_seeds: range) -> Count:
+    leaked, secrets, destroyed, look_alikes = secrets_corpus.figures()
+    return Counter(
+        {"leaked": leaked, "secrets": secrets, "destroyed": destroyed, "look-alikes": look_alikes}
+    )
+
+
+def _secrets(seeds: range) -> Count:
+    count = _redaction(seeds)
+    return Counter({**count, "histories": count["secrets"]})
+
+
+def _look_alikes(seeds: range) -> Count:
+    count = _redaction(seeds)
+    return Counter({**count, "histories": count["look-alikes"]})
+
+
+def _hostile_texts(seeds: range) -> Count:
+    """A text a seed, in each foreign field of each kind of message."""
+    live, tried = hostile.figures(hostile.TEXTS[seeds.start : seeds.stop])
+    return Counter({"live": live, "histories": tried})
 
 
 def _bad_thread(how: str, what: str) -> Figure:
@@ -231,6 +256,31 @@ FIGURES = (
         lambda c: f"{c['not found']}; the last after {c['worst minutes']} min",
         lambda c: not c["not found"],
         share=0.2,
+    ),
+    Figure(
+        "secrets in reasons and log lines: leaked",
+        "0",
+        _secrets,
+        lambda c: f"{c['leaked']} of {c['secrets']:,}",
+        lambda c: not c["leaked"],
+        share=ONCE,
+    ),
+    Figure(
+        "look-alikes of secrets: destroyed",
+        "0",
+        _look_alikes,
+        lambda c: f"{c['destroyed']} of {c['look-alikes']:,}",
+        lambda c: not c["destroyed"],
+        share=ONCE,
+    ),
+    Figure(
+        "hostile texts in every foreign field of every message: live mentions",
+        "0",
+        _hostile_texts,
+        lambda c: f"{c['live']} in {c['histories']:,} messages",
+        lambda c: not c["live"],
+        share=len(hostile.TEXTS) / 1000,
+        chunk=6,
     ),
     Figure(
         "every rule of the checker, in every scenario of the simulator: histories that break one",
