@@ -81,7 +81,7 @@ def test_a_failure_is_told_with_what_still_serves(watch: Watch) -> None:
 
     assert set(watch.slack.texts) == {
         "🟠 prod-web / checkout: 2 of 2 running on :41, :42 deployment failed: "
-        "ECS deployment circuit breaker: tasks failed to start."
+        "the circuit breaker stopped the deployment, for its tasks kept failing"
     }
 
 
@@ -239,7 +239,7 @@ def test_the_services_of_a_cluster_are_read_anew_only_when_somebody_saved(watch:
 
     watch.take_in(*(deployment_failed(f"more-{n}") for n in range(3)))
     watch.clock.at += timedelta(minutes=6)
-    watch.ecs.fails = "throttled"  # so that no reading is saved
+    watch.ecs.fails = watch.ecs.lacks_client = "throttled"  # so that nothing read is saved
     asked = len(watch.slack.asked)
     with patch.object(watch.client, "paginate", paginate):
         watch.tell()
@@ -321,7 +321,16 @@ def test_what_could_not_be_read_is_said_and_holds_nothing_back(watch: Watch, why
     watch.ecs.fails = why
     watch.offer(deployment_failed())
 
-    assert f"could not be read: DescribeServices: {why}" in str(watch.slack.posts[0].message.blocks)
+    assert f"could not be read: the service ({why}" in str(watch.slack.posts[0].message.blocks)
+
+
+def test_without_a_client_the_alert_says_so_and_goes_out(watch: Watch) -> None:
+    watch.ecs.lacks_client = "no client"
+    watch.offer(deployment_failed())
+
+    said = str(watch.slack.posts[0].message.blocks)
+    assert "could not be read: DescribeServices: no client" in said
+    assert len(watch.slack.posts) == 2
 
 
 def test_no_post_begins_without_time_to_end_it(watch: Watch) -> None:

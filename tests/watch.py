@@ -15,7 +15,9 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
+from notifier.ecs import Callers
 from notifier.errors import ReadFailed
+from notifier.facts import Asked, Facts, Missing
 from notifier.intake import Intake, TakenIn
 from notifier.lookout import Lookout
 from notifier.model import (
@@ -194,12 +196,25 @@ class FakeSlack:
 
 @dataclass
 class FakeEcs:
-    """Shows the services it was given; any other has one task of two and a failed deployment."""
+    """Shows the services it was given; any other has one task of two and a failed deployment.
+
+    `fails` says why services cannot be read, `lacks_client` why nothing can be. `known` are the
+    facts to tell of a service, `records` who deployed it, `records_fail` why nobody knows that.
+    `calls` are all looks at services; `asked` are those for facts, `looked_up` those for callers.
+    """
 
     shown: dict[str, ServiceReading] = field(default_factory=dict)
     listed: list[str] = field(default_factory=list)
     fails: str = ""
+    lacks_client: str = ""
+    alias: str = ""
+    known: dict[str, dict[str, Any]] = field(default_factory=dict)
+    records: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+    records_fail: str = ""
+    lacks_trail: str = ""
     calls: list[Sequence[str]] = field(default_factory=list)
+    asked: list[Sequence[Asked]] = field(default_factory=list)
+    looked_up: list[Sequence[Asked]] = field(default_factory=list)
 
     def services(
         self, _cluster_arn: str, names: Sequence[str], now: datetime
@@ -209,6 +224,47 @@ class FakeEcs:
             raise ReadFailed("DescribeServices", self.fails)
         shown = {name: self.shown.get(name) or failing(name) for name in names}
         return {name: replace(one, read_at=now) for name, one in shown.items()}
+
+    def facts(
+        self, _cluster_arn: str, asked: Sequence[Asked], now: datetime
+    ) -> Mapping[str, tuple[ServiceReading | None, Facts]]:
+        self.calls.append([one.service for one in asked])
+        self.asked.append(asked)
+        if self.lacks_client:
+            raise ReadFailed("DescribeServices", self.lacks_client)
+        return {one.service: self._facts(one, now) for one in asked}
+
+    def _facts(self, asked: Asked, now: datetime) -> tuple[ServiceReading | None, Facts]:
+        """What ECS shows, and the facts that the test gave, of the deployment asked about."""
+        name = asked.service
+        read = None if self.fails else replace(self.shown.get(name) or failing(name), read_at=now)
+        primary = next(iter(read.deployments if read else ()), None)
+        facts: dict[str, Any] = {
+            "service": name,
+            "read_at": now,
+            "deployment_id": asked.deployment_id or (primary.id if primary else None),
+            "failing_revision": primary.task_definition if primary else asked.failing_revision,
+            "missing": self._missing(),
+        }
+        return read, Facts(**{**facts, **self.known.get(name, {})})
+
+    def _missing(self) -> tuple[Missing, ...]:
+        if not self.fails:
+            return ()
+        return (Missing(what="the service", why=self.fails, action="ecs:DescribeServices"),)
+
+    def callers(self, _cluster_arn: str, asked: Sequence[Asked], _now: datetime) -> Callers:
+        self.looked_up.append(asked)
+        if self.lacks_trail:
+            raise ReadFailed("LookupEvents", self.lacks_trail)
+        if self.records_fail:
+            action = "cloudtrail:LookupEvents"
+            missing = Missing(what="who deployed", why=self.records_fail, action=action)
+            return Callers(missing=(missing,))
+        return Callers({one.service: self.records.get(one.service, ()) for one in asked})
+
+    def account_alias(self) -> str:
+        return self.alias
 
     def clusters(self) -> Sequence[str]:
         self.calls.append(["ListClusters"])

@@ -3,25 +3,27 @@
 What is read becomes observations, which are saved before anything is told.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
 from notifier.actors import NOBODY, People, shipment
-from notifier.errors import MalformedEvent
+from notifier.errors import MalformedEvent, ReadFailed
 from notifier.events import as_envelope, parse
 from notifier.explanation import asked, explanation, is_wanted
-from notifier.facts import Asked, Explanation, Facts, LogTail, Missing, Shipment
+from notifier.facts import Asked, Facts, LogTail, Missing, Shipment
 from notifier.model import ApiCall, Observation, ServiceReading, ServiceState, Shipped
+
+Records = Mapping[str, Sequence[Mapping[str, object]]]
 
 
 class Callers(Protocol):
     """The records of the calls that began deployments, by service, newest first."""
 
     @property
-    def records(self) -> Mapping[str, Sequence[Mapping[str, object]]]:
+    def records(self) -> Records:
         """As CloudTrail writes them."""
 
     @property
@@ -48,35 +50,60 @@ class Ecs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Explaining:
-    """One look at services of a cluster. `logs` is, by service, what is told and not kept."""
+    """One look at services of a cluster. Nothing that fails to be read stops the rest.
+
+    `logs` is, by service, what is told and not kept; `missing` are lines about what could not be
+    read of anything at all.
+    """
 
     ecs: Ecs
     cluster_arn: str
     now: datetime
     people: People = NOBODY
     logs: dict[str, LogTail] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
 
     def look(self, services: Sequence[ServiceState]) -> list[Observation]:
-        """What is known now of these services; raises ReadFailed when nothing can be read."""
+        """What is known now of these services."""
         wanted = [one for one in services if is_wanted(one)]
         others = [one for one in services if not is_wanted(one)]
-        return [*self._explained(wanted), *self._read(others)]
+        return [*self._tried(self._explained, wanted), *self._tried(self._read, others)]
+
+    def _tried(
+        self,
+        read: Callable[[Sequence[ServiceState]], Iterable[Observation]],
+        services: Sequence[ServiceState],
+    ) -> list[Observation]:
+        try:
+            return list(read(services)) if services else []
+        except ReadFailed as error:
+            self.missing.append(f"could not be read: {error}")
+            return []
 
     def _read(self, services: Sequence[ServiceState]) -> Iterable[ServiceReading]:
         names = [one.name for one in services]
-        return self.ecs.services(self.cluster_arn, names, self.now).values() if names else ()
+        return self.ecs.services(self.cluster_arn, names, self.now).values()
 
     def _explained(self, services: Sequence[ServiceState]) -> Iterator[Observation]:
-        if not services:
-            return
-        questions = {one.name: asked(one) for one in services}
-        unknown = [questions[one.name] for one in services if not one.shipments]
-        callers = self.ecs.callers(self.cluster_arn, unknown, self.now) if unknown else None
-        read = self.ecs.facts(self.cluster_arn, list(questions.values()), self.now)
+        questions = [asked(one) for one in services]
+        read = self.ecs.facts(self.cluster_arn, questions, self.now)
+        begun = {one.service: _as_read(one, *read[one.service]) for one in questions}
+        unknown = [begun[one.name] for one in services if not _is_shipped(one, begun[one.name])]
+        records, missing = self._records(unknown)
         for service in services:
             reading, facts = read[service.name]
-            records = callers.records.get(service.name, ()) if callers else ()
-            yield from self._of_one(service, facts, reading, list(self._shipments(records)))
+            if begun[service.name] in unknown:
+                facts = replace(facts, missing=(*facts.missing, *missing))
+            found = list(self._shipments(records.get(service.name, ())))
+            yield from self._of_one(service, facts, reading, found)
+
+    def _records(self, unknown: Sequence[Asked]) -> tuple[Records, Sequence[Missing]]:
+        """Who called, of those of whom nobody told it; and what could not be looked up."""
+        try:
+            callers = self.ecs.callers(self.cluster_arn, unknown, self.now) if unknown else None
+        except ReadFailed as error:
+            return {}, (Missing(what="who deployed", why=error.why),)
+        return (callers.records, callers.missing) if callers else ({}, ())
 
     def _of_one(
         self,
@@ -85,16 +112,13 @@ class Explaining:
         reading: ServiceReading | None,
         found: Sequence[Shipment],
     ) -> Iterator[Observation]:
-        if facts.logs:
+        if facts.logs and facts.logs.lines:
             self.logs[service.key] = facts.logs
         if reading:
             yield reading
         yield from (Shipped(service=service.name, shipment=one) for one in found)
         known = replace(service, shipments=(*service.shipments, *found))
-        yield self._explanation(known, facts)
-
-    def _explanation(self, service: ServiceState, facts: Facts) -> Explanation:
-        return explanation(service, facts, self.people.slack_ids)
+        yield explanation(known, facts, self.people.slack_ids)
 
     def _shipments(self, records: Iterable[Mapping[str, object]]) -> Iterator[Shipment]:
         """What the records of calls tell; one that nobody can read tells nothing."""
@@ -104,3 +128,18 @@ class Explaining:
                 made = isinstance(event, ApiCall) and shipment(event, self.people.session_names)
                 if made:
                     yield made
+
+
+def _as_read(question: Asked, reading: ServiceReading | None, facts: Facts) -> Asked:
+    """The question with which deployment it is, and when that began, as far as was read."""
+    rows = reading.deployments if reading else ()
+    created = [row.created_at for row in rows if row.id == facts.deployment_id]
+    release = facts.service_deployment
+    known = (question.began_at, *created, release.created_at if release else None)
+    began_at = next(filter(None, known), None)
+    return replace(question, deployment_id=facts.deployment_id, began_at=began_at)
+
+
+def _is_shipped(service: ServiceState, question: Asked) -> bool:
+    """Whether a record told already who began this deployment."""
+    return any(one.deployment_id == question.deployment_id for one in service.shipments)

@@ -9,7 +9,7 @@ from notifier.actors import actor
 from notifier.changes import changes
 from notifier.diagnosis import circuit_breaker_line, diagnose, tasks_in_a_line, worst_task
 from notifier.facts import Asked, Explanation, Facts
-from notifier.incidents import TASKS_DIE, cause, failing_id, is_explained
+from notifier.incidents import TASKS_DIE, cause, cause_name, failing_id, is_explained
 from notifier.model import KnownDeployment, ServiceState, SubjectKind
 
 CONTAINERS_KEPT = 10
@@ -51,6 +51,7 @@ def explanation(
         read_at=facts.read_at,
         diagnosis=diagnose(facts, event=event, reason=first.reason if first else ""),
         deployment_id=facts.deployment_id,
+        explains=cause_name(service),
         changes=changes(facts),
         tasks=tasks_in_a_line(facts),
         task=worst.arn if worst else "",

@@ -228,9 +228,10 @@ class Explanation:
     """What is kept of the facts in the service's row, and shown until something newer is known.
 
     It is of one deployment, and of the service's state at one `revision` of it, so that nothing is
-    read twice. `changes` are lines; `tasks` says in a line how its tasks ended; `containers` are
-    those of the task that shows it best, and `task` is that task's ARN. `log_group` and
-    `log_stream` lead to its log, whose lines are told once and not kept.
+    read twice; `explains` names the cause that it was read for. `changes` are lines; `tasks` says
+    in a line how its tasks ended; `containers` are those of the task that shows it best, and `task`
+    is that task's ARN. `log_group` and `log_stream` lead to its log, whose lines are told once and
+    not kept.
     """
 
     service: str
@@ -238,6 +239,7 @@ class Explanation:
     diagnosis: Diagnosis
     deployment_id: str | None = None
     revision: int = 0
+    explains: str = ""
     changes: tuple[str, ...] = ()
     tasks: str = ""
     task: str = ""

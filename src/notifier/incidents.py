@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from notifier.events import is_failure
-from notifier.facts import Confidence, Explanation, Shipment
+from notifier.facts import Confidence, Diagnosis, Explanation, Shipment
 from notifier.model import (
     ClusterState,
     CodeDeployStateChange,
@@ -134,6 +134,16 @@ _NOT_SHOWN_BY_ECS = {
 # Why a look failed, where the next one would fail too.
 NO_PERMISSION, GONE = "no permission", "gone"
 _FOR_GOOD = {NO_PERMISSION, GONE, "not shown by ECS"}
+# Why a read failed that may succeed in a moment; "unavailable" may say more behind it.
+_WILL_PASS = ("throttled", "too slow", "unavailable")
+# What tells what changed: the releases, what each deploys, and what that asks for.
+_READS_OF_CHANGES = {
+    "ecs:DescribeServices",
+    "ecs:ListServiceDeployments",
+    "ecs:DescribeServiceDeployments",
+    "ecs:DescribeServiceRevisions",
+    "ecs:DescribeTaskDefinition",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1103,15 +1113,39 @@ def failing_id(service: ServiceState) -> str | None:
 
 
 def explanation_of(service: ServiceState) -> Explanation | None:
-    """What is known of why it fails, unless that is of another deployment."""
-    known = service.explanation
-    return known if known and failing_id(service) in (None, known.deployment_id) else None
+    """What is known of why it fails, unless that is of another deployment.
+
+    What was read for another cause does not say why of this one: ECS's own words do, until it is.
+    """
+    known, first = service.explanation, cause(service)
+    if known is None or failing_id(service) not in (None, known.deployment_id):
+        return None
+    if first is None or is_of_cause(known, service):
+        return known
+    return replace(known, diagnosis=Diagnosis(cause=first.reason, evidence=first.reason))
+
+
+def cause_name(service: ServiceState) -> str:
+    """By what the cause that is told first is known again; empty where there is none."""
+    first = cause(service)
+    return " ".join(_name(first)) if first else ""
+
+
+def is_of_cause(known: Explanation, service: ServiceState) -> bool:
+    """Whether it was read for the cause that is told now."""
+    return known.explains in ("", cause_name(service))
 
 
 def is_explained(service: ServiceState) -> bool:
-    """Whether all was read that there is to read about the service as it is now."""
+    """Whether all was read that there is to read about the service as it is now.
+
+    What could not be read and can be in a moment is read again before something else is told.
+    """
     known = explanation_of(service)
-    return known is not None and known.revision == service.revision
+    if known is None or known.explains != cause_name(service):
+        return False
+    will_pass = any(one.why.startswith(_WILL_PASS) for one in known.missing)
+    return known.revision == service.revision and not will_pass
 
 
 def _on_explanation(before: ServiceState, new: Explanation) -> tuple[ServiceState, Reason]:
@@ -1126,37 +1160,57 @@ def _on_explanation(before: ServiceState, new: Explanation) -> tuple[ServiceStat
 
 
 def _with_what_was_seen(new: Explanation, old: Explanation) -> Explanation:
-    is_vaguer = new.diagnosis.confidence is Confidence.UNKNOWN
+    if not new.tasks and new.explains == old.explains and _is_vague(new) and not _is_vague(old):
+        new = replace(new, diagnosis=old.diagnosis)
     if old.tasks and not new.tasks:
         new = replace(new, tasks=old.tasks, task=old.task, containers=old.containers)
-        new = replace(new, diagnosis=old.diagnosis if is_vaguer else new.diagnosis)
     return replace(
         new,
-        changes=new.changes if old.missing else old.changes,
+        changes=new.changes if _tells_more_of_changes(new, old) else old.changes,
         circuit_breaker=new.circuit_breaker or old.circuit_breaker,
         messages=new.messages or old.messages,
-        actor=new.actor or old.actor,
+        actor=new.actor if _tells_more_of_actor(new, old) else old.actor,
         log_group=new.log_group or old.log_group,
         log_stream=new.log_stream or old.log_stream,
         log_region=new.log_region or old.log_region,
     )
 
 
+def _is_vague(known: Explanation) -> bool:
+    return known.diagnosis.confidence is Confidence.UNKNOWN
+
+
+def _tells_more_of_changes(new: Explanation, old: Explanation) -> bool:
+    """Whether something was read that was missing before: the releases themselves never change."""
+    return not old.changes or _unread_of_changes(new) < _unread_of_changes(old)
+
+
+def _unread_of_changes(known: Explanation) -> set[str]:
+    return {one.action for one in known.missing if one.action in _READS_OF_CHANGES}
+
+
+def _tells_more_of_actor(new: Explanation, old: Explanation) -> bool:
+    """Who is certain stays: the record of the call named this deployment."""
+    was_certain = old.actor is not None and old.actor.is_certain
+    return new.actor is not None and (new.actor.is_certain or not was_certain)
+
+
 def _on_shipment(before: ServiceState, shipment: Shipment) -> tuple[ServiceState, Reason]:
     """Remember who began a deployment; told once if it fails already and nobody knew who it was."""
-    if shipment in before.shipments:
-        return before, Reason.SECOND_COPY
     known = sorted((*before.shipments, shipment), key=lambda one: one.at)[-SHIPMENTS_KEPT:]
+    if shipment in before.shipments or shipment not in known:
+        return before, Reason.SECOND_COPY
     after = replace(before, shipments=tuple(known))
     return after, Reason.DEPLOYER_KNOWN if _is_of_told(before, shipment) else Reason.SHIPPED
 
 
 def _is_of_told(service: ServiceState, shipment: Shipment) -> bool:
-    told = explanation_of(service)
-    if told is None or not service.phase.is_open or shipment.deployment_id is None:
+    told, named = explanation_of(service), shipment.deployment_id
+    if told is None or not service.phase.is_open or named is None:
         return False
-    is_known = told.actor is not None and told.actor.is_certain
-    return told.deployment_id == shipment.deployment_id and not is_known
+    is_certain = told.actor is not None and told.actor.is_certain
+    is_known = is_certain or any(one.deployment_id == named for one in service.shipments)
+    return told.deployment_id == named and not is_known
 
 
 # --- what it means for the reader -----------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import Protocol, TypedDict
 from notifier import explaining
 from notifier.actors import NOBODY, People
 from notifier.arns import cluster_name, parse_arn
-from notifier.errors import Conflict, LeaseLost, ReadFailed, StoreUnavailable, WatchError
+from notifier.errors import Conflict, LeaseLost, StoreUnavailable, WatchError
 from notifier.explaining import Explaining
 from notifier.facts import LogTail
 from notifier.incidents import BEGINNING, Policy
@@ -206,6 +206,7 @@ class _Holding:
     last_post_at: datetime | None = None
     visited: set[str] = field(default_factory=set)
     closed_until: dict[str, datetime] = field(default_factory=dict)
+    logs: dict[str, dict[str, LogTail]] = field(default_factory=dict)
     was_unavailable: bool = False
     has_moved: bool = False
 
@@ -356,7 +357,6 @@ class _Turn:
     holding: _Holding
     owed: Owed
     missing: tuple[str, ...] = ()
-    logs: dict[str, LogTail] = field(default_factory=dict)
     known: ClusterState | None = None  # as last read, with what was told since
 
     @property
@@ -370,6 +370,11 @@ class _Turn:
     @property
     def route(self) -> Route:
         return route_of(self.owed.cluster_key, self.holding.teller.routes)
+
+    @property
+    def logs(self) -> dict[str, LogTail]:
+        """What was read and is not kept; the reply that tells it may come in a later turn."""
+        return self.holding.logs.setdefault(self.owed.cluster_key, {})
 
     @property
     def is_plain(self) -> bool:
@@ -482,17 +487,13 @@ class _Turn:
         services = _to_read(cluster, self.owed.route)
         if not services:
             return ()
-        looking = Explaining(
-            self.holding.teller.ecs, cluster.key, self.now, self.holding.teller.people, self.logs
-        )
-        try:
-            seen = looking.look(services)
-        except ReadFailed as error:
-            return (f"could not be read: {error}",)
+        teller = self.holding.teller
+        looking = Explaining(teller.ecs, cluster.key, self.now, teller.people, self.logs)
+        seen = looking.look(services)
         policy = Policy(route=self.route)
         with suppress(Conflict):  # busy until our time ran out: what is known is told all the same
             save_decision(self.store, cluster, seen, self.holding.run, policy)
-        return ()
+        return tuple(looking.missing)
 
     # --- attempts -----------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ class Program:
             logs=self.settings.read_logs,
             callers=self.settings.look_up_deployers,
         )
-        return Ecs(_ecs, _beside_ecs, may, _at_once)
+        return Ecs(_ecs, _beside_ecs, may, _at_once, _monotonic)
 
     @cached_property
     def people(self) -> People:
@@ -110,7 +110,7 @@ class Program:
             name=name,
             store=store,
             client=lambda: _client(service),
-            monotonic=time.monotonic,
+            monotonic=_monotonic,
         )
 
 
@@ -134,7 +134,9 @@ def _beside_ecs(service: str, region: str) -> Any:
     return _client(service, region=region)
 
 
+# How reads go out, and the clock that ends them: a replay of a history puts its own in their place.
 _at_once = in_threads
+_monotonic = time.monotonic
 
 
 @cache

@@ -102,7 +102,11 @@ def what_was_recorded_as_told_can_be_read(history: History) -> Iterator[str]:
         # What was over when it could be told at last is told as that, without its cause.
         marker = _marker_in(newest.reason) if service.phase.is_open else service.name
         told_all = not any(service.untold(route) for route in service.told)
-        if marker and told_all and not _visible(history, marker):
+        if (
+            marker
+            and told_all
+            and not (_visible(history, marker) or _is_explained(history, service))
+        ):
             yield f"{service.name} stands as told of {newest.reason!r}, and nobody was"
 
 
@@ -432,6 +436,17 @@ def _mentioned(history: History, service: str, since: float) -> bool:
 def _visible(history: History, marker: str) -> bool:
     return any(
         marker in version.written for posted in history.slack.posts for version in posted.versions
+    )
+
+
+def _is_explained(history: History, service: ServiceState) -> bool:
+    """Whether a message that names the service tells in our words why it fails."""
+    known = incidents.explanation_of(service)
+    why = known.diagnosis.cause if known and incidents.is_of_cause(known, service) else ""
+    return bool(why) and any(
+        service.name in version.written and why in version.written
+        for posted in history.slack.posts
+        for version in posted.versions
     )
 
 

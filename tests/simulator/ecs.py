@@ -1,19 +1,21 @@
 """ECS: services as ECS keeps them, the events it sends of them, and a client that shows them.
 
 A story (see `scripts`) makes things happen to a `Service`; what DescribeServices shows and which
-events EventBridge gets follows from that. Beside it stands the truth, for the checker alone.
+events EventBridge gets follows from that; so does what the other reads show of its tasks and its
+releases. Beside it stands the truth, for the checker alone.
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_cwe_events.html
 """
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
+from notifier.ecs.reads import in_turn
 from tests.simulator.faults import Dice
 from tests.simulator.scheduler import START, Scheduler
 
@@ -26,6 +28,11 @@ SPOT = "Your Spot Task was interrupted."  # benign
 EXITED = "Essential container in task exited"
 UNHEALTHY = "Task failed ELB health checks in (target-group shop)"
 NO_IMAGE = "CannotPullContainerError: failed to resolve ref shop/{}: not found"
+
+# "Stopped tasks … remain visible for at least one hour."
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html
+SHOWN_FOR = 3600.0
+THRESHOLD = 3  # of the circuit breaker
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,21 @@ class Rollout:
 
 
 @dataclass
+class Release:
+    """A service deployment, as ECS keeps it: its roll-back is a part of it."""
+
+    number: int
+    rollout: Rollout
+    before: int | None
+    status: str = ""
+
+    @property
+    def state(self) -> str:
+        shown = {"COMPLETED": "SUCCESSFUL", "FAILED": "STOPPED"}
+        return self.status or shown.get(self.rollout.state, "IN_PROGRESS")
+
+
+@dataclass
 class Service:
     """A service. Its methods are what may happen to it; each sends the event that ECS sends."""
 
@@ -97,6 +119,8 @@ class Service:
     messages: list[tuple[float, str]] = field(default_factory=list)
     truth: Truth = field(default_factory=Truth)
     revision: int = 41
+    stopped: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
+    releases: list[Release] = field(default_factory=list)
     _tasks: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _shown: list[tuple[float, dict[str, Any] | None]] = field(default_factory=list)
 
@@ -105,6 +129,7 @@ class Service:
         first.desired = first.running = self.desired
         first.reason = f"ECS deployment {first.id} completed."
         self.rollouts.append(first)
+        self.releases.append(Release(1, first, None))
         self.changed()
 
     # --- what it looks like -------------------------------------------------------------------
@@ -185,6 +210,70 @@ class Service:
     def task_definition(self, revision: int) -> str:
         return f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/{self.name}:{revision}"
 
+    # --- what its tasks and releases look like ------------------------------------------------
+
+    def stopped_tasks(self, seconds_ago: float = 0.0) -> list[dict[str, Any]]:
+        """The tasks that have stopped within the hour, or had then."""
+        at = self.account.scheduler.clock - seconds_ago
+        return [task for since, task in self.stopped if at - SHOWN_FOR < since <= at]
+
+    def release_arn(self, release: Release) -> str:
+        return f"{self.arn.replace(':service/', ':service-deployment/')}/release-{release.number}"
+
+    def revision_arn(self, revision: int) -> str:
+        return f"{self.arn.replace(':service/', ':service-revision/')}/{revision}"
+
+    def listed(self, release: Release) -> dict[str, Any]:
+        """A row of ListServiceDeployments."""
+        return {
+            "serviceDeploymentArn": self.release_arn(release),
+            "serviceArn": self.arn,
+            "clusterArn": self.cluster_arn,
+            "createdAt": moment(release.rollout.created_at),
+            "targetServiceRevisionArn": self.revision_arn(release.rollout.revision),
+            "status": release.state,
+        }
+
+    def described(self, release: Release) -> dict[str, Any]:
+        """A row of DescribeServiceDeployments."""
+        ids = (release.before,) if release.before is not None else ()
+        breaker = {"enable": True, "rollback": True}
+        return {
+            **self.listed(release),
+            "targetServiceRevision": {"arn": self.revision_arn(release.rollout.revision)},
+            "sourceServiceRevisions": [{"arn": self.revision_arn(one)} for one in ids],
+            "deploymentConfiguration": {"deploymentCircuitBreaker": breaker},
+            "deploymentCircuitBreaker": {
+                "status": "TRIGGERED" if release.rollout.state == "FAILED" else "MONITORING",
+                "failureCount": min(release.rollout.failed, THRESHOLD),
+                "threshold": THRESHOLD,
+            },
+        }
+
+    def service_revision(self, revision: int) -> dict[str, Any]:
+        """A row of DescribeServiceRevisions."""
+        image = {
+            "containerName": "app",
+            "image": self.image(revision),
+            "imageDigest": f"sha256:{revision:064x}",
+        }
+        return {
+            "serviceRevisionArn": self.revision_arn(revision),
+            "serviceArn": self.arn,
+            "taskDefinition": self.task_definition(revision),
+            "containerImages": [image],
+        }
+
+    def definition(self, revision: int) -> dict[str, Any]:
+        """What DescribeTaskDefinition shows."""
+        container = {"name": "app", "image": self.image(revision), "essential": True, "cpu": 256}
+        shown = {"cpu": "256", "memory": "512", "containerDefinitions": [container]}
+        arn = self.task_definition(revision)
+        return {"taskDefinition": {"taskDefinitionArn": arn, **shown}, "tags": []}
+
+    def image(self, revision: int) -> str:
+        return f"shop/{self.name}:v{revision}"
+
     def _new_id(self) -> str:
         return f"ecs-svc/{self.account.number()}"
 
@@ -198,11 +287,20 @@ class Service:
         new = Rollout(id or self._new_id(), revision or self.revision, now, now)
         new.desired = self.desired
         new.reason = reason or f"ECS deployment {new.id} in progress."
+        self._release(new, is_rollback=bool(reason))
         for rollout in self.rollouts:
             rollout.status = "ACTIVE"
         self.rollouts = [new, *(old for old in self.rollouts if old.id != new.id)]
         self._state_change(new, "SERVICE_DEPLOYMENT_IN_PROGRESS", "INFO")
         return new
+
+    def _release(self, new: Rollout, *, is_rollback: bool) -> None:
+        last = self.releases[-1]
+        if is_rollback:
+            last.status = "ROLLBACK_IN_PROGRESS"
+        else:
+            more = Release(last.number + 1, new, self.primary.revision)
+            self.releases.append(more)
 
     def start_task(self, rollout: Rollout) -> None:
         """A task of the deployment comes to run."""
@@ -233,6 +331,8 @@ class Service:
         rollout.reason = f"ECS deployment {rollout.id} completed."
         self.rollouts = [rollout]
         rollout.running, rollout.pending = self.desired, 0
+        if self.releases[-1].status == "ROLLBACK_IN_PROGRESS":
+            self.releases[-1].status = "ROLLBACK_SUCCESSFUL"
         self._state_change(rollout, "SERVICE_DEPLOYMENT_COMPLETED", "INFO")
         self.action("SERVICE_STEADY_STATE", "INFO")
 
@@ -300,7 +400,17 @@ class Service:
             "updatedAt": self._stamp(),
             "version": 5,
         }
+        self._keep(detail, has_run=exit_code is not None)
         self.account.send("ECS Task State Change", arn, detail)
+
+    def _keep(self, task: Mapping[str, Any], *, has_run: bool) -> None:
+        """A stopped task is shown for a while, and can be the one whose log is read."""
+        now = self.account.scheduler.clock
+        times = {"createdAt": moment(now - 30), "stoppedAt": moment(now)}
+        if has_run:
+            times["startedAt"] = moment(now - 20)
+        shown = {name: value for name, value in task.items() if name != "updatedAt"}
+        self.stopped.append((now, {**shown, **times}))
 
     def _send(self, detail_type: str, type: str, reason: str, detail: Mapping[str, Any]) -> None:
         if type in FAILURES:
@@ -390,9 +500,28 @@ class Client:
 
     account: Account
     calls: dict[str, int] = field(default_factory=dict)
+    _lasted: dict[str, float] = field(default_factory=dict)
 
-    def describe_services(self, *, cluster: str, services: list[str]) -> dict[str, Any]:
+    def at_once(
+        self, reads: Sequence[Callable[[], Any]], seconds: float
+    ) -> Sequence[Any | Exception]:
+        """Make reads as if each had its own thread: together they last as long as the longest."""
+        scheduler, outcomes, longest = self.account.scheduler, [], 0.0
+        me = scheduler.current
+        for read in reads:
+            self._lasted[me] = 0.0
+            outcome = in_turn([read], seconds)[0]
+            lasted = self._lasted.pop(me)
+            outcomes.append(TimeoutError() if lasted > seconds else outcome)
+            longest = max(longest, lasted)
+        scheduler.effect("ecs answers", lambda: None, min(longest, seconds))
+        return outcomes
+
+    def describe_services(
+        self, *, cluster: str, services: list[str], include: Sequence[str] = ()
+    ) -> dict[str, Any]:
         assert len(services) <= 10, "DescribeServices takes ten services"
+        assert set(include) <= {"TAGS"}, "DescribeServices includes tags and nothing else"
 
         def show() -> dict[str, Any]:
             rows = {name: self._shown(cluster, name) for name in services}
@@ -428,32 +557,152 @@ class Client:
 
         return self._read("ListServices", cluster, show)
 
+    # --- what explains a failure --------------------------------------------------------------
+
+    def list_tasks(
+        self,
+        *,
+        cluster: str,
+        serviceName: str,  # noqa: N803
+        desiredStatus: str,  # noqa: N803
+        maxResults: int,  # noqa: N803
+    ) -> dict[str, Any]:
+        assert (desiredStatus, maxResults <= 100) == ("STOPPED", True)
+
+        def show() -> dict[str, Any]:
+            tasks = self._service(cluster, serviceName).stopped_tasks(self._stale())
+            arns = [task["taskArn"] for task in tasks]
+            more = {"nextToken": "more"} if len(arns) > maxResults else {}
+            return {"taskArns": arns[:maxResults], **more}
+
+        return self._read("ListTasks", serviceName, show)
+
+    def describe_tasks(self, *, cluster: str, tasks: list[str]) -> dict[str, Any]:
+        assert 0 < len(tasks) <= 100, "DescribeTasks takes a hundred tasks"
+
+        def show() -> dict[str, Any]:
+            here = [s for s in self.account.services.values() if s.cluster_arn == cluster]
+            kept = {task["taskArn"]: task for s in here for task in s.stopped_tasks()}
+            missing = [{"arn": arn, "reason": "MISSING"} for arn in tasks if arn not in kept]
+            return {"tasks": [kept[arn] for arn in tasks if arn in kept], "failures": missing}
+
+        return self._read("DescribeTasks", f"{len(tasks)}", show)
+
+    def list_service_deployments(
+        self,
+        *,
+        cluster: str,
+        service: str,
+        maxResults: int,  # noqa: N803
+    ) -> dict[str, Any]:
+        def show() -> dict[str, Any]:
+            ours = self._service(cluster, service)
+            newest = ours.releases[::-1][:maxResults]
+            return {"serviceDeployments": [ours.listed(one) for one in newest]}
+
+        return self._read("ListServiceDeployments", service, show)
+
+    def describe_service_deployments(
+        self,
+        *,
+        serviceDeploymentArns: list[str],  # noqa: N803
+    ) -> dict[str, Any]:
+        assert 0 < len(serviceDeploymentArns) <= 20
+
+        def show() -> dict[str, Any]:
+            rows = {
+                s.release_arn(one): (s, one)
+                for s in self.account.services.values()
+                for one in s.releases
+            }
+            found = [rows[arn] for arn in serviceDeploymentArns if arn in rows]
+            return {"serviceDeployments": [s.described(one) for s, one in found], "failures": []}
+
+        return self._read("DescribeServiceDeployments", f"{len(serviceDeploymentArns)}", show)
+
+    def describe_service_revisions(
+        self,
+        *,
+        serviceRevisionArns: list[str],  # noqa: N803
+    ) -> dict[str, Any]:
+        assert 0 < len(serviceRevisionArns) <= 20
+
+        def show() -> dict[str, Any]:
+            rows = {
+                s.revision_arn(one.rollout.revision): (s, one.rollout.revision)
+                for s in self.account.services.values()
+                for one in s.releases
+            }
+            found = [rows[arn] for arn in serviceRevisionArns if arn in rows]
+            return {"serviceRevisions": [s.service_revision(n) for s, n in found], "failures": []}
+
+        return self._read("DescribeServiceRevisions", f"{len(serviceRevisionArns)}", show)
+
+    def describe_task_definition(
+        self,
+        *,
+        taskDefinition: str,  # noqa: N803
+        include: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        assert set(include) <= {"TAGS"}
+        family, _, revision = taskDefinition.rpartition("/")[2].partition(":")
+
+        def show() -> dict[str, Any]:
+            named = (s for s in self.account.services.values() if s.name == family)
+            service = next(named, None)
+            if service is None:
+                raise _refused("DescribeTaskDefinition", "ClientException")
+            return service.definition(int(revision))
+
+        return self._read("DescribeTaskDefinition", taskDefinition.rpartition("/")[2], show)
+
+    def list_account_aliases(self) -> dict[str, Any]:
+        """IAM's, which is asked through the same door."""
+        return self._read("ListAccountAliases", "", lambda: {"AccountAliases": ["shop"]})
+
+    # --- how it answers -----------------------------------------------------------------------
+
+    def _service(self, cluster: str, name: str) -> Service:
+        service = self.account.services.get((cluster.rpartition("/")[2], name))
+        if service is None or service.status == "MISSING":
+            raise _refused("ECS", "ServiceNotFoundException")
+        return service
+
+    def _stale(self) -> float:
+        stale = self.account.dice.falls("ecs_stale")
+        return self.account.dice.rng.uniform(0.0, 20.0) if stale else 0.0
+
     def _shown(self, cluster: str, name: str) -> dict[str, Any] | None:
         service = self.account.services.get((cluster.rpartition("/")[2], name))
-        stale = self.account.dice.falls("ecs_stale")
-        return (
-            service.row(self.account.dice.rng.uniform(0.0, 20.0) if stale else 0.0)
-            if service
-            else None
-        )
+        seconds_ago = self._stale()
+        return service.row(seconds_ago) if service else None
 
     def _read(
         self, operation: str, about: str, show: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
         self.calls[operation] = self.calls.get(operation, 0) + 1
-        dice, scheduler = self.account.dice, self.account.scheduler
+        dice = self.account.dice
         label, answer = f"ecs {operation} {about}", {}
         if dice.falls("ecs_throttled"):
-            scheduler.effect(f"{label} (throttled)", lambda: None, 0.1, dice.latency(0.1))
-            error: Any = {"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}
-            raise ClientError(error, operation)
+            self._effect(f"{label} (throttled)", lambda: None, 0.1, dice.latency(0.1))
+            raise _refused(operation, "ThrottlingException")
         if dice.falls("ecs_slow"):
-            scheduler.effect(f"{label} (too slow)", lambda: None, 2.0, 2.0)
+            self._effect(f"{label} (too slow)", lambda: None, 2.0, 2.0)
             raise ReadTimeoutError(endpoint_url="ecs")
-        scheduler.effect(
-            label, lambda: answer.update(show()), dice.latency(0.05), dice.latency(0.05)
-        )
+        self._effect(label, lambda: answer.update(show()), dice.latency(0.05), dice.latency(0.05))
         return answer
+
+    def _effect(self, label: str, happens: Callable[[], None], before: float, after: float) -> None:
+        scheduler = self.account.scheduler
+        if scheduler.current in self._lasted:
+            self._lasted[scheduler.current] = before + after
+            before = after = 0.0
+        scheduler.effect(label, happens, before, after)
+
+
+def _refused(operation: str, code: str) -> ClientError:
+    error: Any = {"Error": {"Code": code, "Message": "as AWS says it"}}
+    return ClientError(error, operation)
 
 
 @dataclass(frozen=True)

@@ -275,6 +275,9 @@ class History:
             "Store": partial(self.store, sleep=self._pause),
             "_dynamodb": lambda: self.dynamodb,
             "_ecs": lambda: self.ecs,
+            "_beside_ecs": lambda _service, _region: self.ecs,
+            "_at_once": self.ecs.at_once,
+            "_monotonic": lambda: self.scheduler.clock,
         }
         entry: dict[str, Any] = {
             "_program": lambda: self._programs[self.scheduler.current],
