@@ -759,6 +759,16 @@ def test_a_workspace_stops_at_once_though_a_client_hangs(clock: Clock) -> None:
 # --- control over HTTP ------------------------------------------------------------------------
 
 
+def test_after_a_reset_messages_bear_the_time_of_a_clock_that_was_put_back(
+    slack: Workspace,
+) -> None:
+    slack.team.next_ts(2_000_000_000)
+
+    slack.reset()
+
+    assert slack.team.next_ts(1_000_000_000) == "1000000000.000000"
+
+
 def test_faults_state_and_reset_over_http(client: Client, slack: Workspace) -> None:
     control = slack.url + "_sandbox/"
     asked = {"method": "chat.postMessage", "fault": "accept_then_close", "times": 2}

@@ -194,6 +194,7 @@ class Workspace:
         """Forget messages, calls and faults; archived channels and revoked tokens are back."""
         with self.lock:
             self._fill()
+            self.team.last_ts = 0  # whoever resets may put the clock back
             self.app.revoked = False
             for hook in self.team.hooks:
                 hook.enabled = True
