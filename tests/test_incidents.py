@@ -11,13 +11,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.events import parse
+from notifier.facts import (
+    Actor,
+    Confidence,
+    Container,
+    Diagnosis,
+    Explanation,
+    Missing,
+    Shipment,
+)
 from notifier.incidents import (
     SEEN_AT_MOST,
+    SHIPMENTS_KEPT,
     Policy,
     cause,
+    cause_name,
     decide,
+    explanation_of,
     failed_deployment,
+    failing_id,
     hold_down,
+    is_explained,
     newly_owed,
 )
 from notifier.model import (
@@ -38,6 +52,7 @@ from notifier.model import (
     ServiceAction,
     ServiceMessage,
     ServiceState,
+    Shipped,
     SubjectKind,
 )
 from tests.permutations import (
@@ -48,6 +63,7 @@ from tests.permutations import (
     Family,
     action,
     at,
+    begun,
     deployment,
     event,
     expected,
@@ -1528,6 +1544,264 @@ def test_a_healthy_deployment_is_told_to_nobody() -> None:
     assert story.service.destination is None
 
 
+# --- why it fails, and who shipped it -----------------------------------------------------------
+
+OOM = Diagnosis(cause="out of memory", confidence=Confidence.CERTAIN)
+VAGUE = Diagnosis(cause="nobody knows", confidence=Confidence.UNKNOWN)
+APP = Container(name="app", exit_code=137)
+THE_TASK = f"{CLUSTER.replace(':cluster/', ':task/')}/1"
+SURE = Actor(name="mika", is_certain=True)
+
+
+def why(story: Story, number: int | None = 42, **more: Any) -> Explanation:
+    """What was read about why the service fails, for the cause that it has now."""
+    known = {
+        "service": "checkout",
+        "read_at": NOON,
+        "diagnosis": OOM,
+        "deployment_id": f"ecs-svc/{number}" if number else None,
+        "explains": cause_name(story.service),
+    }
+    return Explanation(**{**known, **more})
+
+
+def explain(story: Story, number: int | None = 42, **more: Any) -> Reason:
+    return story.decide(why(story, number, **more), at(1))
+
+
+def shipped(number: int | None = 42, minutes: float = -9, name: str = "mika") -> Shipped:
+    named = f"ecs-svc/{number}" if number else None
+    made = Shipment(at=at(minutes), actor=Actor(name=name), deployment_id=named)
+    return Shipped(service="checkout", shipment=made)
+
+
+def known_of(story: Story) -> Explanation:
+    known = explanation_of(story.service)
+    assert known is not None
+    return known
+
+
+def test_why_it_fails_is_kept_and_changes_nothing_else() -> None:
+    story = failing()
+    before = story.service
+
+    assert explain(story) is Reason.EXPLAINED
+    assert story.service.explanation == replace(why(story), revision=before.revision)
+    assert replace(story.service, explanation=None) == before
+    assert is_explained(story.service)
+
+
+def test_what_was_seen_stays_when_ecs_does_not_show_it_any_more() -> None:
+    story = failing()
+    seen: dict[str, Any] = {
+        "tasks": "3 of 3 never started",
+        "task": THE_TASK,
+        "containers": (APP,),
+        "circuit_breaker": "circuit breaker 3 of 3",
+        "messages": ("port 80 is unhealthy",),
+        "changes": ("memory 512 → 256 MiB",),
+        "actor": SURE,
+        "log_group": "/shop",
+        "log_stream": "a/app/1",
+        "log_region": "eu-west-1",
+    }
+    explain(story, **seen)
+    gone = Missing(what="stopped tasks", why="gone")
+    explain(story, diagnosis=VAGUE, changes=("could not be read",), missing=(gone,))
+
+    assert {name: getattr(known_of(story), name) for name in seen} == seen
+    assert known_of(story).diagnosis == OOM
+    assert known_of(story).missing == (gone,)
+
+
+def test_what_is_seen_anew_takes_the_place_of_what_was_seen() -> None:
+    story = failing()
+    explain(story, tasks="1 of 1 never started", messages=("old",), circuit_breaker="1 of 3")
+    newer: dict[str, Any] = {
+        "tasks": "2 of 2 exit code 1",
+        "messages": ("new",),
+        "circuit_breaker": "2 of 3",
+    }
+    explain(story, diagnosis=VAGUE, task=THE_TASK, containers=(APP,), **newer)
+
+    assert {name: getattr(known_of(story), name) for name in newer} == newer
+    assert (known_of(story).task, known_of(story).containers) == (THE_TASK, (APP,))
+    assert known_of(story).diagnosis == VAGUE
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "shown"),
+    [
+        ("", "ecs:DescribeTaskDefinition", "then"),
+        ("ecs:DescribeTaskDefinition", "", "now"),
+        ("ecs:DescribeTaskDefinition", "ecs:DescribeTaskDefinition", "then"),
+        ("logs:GetLogEvents", "ecs:DescribeServices", "then"),
+        ("logs:GetLogEvents", "", "then"),
+        ("ecs:ListServiceDeployments", "logs:GetLogEvents", "now"),
+    ],
+)
+def test_what_changed_is_taken_from_whichever_read_saw_more(
+    then: str, now: str, shown: str
+) -> None:
+    def missing(action: str) -> tuple[Missing, ...]:
+        return (Missing(what="something", why="no permission", action=action),) if action else ()
+
+    story = failing()
+    explain(story, changes=("then",), missing=missing(then))
+    explain(story, changes=("now",), missing=missing(now))
+
+    assert known_of(story).changes == (shown,)
+
+
+def test_who_is_certain_stays_and_who_is_likely_gives_way() -> None:
+    story, likely = failing(), Actor(name="a tag")
+    explain(story, actor=likely)
+    explain(story, actor=SURE)
+    assert known_of(story).actor == SURE
+
+    explain(story, actor=likely)
+    assert known_of(story).actor == SURE
+
+
+def test_what_explains_another_deployment_is_not_shown() -> None:
+    story = failing()
+    explain(story, tasks="3 of 3 never started")
+    story.gets(deployment("FAILED", 43, 2))
+
+    assert failing_id(story.service) == "ecs-svc/43"
+    assert explanation_of(story.service) is None
+    assert not is_explained(story.service)
+
+    explain(story, 43, diagnosis=VAGUE)
+    assert known_of(story).tasks == ""
+    assert known_of(story).diagnosis == VAGUE
+
+
+def test_what_explains_another_cause_says_nothing_of_this_one_but_what_was_seen_stays() -> None:
+    story = failing(action(IMPAIRED, 0))
+    explain(story, None, tasks="3 of 3 never started")
+    story.gets(action(PLACEMENT, 2, "RESOURCE:CPU"))
+
+    assert not is_explained(story.service)
+    assert known_of(story).diagnosis == Diagnosis(cause="RESOURCE:CPU", evidence="RESOURCE:CPU")
+    assert known_of(story).tasks == "3 of 3 never started"
+
+
+def test_an_event_that_comes_while_ecs_is_read_is_not_taken_for_explained() -> None:
+    """What is read then was asked for before it."""
+    story = failing(action(IMPAIRED, 0))
+    asked = why(story, None)
+    story.gets(action(PLACEMENT, 1, "RESOURCE:CPU"))
+    story.decide(asked, at(1))
+
+    assert not is_explained(story.service)
+    assert known_of(story).diagnosis.cause == "RESOURCE:CPU"
+
+
+def test_of_two_that_tell_of_no_deployment_each_is_shown() -> None:
+    story = failing(action(PLACEMENT, 0))
+    explain(story, None)
+
+    assert failing_id(story.service) is None
+    assert known_of(story).diagnosis == OOM
+
+
+def test_who_began_a_deployment_is_remembered_and_told_to_nobody() -> None:
+    story = Story()
+
+    assert story.decide(shipped(), at(-9)) is Reason.SHIPPED
+    assert story.service.shipments == (shipped().shipment,)
+    assert (story.service.phase, story.service.revision) == (Phase.WELL, 0)
+    assert story.service.transitions == ()
+
+
+def test_only_the_last_calls_are_remembered_in_their_order() -> None:
+    story = Story()
+    for number in (3, 1, 2, 9, 5, 4, 8, 7, 6):
+        story.decide(shipped(number, minutes=number), at(10))
+
+    kept = [one.deployment_id for one in story.service.shipments]
+    assert kept == [f"ecs-svc/{number}" for number in range(9 - SHIPMENTS_KEPT + 1, 10)]
+    assert story.decide(shipped(1, minutes=1), at(10)) is Reason.SECOND_COPY
+
+
+def test_a_call_that_is_known_too_late_is_told_once() -> None:
+    story = failing()
+    explain(story)
+    before = story.service
+
+    assert story.decide(shipped(), at(3)) is Reason.DEPLOYER_KNOWN
+    assert story.service.transitions[-1].reason is Reason.DEPLOYER_KNOWN
+    assert story.service.revision == before.revision + 1
+    assert story.service.phase is before.phase
+    assert not is_explained(story.service)  # who it was is to be read with it
+    assert story.decide(shipped(), at(4)) is Reason.SECOND_COPY
+    assert story.decide(shipped(name="another record of it"), at(5)) is Reason.SHIPPED
+
+
+@pytest.mark.parametrize(
+    "late", [shipped(None), shipped(41), shipped(43)], ids=["none", "older", "newer"]
+)
+def test_a_call_whose_record_names_another_deployment_or_none_is_not_told(late: Shipped) -> None:
+    story = failing()
+    explain(story)
+
+    assert story.decide(late, at(3)) is Reason.SHIPPED
+
+
+def test_a_call_that_comes_before_the_failure_is_explained_is_told_with_it() -> None:
+    assert failing().decide(shipped(), at(1)) is Reason.SHIPPED
+
+
+def test_a_call_is_no_news_where_it_is_certain_who_it_was_or_all_is_over() -> None:
+    certain, over = failing(), failing()
+    explain(certain, actor=SURE)
+    explain(over)
+    over.looks(shows(desired=0), 2)
+
+    assert certain.decide(shipped(), at(3)) is Reason.SHIPPED
+    assert over.decide(shipped(), at(3)) is Reason.SHIPPED
+
+
+def test_a_call_is_news_where_somebody_was_only_likely() -> None:
+    story = failing()
+    explain(story, actor=Actor(name="a tag"))
+
+    assert story.decide(shipped(), at(3)) is Reason.DEPLOYER_KNOWN
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_explanations_and_calls_in_between_change_no_end(family: Family) -> None:
+    """Each order of the events ends as it does without them."""
+    for order in itertools.islice(orders(family.events), 0, None, 17):
+        silent, world = played(family, order), begun(family)
+        for n, (one, then) in enumerate(order):
+            world.receive(one)
+            world.decide(shipped(42 + n % 2, minutes=n))
+            world.decide(_of_world(world))
+            world.now += timedelta(seconds=10)
+            if then == "look":
+                world.look()
+            if then == "rest":
+                world.rest()
+                world.now += timedelta(hours=2)
+        world.rest()
+
+        assert world.end == silent.end
+        bare = [one for one in world.phases if one is Phase.RECOVERED]
+        assert bool(bare) == (Phase.RECOVERED in silent.phases)
+
+
+def _of_world(world: Any) -> Explanation:
+    return Explanation(
+        service="checkout",
+        read_at=world.now,
+        diagnosis=OOM,
+        deployment_id=failing_id(world.service),
+        explains=cause_name(world.service),
+    )
+
+
 # --- order and repetition -------------------------------------------------------------------------
 
 
@@ -1644,6 +1918,12 @@ def gone_live() -> Reason:
     return story.looks(shows(row(44, 44, began=20)), 26)
 
 
+def deployer_known() -> Reason:
+    story = failing()
+    explain(story)
+    return story.decide(shipped(), at(3))
+
+
 def over_unheard() -> Reason:
     story = Story()
     story.gets(action(PLACEMENT, 0), now=16, late=True)
@@ -1678,6 +1958,9 @@ REACHED: dict[Reason, Callable[[], Reason]] = {
     Reason.FEW_DEATHS: lambda: Story().gets(stop(0, "a")),
     Reason.IGNORED_CLUSTER: lambda: Story(policy=IGNORED).gets(deployment("FAILED", 42, 0)),
     Reason.NO_SUBJECT: of_call,
+    Reason.EXPLAINED: lambda: explain(failing()),
+    Reason.SHIPPED: lambda: Story().decide(shipped(), NOON),
+    Reason.DEPLOYER_KNOWN: deployer_known,
     Reason.NOT_READABLE: lambda: failing().cannot_look("throttled", 1),
 }
 

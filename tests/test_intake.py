@@ -2,20 +2,24 @@
 
 import logging
 from datetime import timedelta
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 
+from notifier.actors import People, parse_session_names
 from notifier.errors import Conflict, StoreUnavailable
 from notifier.store import Store
 from tests.watch import (
     CLUSTER,
     TableClient,
     Watch,
+    api_call,
     deployment_failed,
     envelope,
     placement_failure,
     sqs_message,
+    update_service,
 )
 
 
@@ -185,3 +189,64 @@ def test_healthy_progress_owes_nobody_anything(watch: Watch) -> None:
     )
 
     assert watch.take_in(steady).destinations == frozenset()
+
+
+def test_a_call_that_begins_a_deployment_is_remembered_with_who_made_it(
+    watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    taken = watch.take_in(api_call(update_service("checkout", 42)))
+
+    (made,) = watch.service().shipments
+    assert (made.deployment_id, made.actor.name) == ("ecs-svc/42", "mika")
+    assert made.task_definition.endswith("task-definition/shop:42")
+    assert (taken.failed, taken.destinations) == ((), frozenset())
+    (line,) = [record.__dict__ for record in caplog.records if record.message == "decided"]
+    assert (line["event"], line["service"]) == ("UpdateService", "checkout")
+    assert line["reason"] == "somebody began a deployment: remembered"
+
+
+def test_a_pipeline_is_known_by_the_name_of_its_session() -> None:
+    watch = Watch(client=TableClient(), people=People(session_names=parse_session_names()))
+    arn = "arn:aws:sts::123456789012:assumed-role/deployer/gh-77-octo-cat@octo-org=octo-repo"
+    role = {"type": "AssumedRole", "arn": arn, "accountId": "123456789012"}
+    watch.take_in(api_call(update_service(userIdentity=role)))
+
+    (made,) = watch.service().shipments
+    assert (made.actor.name, made.actor.via) == ("octo-cat", "GitHub Actions")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"errorCode": "AccessDenied", "responseElements": None},
+        {
+            "requestParameters": {
+                "cluster": "prod-web",
+                "service": "checkout",
+                "desiredCount": 4,
+            }
+        },
+        {"eventName": "DeleteService"},
+    ],
+    ids=["refused", "only another count", "another call"],
+)
+def test_a_call_that_begins_no_deployment_leaves_nothing_in_the_table(
+    watch: Watch, more: Any
+) -> None:
+    assert watch.take_in(api_call(update_service(**more))).failed == ()
+    assert watch.store.load(CLUSTER) is None
+
+
+def test_the_same_call_from_two_rules_is_remembered_once(watch: Watch) -> None:
+    watch.take_in(api_call(update_service()))
+    watch.take_in(api_call(update_service()))
+
+    assert len(watch.service().shipments) == 1
+
+
+def test_a_call_in_an_ignored_cluster_leaves_nothing_in_the_table() -> None:
+    watch = Watch("prod-*=ignore; *=C01", client=TableClient())
+    watch.take_in(api_call(update_service()))
+
+    assert watch.store.load(CLUSTER) is None

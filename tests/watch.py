@@ -15,8 +15,10 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
+from notifier.actors import NOBODY, People
 from notifier.ecs import Callers
 from notifier.errors import ReadFailed
+from notifier.events import as_envelope
 from notifier.facts import Asked, Facts, Missing
 from notifier.intake import Intake, TakenIn
 from notifier.lookout import Lookout
@@ -389,11 +391,18 @@ class TableClient:
 class Watch:
     """ecs-watch with everything outside of it under the test's command.
 
-    Its first census is over, unless it `is_new`. Its table is moto's unless it is given a client.
+    Its first census is over, unless it `is_new`. Its table is moto's unless it is given a client,
+    and ECS is `ecs`, a fake, unless it is given another `door` to it.
     """
 
     def __init__(
-        self, channels: str = "*=C01", *, client: Any = None, is_new: bool = False
+        self,
+        channels: str = "*=C01",
+        *,
+        client: Any = None,
+        is_new: bool = False,
+        door: Any = None,
+        people: People = NOBODY,
     ) -> None:
         self.clock = Clock()
         self.slack = FakeSlack(self.clock)
@@ -402,9 +411,10 @@ class Watch:
         name = "ecs-watch" if client else table()
         self.store = Store(name, lambda: self.client, sleep=lambda _: None)
         self.routes: tuple[Route, ...] = parse_channels(channels)
-        self.teller = Teller(self.store, self.ecs, lambda _: self.slack, self.routes)
-        self.intake = Intake(self.store, self.routes, "ecs-watch")
-        self.lookout = Lookout(self.store, self.ecs, self.teller, self.routes)
+        door = door or self.ecs
+        self.teller = Teller(self.store, door, lambda _: self.slack, self.routes, people)
+        self.intake = Intake(self.store, self.routes, "ecs-watch", people.session_names)
+        self.lookout = Lookout(self.store, door, self.teller, self.routes)
         self._ids = itertools.count(1)
         if not is_new:
             done = Census(started_at=START, finished_at=START, is_listed=True)
@@ -493,6 +503,39 @@ def deployment_failed(service: str = "checkout", number: int = 42, **more: Any) 
         reason=more.pop("reason", "ECS deployment circuit breaker: tasks failed to start."),
         **more,
     )
+
+
+def update_service(service: str = "checkout", number: int = 42, **more: Any) -> dict[str, Any]:
+    """The record of the call that began a deployment, as CloudTrail writes it."""
+    arn = f"arn:aws:ecs:eu-west-1:123456789012:service/prod-web/{service}"
+    revision = f"arn:aws:ecs:eu-west-1:123456789012:task-definition/shop:{number}"
+    primary = {"id": f"ecs-svc/{number}", "status": "PRIMARY", "taskDefinition": revision}
+    begun = {"createdAt": "Nov 23, 2026 11:50:00 AM", "rolloutState": "IN_PROGRESS"}
+    shown = {"serviceArn": arn, "serviceName": service, "clusterArn": CLUSTER}
+    record = {
+        "eventVersion": "1.11",
+        "eventSource": "ecs.amazonaws.com",
+        "eventName": "UpdateService",
+        "eventTime": "2026-11-23T11:50:00Z",
+        "eventID": f"update-{service}-{number}",
+        "awsRegion": "eu-west-1",
+        "recipientAccountId": "123456789012",
+        "userIdentity": {"type": "IAMUser", "userName": "mika", "accountId": "123456789012"},
+        "requestParameters": {
+            "cluster": "prod-web",
+            "service": service,
+            "taskDefinition": revision,
+        },
+        "responseElements": {"service": {**shown, "deployments": [{**primary, **begun}]}},
+    }
+    return {**record, **more}
+
+
+def api_call(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record as EventBridge delivers it."""
+    event = as_envelope(record)
+    assert event is not None
+    return dict(event)
 
 
 def placement_failure(service: str = "search", at: str = "11:59:00", **more: Any) -> Any:

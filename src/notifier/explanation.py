@@ -4,16 +4,20 @@ Pure. What the facts mean is for `diagnosis`, `changes` and `actors`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from notifier.actors import actor
 from notifier.changes import changes
 from notifier.diagnosis import circuit_breaker_line, diagnose, tasks_in_a_line, worst_task
-from notifier.facts import Asked, Explanation, Facts
+from notifier.facts import Asked, Container, Explanation, Facts
 from notifier.incidents import TASKS_DIE, cause, cause_name, failing_id, is_explained
 from notifier.model import KnownDeployment, ServiceState, SubjectKind
 
 CONTAINERS_KEPT = 10
 MESSAGES_KEPT = 3
+# Far more of a foreign text than is shown: what a reader sees is redacted first, and a secret that
+# is cut here must not be one that the redaction no longer knows.
+LONGEST_TEXT = 2_000
 
 
 def is_wanted(service: ServiceState) -> bool:
@@ -46,18 +50,19 @@ def explanation(
     """What the facts say of why it fails; `slack_ids` are of those who may have shipped it."""
     first, failing, worst = cause(service), _failing(service), worst_task(facts)
     event = first.event if first and first.event != TASKS_DIE else ""
+    found = diagnose(facts, event=event, reason=first.reason if first else "")
     return Explanation(
         service=service.name,
         read_at=facts.read_at,
-        diagnosis=diagnose(facts, event=event, reason=first.reason if first else ""),
+        diagnosis=replace(found, cause=_kept(found.cause), evidence=_kept(found.evidence)),
         deployment_id=facts.deployment_id,
         explains=cause_name(service),
-        changes=changes(facts),
+        changes=tuple(map(_kept, changes(facts))),
         tasks=tasks_in_a_line(facts),
         task=worst.arn if worst else "",
-        containers=worst.containers[:CONTAINERS_KEPT] if worst else (),
+        containers=tuple(map(_short, worst.containers[:CONTAINERS_KEPT] if worst else ())),
         circuit_breaker=circuit_breaker_line(facts),
-        messages=facts.messages[:MESSAGES_KEPT],
+        messages=tuple(map(_kept, facts.messages[:MESSAGES_KEPT])),
         actor=actor(
             facts,
             service.shipments,
@@ -69,6 +74,14 @@ def explanation(
         log_region=facts.logs.region if facts.logs else "",
         missing=facts.missing,
     )
+
+
+def _kept(text: str) -> str:
+    return text[:LONGEST_TEXT]
+
+
+def _short(container: Container) -> Container:
+    return replace(container, reason=_kept(container.reason), image=_kept(container.image))
 
 
 def _failing(service: ServiceState) -> KnownDeployment | None:
