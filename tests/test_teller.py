@@ -10,6 +10,7 @@ import pytest
 
 from notifier import teller as telling
 from notifier.errors import Conflict, StoreUnavailable
+from notifier.facts import LogTail
 from notifier.model import CannotLook, Mute, Owed, Refusal, Refused, Unknown
 from notifier.store import Store
 from tests.watch import (
@@ -17,10 +18,12 @@ from tests.watch import (
     START,
     TableClient,
     Watch,
+    api_call,
     deployment_failed,
     deployment_row,
     placement_failure,
     reading,
+    update_service,
 )
 
 RATE_LIMITED = Refused(Refusal.RATE_LIMITED, "ratelimited", timedelta(seconds=40))
@@ -274,6 +277,20 @@ def test_messages_are_a_second_apart(watch: Watch) -> None:
     assert all(b - a >= SECOND for a, b in itertools.pairwise(times))
 
 
+def test_while_other_clusters_wait_for_their_root_it_is_not_read_why_one_fails(
+    watch: Watch,
+) -> None:
+    names = ["one", "two", "three"]
+    watch.take_in(*(in_cluster(name, deployment_failed(name)) for name in names))
+    watch.tell()
+
+    in_order = [text.split(" / ")[0][2:] for text in watch.slack.texts]
+    first_explained = in_order.index(watch.ecs.asked[0][0].service) + 1
+    assert sorted(in_order[:3]) == sorted(names)
+    assert first_explained == 3  # of the last to have a root; the others with their replies
+    assert sorted(one.service for asked in watch.ecs.asked for one in asked) == sorted(names)
+
+
 def test_every_cluster_has_its_root_before_any_has_a_reply(watch: Watch) -> None:
     events = [in_cluster(f"c{n}", deployment_failed(s)) for n in range(4) for s in ("a", "b")]
     watch.offer(*events)
@@ -331,6 +348,93 @@ def test_without_a_client_the_alert_says_so_and_goes_out(watch: Watch) -> None:
     said = str(watch.slack.posts[0].message.blocks)
     assert "could not be read: DescribeServices: no client" in said
     assert len(watch.slack.posts) == 2
+
+
+def test_facts_are_read_and_saved_before_the_first_message(watch: Watch) -> None:
+    known: list[object] = []
+    real = watch.slack.post
+
+    def post(*given: Any, **more: Any) -> Any:
+        known.append((len(watch.ecs.asked), watch.service().explanation is not None))
+        return real(*given, **more)
+
+    with patch.object(watch.slack, "post", post):
+        watch.offer(deployment_failed())
+
+    assert known == [(1, True), (1, True)]
+
+
+LOG = LogTail(
+    container="app",
+    group="/shop",
+    stream="a/app/1",
+    region="eu-west-1",
+    lines=("starting", "fatal: no database at db.internal"),
+)
+
+
+def test_the_last_lines_of_the_log_are_told_once_and_not_kept(watch: Watch) -> None:
+    watch.ecs.known["checkout"] = {"logs": LOG}
+    watch.offer(deployment_failed())
+    watch.ticks(30)
+
+    told = [one for one in watch.slack.posts if "no database" in str(one.message.blocks)]
+    assert told == watch.slack.replies[:1]
+    assert "no database" not in str(watch.service())
+
+
+def test_lines_of_a_log_are_told_though_others_have_their_root_before_the_reply(
+    watch: Watch,
+) -> None:
+    """The reply then comes in another turn than the one in which the log was read."""
+    watch.ecs.known["checkout"] = {"logs": LOG}
+    watch.offer(*(in_cluster(name, deployment_failed()) for name in ("one", "two", "three")))
+
+    assert [one.thread_ts is None for one in watch.slack.posts] == [True] * 3 + [False] * 3
+    told = ["no database" in str(one.message.blocks) for one in watch.slack.replies]
+    assert told == [True] * 3
+
+
+def test_the_log_of_one_cluster_is_not_told_of_another(watch: Watch) -> None:
+    watch.ecs.known["checkout"] = {"logs": LOG}
+    watch.take_in(in_cluster("one", deployment_failed()))
+    watch.tell()
+    watch.ecs.known = {}
+    watch.offer(in_cluster("two", deployment_failed()))
+
+    told = ["no database" in str(one.message.blocks) for one in watch.slack.replies]
+    assert told == [True, False]
+
+
+def test_a_bug_in_what_explains_a_failure_makes_the_alert_plain_and_not_late(watch: Watch) -> None:
+    with patch("notifier.explaining.explanation", side_effect=ZeroDivisionError):
+        watch.offer(deployment_failed())
+        watch.tick()
+
+    root, reply = watch.slack.posts
+    assert root.at - START <= timedelta(minutes=1)
+    assert "circuit breaker" in root.message.text
+    assert (root.message.blocks, reply.thread_ts) == ((), root.ts)
+
+
+def test_the_accounts_own_name_is_told_beside_its_number(watch: Watch) -> None:
+    watch.ecs.alias = "shop-prod"
+    watch.offer(deployment_failed())
+
+    assert "shop-prod (123456789012)" in str(watch.slack.posts[0].message.blocks)
+
+
+def test_who_deployed_is_told_in_the_thread_once_it_is_known(watch: Watch) -> None:
+    watch.offer(deployment_failed())
+    before = len(watch.slack.posts)
+    watch.clock.at += timedelta(minutes=2)
+    watch.offer(api_call(update_service()))
+    watch.ticks(10)
+
+    (late,) = watch.slack.posts[before:]
+    assert late.thread_ts == watch.slack.roots[0].ts
+    assert "mika" in late.message.text
+    assert watch.service().untold("C01") == ()
 
 
 def test_no_post_begins_without_time_to_end_it(watch: Watch) -> None:

@@ -281,10 +281,14 @@ class _Holding:
     def precedence(self, owed: Owed) -> tuple[bool, bool, datetime]:
         return (owed.has_root, owed.cluster_key in self.visited, owed.due_at)
 
-    def let_others_have_their_root(self, owed: Owed) -> None:
-        """A turn ends with each message while others wait for their root and had no turn yet."""
+    def others_wait_for_their_root(self, owed: Owed) -> bool:
+        """Whether others have none, and had no turn yet."""
         others = {one.cluster_key for one in self.due() if not one.has_root} - self.visited
-        if others - {owed.cluster_key}:
+        return bool(others - {owed.cluster_key})
+
+    def let_others_have_their_root(self, owed: Owed) -> None:
+        """A turn ends with each message while others wait for their root."""
+        if self.others_wait_for_their_root(owed):
             raise _EndTurn(self.run.now())
 
     def turn(self, owed: Owed) -> None:
@@ -489,7 +493,9 @@ class _Turn:
             return ()
         teller = self.holding.teller
         looking = Explaining(teller.ecs, cluster.key, self.now, teller.people, self.logs)
-        seen = looking.look(services)
+        # In a storm every cluster has its root first; why it fails comes with the replies.
+        hurried = not self.owed.has_root and self.holding.others_wait_for_their_root(self.owed)
+        seen = looking.look(services, only_what_runs=hurried)
         policy = Policy(route=self.route)
         with suppress(Conflict):  # busy until our time ran out: what is known is told all the same
             save_decision(self.store, cluster, seen, self.holding.run, policy)
