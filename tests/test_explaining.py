@@ -133,6 +133,15 @@ def test_an_outage_of_12_services_is_explained_in_batches() -> None:
     assert calls["DescribeTaskDefinition"] == 20  # its API takes one; two releases of ten services
 
 
+def test_those_that_had_to_wait_are_explained_before_the_next_message(watch: Watch) -> None:
+    watch.offer(*(deployment_failed(f"service-{n:02}") for n in range(12)))
+    watch.clock.at += timedelta(minutes=6)
+    watch.offer(deployment_failed("service-99", 7))
+
+    (_, later) = watch.ecs.asked
+    assert [one.service for one in later] == ["service-99", "service-10", "service-11"]
+
+
 def test_nothing_is_read_twice_of_a_service_that_stays_as_it_is() -> None:
     client = aws("checkout")
     watch = watching(client)

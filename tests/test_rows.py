@@ -1,15 +1,30 @@
 """Nouns as JSON and back, across versions of the program."""
 
 import json
-from dataclasses import is_dataclass, replace
+import string
+from collections.abc import Callable
+from dataclasses import is_dataclass, make_dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from enum import Enum
+from random import Random
 from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from notifier.changes import LINES_AT_MOST
+from notifier.explanation import CONTAINERS_KEPT, LONGEST_TEXT, MESSAGES_KEPT
+from notifier.facts import (
+    Actor,
+    Confidence,
+    Container,
+    Diagnosis,
+    Explanation,
+    Missing,
+    Shipment,
+)
+from notifier.incidents import SHIPMENTS_KEPT
 from notifier.model import (
     Attempt,
     Census,
@@ -28,7 +43,7 @@ from notifier.model import (
 from notifier.store.rows import UNKNOWN_WORDS, from_json, stamp, to_json
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-NOUNS = [Attempt, Census, ClusterState, Mute, ServiceState, Thread]
+NOUNS = [Attempt, Census, ClusterState, Explanation, Mute, ServiceState, Shipment, Thread]
 
 AT_LEAST, AT_MOST = datetime(1970, 1, 3), datetime(9999, 12, 29)  # noqa: DTZ001 as hypothesis wants it
 times = st.datetimes(min_value=AT_LEAST, max_value=AT_MOST, timezones=st.just(UTC))
@@ -147,3 +162,109 @@ def test_a_thread_that_names_5000_services_of_long_names_is_a_small_row() -> Non
 
     assert len(text) < 100_000
     assert from_json(Thread, text) == before
+
+
+# --- why it fails, and who shipped it -----------------------------------------------------------
+
+
+def full_explanation(text: Callable[[], str]) -> Explanation:
+    """As much as is kept at most, each of its foreign texts the next of these."""
+    return Explanation(
+        service="checkout",
+        read_at=MOMENT,
+        diagnosis=Diagnosis(
+            cause=text(),
+            evidence=text(),
+            remedy="Push the tag, or correct the image in the task definition.",
+            page="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_error.html",
+            confidence=Confidence.LIKELY,
+        ),
+        deployment_id="ecs-svc/1234567890123456789",
+        revision=7,
+        explains="SERVICE_DEPLOYMENT_FAILED ecs-svc/1234567890123456789",
+        changes=tuple(text() for _ in range(LINES_AT_MOST + 1)),
+        tasks="3 of 3 never started",
+        task="arn:aws:ecs:eu-west-1:123456789012:task/prod-web/0123456789abcdef0123456789abcdef",
+        containers=tuple(
+            Container(name=f"app-{n}", image=text(), image_digest="0" * 64, reason=text())
+            for n in range(CONTAINERS_KEPT)
+        ),
+        circuit_breaker="circuit breaker 3 of 3",
+        messages=tuple(text() for _ in range(MESSAGES_KEPT)),
+        actor=Actor(
+            name="mika", via="GitHub Actions", url="https://example.com/run", slack_id="U0"
+        ),
+        log_group="/ecs/shop",
+        log_stream="app/app/0123456789abcdef0123456789abcdef",
+        log_region="eu-west-1",
+        missing=(Missing(what="log lines", why="throttled", action="logs:GetLogEvents"),) * 7,
+    )
+
+
+SHIPMENT = Shipment(
+    at=MOMENT,
+    actor=Actor(name="mika", via="role deployer"),
+    deployment_id="ecs-svc/1234567890123456789",
+    task_definition="arn:aws:ecs:eu-west-1:123456789012:task-definition/shop:42",
+    is_person=True,
+)
+
+
+def explained(text: Callable[[], str] = lambda: "exec /app/run: not found") -> ServiceState:
+    return ServiceState(
+        name="checkout", explanation=full_explanation(text), shipments=(SHIPMENT,) * SHIPMENTS_KEPT
+    )
+
+
+def test_why_a_service_fails_and_who_shipped_it_come_back() -> None:
+    before = explained()
+
+    assert from_json(ServiceState, to_json(before)) == before
+
+
+def test_a_version_that_knew_no_explanations_reads_the_row_and_leaves_them_out() -> None:
+    """As the one before did: it knows neither of the two fields."""
+    written = json.loads(to_json(explained()))
+    assert {"explanation", "shipments"} <= written.keys()
+
+    older = make_dataclass("Older", [("name", str)], frozen=True)
+    assert from_json(older, json.dumps(written)) == older("checkout")
+
+
+def test_what_a_newer_version_says_of_an_explanation_is_read_in_words_of_today() -> None:
+    written = json.loads(to_json(explained()))
+    written["explanation"] |= {"mood": "grim", "diagnosis": {"cause": "x", "confidence": "sworn"}}
+    written["shipments"][0]["actor"]["pronoun"] = "they"
+    read = from_json(ServiceState, json.dumps(written))
+
+    assert read.explanation is not None
+    assert read.explanation.diagnosis == Diagnosis(cause="x", confidence=Confidence.UNKNOWN)
+    assert read.shipments == (SHIPMENT,) * SHIPMENTS_KEPT
+
+
+def test_an_explanation_of_which_a_newer_version_wrote_little_is_read() -> None:
+    least = {"service": "checkout", "read_at": MOMENT.isoformat(), "diagnosis": {"cause": "x"}}
+    read = from_json(ServiceState, json.dumps({"name": "checkout", "explanation": least}))
+
+    assert read.explanation == Explanation(
+        service="checkout", read_at=MOMENT, diagnosis=Diagnosis(cause="x")
+    )
+
+
+def test_a_usual_explanation_is_a_small_part_of_a_row() -> None:
+    """As full as it can be, of texts as ECS writes them."""
+    said = "CannotPullContainerError: pull image manifest has been retried 5 time(s)"
+
+    assert len(to_json(explained(lambda: said))) < 8_000
+
+
+def test_the_longest_explanation_fits_into_one_transaction_forty_times() -> None:
+    """Forty rows are saved at once, and DynamoDB takes 4 MB.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+    """
+    rng = Random(1)
+    longest = explained(lambda: "".join(rng.choices(string.printable, k=LONGEST_TEXT)))
+
+    assert len(to_json(longest)) < 4_000_000 / 40
+    assert from_json(ServiceState, to_json(longest)) == longest

@@ -20,6 +20,7 @@ from notifier.actors import NOBODY, People
 from notifier.arns import cluster_name, parse_arn
 from notifier.errors import Conflict, LeaseLost, StoreUnavailable, WatchError
 from notifier.explaining import Explaining
+from notifier.explanation import is_wanted
 from notifier.facts import LogTail
 from notifier.incidents import BEGINNING, Policy
 from notifier.model import (
@@ -844,13 +845,16 @@ def _announced(thread: Thread | None) -> Mapping[str, int]:
 
 
 def _to_read(cluster: ClusterState, route: str) -> list[ServiceState]:
-    """The services of which something is to be told, and those that are still failing."""
+    """The services of which something is to be told, and those that are still failing.
+
+    Of the latter those first that are not explained yet: of many, some had to wait.
+    """
     told_of = [
         service
         for service in cluster.services.values()
         if service.kind is SubjectKind.SERVICE and _is_open_or_untold(service, route)
     ]
-    untold_first = sorted(told_of, key=lambda service: not service.untold(route))
+    untold_first = sorted(told_of, key=lambda one: (not one.untold(route), not is_wanted(one)))
     return untold_first[:SERVICES_READ_AT_ONCE]
 
 
