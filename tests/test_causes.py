@@ -209,19 +209,60 @@ def test_the_stopped_task_and_its_log_are_a_click_away() -> None:
 # --- what could not be read ---------------------------------------------------------------------
 
 
-def test_what_could_not_be_read_is_said_in_a_line_with_the_permission_that_is_missing() -> None:
-    denied = Missing(what="stopped tasks", why="no permission", action="ecs:ListTasks")
-    slow = Missing(what="task definitions", why="too slow", action="ecs:DescribeTaskDefinition")
-    told = blocks(reply(explained(missing=(denied, slow))))
+DENIED = Missing(what="stopped tasks", why="no permission", action="ecs:ListTasks")
+SLOW = Missing(what="task definitions", why="too slow", action="ecs:DescribeTaskDefinition")
 
-    assert "could not be read: stopped tasks (no permission: ecs:ListTasks)" in told
-    assert "could not be read: task definitions (too slow)" in told
+
+def test_what_could_not_be_read_is_said_in_a_line_with_the_permission_that_is_missing() -> None:
+    told = blocks(reply(explained(missing=(DENIED, SLOW))))
+    said = "stopped tasks (no permission: ecs:ListTasks), task definitions (too slow)"
+
+    assert told.count("could not be read: ") == 1
+    assert f"could not be read: {said}" in told
 
 
 def test_many_gaps_are_counted() -> None:
     gaps = tuple(Missing(what=f"part {n}", why="throttled") for n in range(6))
 
-    assert "and 3 more could not be read" in blocks(reply(explained(missing=gaps)))
+    assert "part 2 (throttled), 3 more" in blocks(reply(explained(missing=gaps)))
+
+
+def test_a_gap_is_told_where_it_matters_and_not_again() -> None:
+    late = replace(explained(missing=(DENIED,)), **news(Reason.DEPLOYER_KNOWN))
+    ended = explained(over(Phase.RECOVERED), missing=(DENIED,))
+
+    assert "could not be read" not in blocks(reply(late)) + blocks(reply(ended))
+
+
+def test_a_root_says_that_it_cannot_say_what_runs() -> None:
+    gone = Missing(what="the service", why="too slow", action="ecs:DescribeServices")
+
+    assert "could not be read: the service (too slow)" in blocks(root(explained(missing=(gone,))))
+
+
+def test_what_changed_says_what_is_known_and_its_gaps_stand_below() -> None:
+    unread = "could not be read: task definitions (no permission)"
+    some = reply(explained(changes=("app new image digest 1 → 2", unread), missing=(SLOW,)))
+
+    assert line(some, "Changed") == "app new image digest 1 → 2"
+    assert line(reply(explained(changes=(unread,))), "Changed") == unread
+
+
+def test_what_only_some_tasks_say_makes_no_other_cause_of_an_outage() -> None:
+    spot = replace(RAN_OUT, cause="no Fargate capacity; also AWS took back Spot capacity (2 tasks)")
+    few = replace(RAN_OUT, cause="no Fargate capacity; also AWS took back Spot capacity (3 tasks)")
+    services = [
+        replace(explained(diagnosis=spot if n % 2 else few), name=f"service-{n}") for n in range(6)
+    ]
+
+    assert lines(root(*services)).count("no Fargate capacity") == 1
+    assert blocks(reply(*services)).count("no Fargate capacity") == 1
+
+
+def test_that_an_essential_container_exited_is_no_news_beside_its_exit_code() -> None:
+    told = reply(diagnosed(evidence="Essential container in task exited"))
+
+    assert "Essential container" not in blocks(told)
 
 
 # --- who ----------------------------------------------------------------------------------------

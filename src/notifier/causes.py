@@ -7,11 +7,14 @@ from datetime import datetime
 
 from notifier import arns
 from notifier.changes import deployed_at
+from notifier.diagnosis import ALSO
 from notifier.facts import Actor, Confidence, Container, Explanation, LogTail, Missing
 from notifier.incidents import cause, explanation_of
 from notifier.model import Reason, ServiceState
 
 _FAILED = "deployment failed:"  # which the message says already
+_ENDED = "Essential container in task exited"  # which says less than the exit code beside it
+_UNREAD = "could not be read: "
 MISSING_SHOWN = 3
 CONTAINERS_SHOWN = 6
 RUNG_AT_MOST = 5
@@ -53,6 +56,11 @@ def why_of(service: ServiceState) -> str:
     return known.diagnosis.cause if known and is_told else ""
 
 
+def main_why_of(service: ServiceState) -> str:
+    """The same without what only some of its tasks say: those that fail alike differ in it."""
+    return why_of(service).partition(ALSO)[0]
+
+
 def cause_of(service: ServiceState, log: LogTail | None = None) -> Cause:
     """All that is known of why it fails; without an explanation, ECS's own words."""
     known, first = explanation_of(service), cause(service)
@@ -67,7 +75,7 @@ def cause_of(service: ServiceState, log: LogTail | None = None) -> Cause:
         remedy=found.remedy,
         page=found.page,
         quotes=tuple(_quotes(known, said)),
-        changed=tuple(line for line in known.changes if not deployed_at(line)),
+        changed=tuple(_changed(known)),
         since=since,
         tasks=" · ".join(filter(None, (known.tasks, known.circuit_breaker))),
         containers=tuple(
@@ -94,18 +102,18 @@ def rung(service: ServiceState, news: Sequence[Reason]) -> str:
     return actor.slack_id if actor and actor.is_certain and is_news else ""
 
 
-def missing_of(services: Sequence[ServiceState]) -> list[str]:
-    """What could not be read, in a line each; the same of several services once."""
+def missing_of(services: Sequence[ServiceState]) -> str:
+    """What could not be read, in a line; the same of several services once."""
     known = filter(None, map(explanation_of, services))
-    different = dict.fromkeys(one for each in known for one in each.missing)
-    lines = [_missing(one) for one in different]
-    more = len(lines) - MISSING_SHOWN
-    return lines[:MISSING_SHOWN] + ([f"and {more} more could not be read"] if more > 0 else [])
+    different = list(dict.fromkeys(_missing(one) for each in known for one in each.missing))
+    more = len(different) - MISSING_SHOWN
+    shown = different[:MISSING_SHOWN] + ([f"{more} more"] if more > 0 else [])
+    return _UNREAD + ", ".join(shown) if shown else ""
 
 
 def pages_of(service: ServiceState) -> Iterator[tuple[str, str | None]]:
     """Where to see the task that stopped, and its log."""
-    known = explanation_of(service)
+    known = explanation_of(service) if service.phase.is_open else None
     if known and known.task:
         task = arns.parse_arn(known.task)
         cluster = arns.cluster_arn_of(task) if task else None
@@ -117,9 +125,17 @@ def pages_of(service: ServiceState) -> Iterator[tuple[str, str | None]]:
 def _quotes(known: Explanation, said: Sequence[str]) -> Iterator[str]:
     """ECS's own words: the evidence, or what the event says; and what the service says of it."""
     first = known.diagnosis.evidence or next(iter(said), "")
-    yield from filter(None, (first,))
+    if first and first != _ENDED:
+        yield first
     more = (text for text in known.messages if text != first and _FAILED not in text)
     yield from itertools.islice(more, 1)
+
+
+def _changed(known: Explanation) -> Iterator[str]:
+    """The lines; of what could not be read the message's foot tells where others are known."""
+    lines = [line for line in known.changes if not deployed_at(line)]
+    read = [line for line in lines if not line.startswith(_UNREAD)]
+    yield from read or lines
 
 
 def _who(actor: Actor | None) -> str:
@@ -139,4 +155,4 @@ def _ending(container: Container, quoted: str) -> str:
 
 def _missing(one: Missing) -> str:
     action = f": {one.action}" if one.action and one.why == "no permission" else ""
-    return f"could not be read: {one.what} ({one.why}{action})"
+    return f"{one.what} ({one.why}{action})"

@@ -20,6 +20,7 @@ from notifier.causes import (
     RUNG_AT_MOST,
     Cause,
     cause_of,
+    main_why_of,
     missing_of,
     pages_of,
     rung,
@@ -193,7 +194,7 @@ def _cause_of_any(service: ServiceState) -> tuple[str, str]:
     first = cause(service)
     if first is None:
         return "", ""
-    said = why_of(service) or first.reason
+    said = main_why_of(service) or first.reason
     reason = said.replace(service.name, "#").lower() if service.name else said
     return first.event, re.sub(r"[0-9a-f-]{8,}|\d+", "#", reason)[:200]
 
@@ -227,6 +228,7 @@ def _line_of_several(group: Sequence[ServiceState], first: Line) -> Line:
         kind=str(SubjectKind.SERVICE),
         serving="0 running" if none_runs and not first.over else "",
         happened=_happened(group[0], is_one=False),
+        why=_main_why(group[0]),
         count=1,
         since=min(filter(None, (one.since for one in group)), default=None),
         over=_end(group[0], is_one=False) if first.over else "",
@@ -461,8 +463,12 @@ def _why(service: ServiceState) -> str:
     return why_of(service) or _words()["PLACEMENT"].get(said, said)
 
 
+def _main_why(service: ServiceState) -> str:
+    return main_why_of(service) or _why(service)
+
+
 def _what_is_wrong(service: ServiceState, *, is_one: bool = True) -> str:
-    why = _why(service)
+    why = _why(service) if is_one else _main_why(service)
     return _happened(service, is_one=is_one) + (f": {why}" if why else "")
 
 
@@ -679,7 +685,7 @@ def _render(
     """The message. `news` is what the deployers of these services are rung for."""
     cluster = telling.cluster
     account = f"{telling.alias} ({cluster.account})" if telling.alias else cluster.account
-    missing = (*telling.missing, *missing_of(services))
+    missing = tuple(filter(None, (*telling.missing, missing_of(_unread(template, services, news)))))
     everywhere = {
         "cluster": cut(clean(arns.cluster_name(cluster.key)), NAME_AT_MOST),
         "account": cut(clean(account), NAME_AT_MOST),
@@ -696,6 +702,16 @@ def _render(
     payload = json.loads(text)
     message = Message(text=payload["text"], blocks=tuple(payload["blocks"]))
     return message if template == "root.j2" else _within_budget(message)
+
+
+def _unread(
+    template: str, services: Sequence[ServiceState], news: Sequence[Reason]
+) -> Sequence[ServiceState]:
+    """Those whose gaps a reader must know of: a root says only that it cannot say what runs."""
+    if template == "root.j2":
+        return [one for one in services if one.phase.is_open and one.reading is None]
+    is_shipped = set(news) == {Reason.DEPLOYER_KNOWN}
+    return services if (news and not is_shipped) or template == "folded.j2" else ()
 
 
 def _deployers(

@@ -30,9 +30,10 @@ from notifier.diagnosis.names import Said
 from notifier.facts import Confidence, Container, Diagnosis, Facts, StoppedTask, TaskDefinition
 from notifier.tasks import BY_A_PERSON, Stop, telling_container, verdict_on_stopped
 
-__all__ = ["circuit_breaker_line", "diagnose", "tasks_in_a_line", "worst_task"]
+__all__ = ["ALSO", "circuit_breaker_line", "diagnose", "tasks_in_a_line", "worst_task"]
 
 OTHERS_NAMED = 2
+ALSO = "; also "  # before what only some of the tasks say
 _FAILED = "SERVICE_DEPLOYMENT_FAILED"
 _NO_FAILURE = (*STOPPED_ON_PURPOSE, *TAKEN_AWAY)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -94,7 +95,7 @@ def _also(others: Sequence[_Finding]) -> str:
     named = [f"{one.cause} ({_tasks(one.tasks)})" for one in others[:OTHERS_NAMED]]
     if len(others) > OTHERS_NAMED:
         named.append(f"{len(others) - OTHERS_NAMED} more")
-    return f"; also {', '.join(named)}" if named else ""
+    return f"{ALSO}{', '.join(named)}" if named else ""
 
 
 def _tasks(count: int) -> str:
@@ -344,7 +345,7 @@ def circuit_breaker_line(facts: Facts) -> str:
     shown = facts.service_deployment
     if shown is None:
         return ""
-    counted = shown.failure_count is not None and shown.threshold is not None
+    counted = shown.failure_count and shown.threshold is not None
     breaker = f"circuit breaker {shown.failure_count} of {shown.threshold}" if counted else ""
     alarms = names.listed(shown.alarms)
     alarm = f"{'alarms' if len(shown.alarms) > 1 else 'alarm'} {alarms}" if alarms else ""
