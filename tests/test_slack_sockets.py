@@ -263,7 +263,7 @@ def test_a_connection_is_closed_when_it_is_cut(door: Poster) -> None:
 
         def drips_until_nobody_listens(server: RawServer, connection: socket.socket) -> None:
             with contextlib.suppress(ConnectionError):
-                trickles(HEAD, b"X-More: 1\r\n")(server, connection)
+                trickles(HEAD + b"\r\n", b"o")(server, connection)
             closed.set()
 
         with RawServer(drips_until_nobody_listens) as server:
