@@ -17,11 +17,12 @@ from tests.watch import Clock, FakeSlack, Watch, deployment_failed, sqs_message
 
 @dataclass
 class BusySlack(FakeSlack):
-    """Slack for many callers: one message at a time."""
+    """Slack for many callers: it takes a moment, and one message at a time."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def post(self, channel: str, message: Message, **more: object) -> Outcome:
+        time.sleep(0.02)  # so that others come while somebody posts
         with self.lock:
             return super().post(channel, message, **more)  # type: ignore[arg-type]
 
@@ -100,6 +101,7 @@ def test_however_many_functions_open_an_incident_it_has_one_root(functions: int)
             teller.tell("C01", tick, tick.now() + timedelta(seconds=50))
 
         assert not failed
+        assert watch.cluster().open_services == functions
         assert len(slack.roots) == 1
         replies = [one.message.text + str(one.message.blocks) for one in slack.replies]
         told = {name: sum(name in reply for reply in replies) for name in names}
