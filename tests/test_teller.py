@@ -229,7 +229,10 @@ def test_an_outage_of_5000_services_is_two_messages_and_small_rows(watch: Watch)
     assert max(sizes) < 100_000
 
 
-def test_the_services_of_a_cluster_are_read_anew_only_when_somebody_saved(watch: Watch) -> None:
+@patch("notifier.teller.READ_ANEW", 10)
+def test_the_services_of_a_large_cluster_are_read_anew_only_when_somebody_saved(
+    watch: Watch,
+) -> None:
     fail_all(watch, 30)
     real, read = watch.client.paginate, list[str]()
 
