@@ -38,6 +38,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return SandboxInOneProcess(config, log)
 
 
+ONCE = ("test_scoreboard.py", "test_the_checker_sees_the_program")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what measures the program's rules, and would find the same under any Python."""
+    for item in items:
+        if any(name in item.nodeid for name in ONCE):
+            item.add_marker(pytest.mark.once)
+
+
 def pytest_collection_finish() -> None:
     """Spare the garbage collector what stays until the end anyway."""
     gc.collect()

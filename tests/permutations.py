@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from notifier.facts import Container
 from notifier.incidents import Policy, cause, cluster_of, decide, failed_deployment
 from notifier.model import (
     ClusterState,
-    Container,
     Deployment,
     DeploymentStateChange,
     Event,

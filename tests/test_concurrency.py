@@ -2,25 +2,27 @@
 
 import itertools
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from moto import mock_aws
 
 from notifier.model import Invocation, Message, Outcome
-from tests.watch import FakeSlack, Watch, deployment_failed, sqs_message
+from tests.watch import Clock, FakeSlack, Watch, deployment_failed, sqs_message
 
 
 @dataclass
 class BusySlack(FakeSlack):
-    """Slack for many callers: one message at a time."""
+    """Slack for many callers: it takes a moment, and one message at a time."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def post(self, channel: str, message: Message, **more: object) -> Outcome:
+        time.sleep(0.02)  # so that others come while somebody posts
         with self.lock:
             return super().post(channel, message, **more)  # type: ignore[arg-type]
 
@@ -50,14 +52,16 @@ class OneCallAtATime:
         return Pages()
 
 
-def invocation(name: str) -> Invocation:
-    """A function whose clock is real, but who does not wait between posts."""
-    ids = itertools.count()
-    began = datetime.now(UTC)
+def invocation(name: str, clock: Clock) -> Invocation:
+    """A function that does not wait between posts.
+
+    Its clock ignores how fast this machine is. It has a minute, as long as the test may take.
+    """
+    ids, ends_at = itertools.count(), time.monotonic() + 60
     return Invocation(
         id=name,
-        now=lambda: datetime.now(UTC),
-        remaining=lambda: began + timedelta(seconds=60) - datetime.now(UTC),
+        now=clock.now,
+        remaining=lambda: timedelta(seconds=ends_at - time.monotonic()),
         sleep=lambda _pause: None,
         jitter=lambda at_most: at_most,
         unique=lambda: f"{name}-{next(ids)}",
@@ -66,6 +70,7 @@ def invocation(name: str) -> Invocation:
 
 @pytest.mark.parametrize("functions", [2, 16])
 def test_however_many_functions_open_an_incident_it_has_one_root(functions: int) -> None:
+    names = [f"service-{number:02}" for number in range(functions)]
     with mock_aws():
         watch = Watch()
         watch.slack = slack = BusySlack(watch.clock)
@@ -77,9 +82,9 @@ def test_however_many_functions_open_an_incident_it_has_one_root(functions: int)
         failed: Counter[str] = Counter()
 
         def function(number: int) -> None:
-            run = invocation(f"function-{number}")
+            run = invocation(f"function-{number}", watch.clock)
             barrier.wait()
-            message = sqs_message(number, deployment_failed(f"service-{number:02}", number))
+            message = sqs_message(number, deployment_failed(names[number]))
             taken = intake.take_in([message], run)
             failed.update(taken.failed)
             for destination in taken.destinations:
@@ -90,10 +95,14 @@ def test_however_many_functions_open_an_incident_it_has_one_root(functions: int)
             one.start()
         for one in threads:
             one.join()
-        last = invocation("the tick that looks once more")
-        teller.tell("C01", last, last.now() + timedelta(seconds=50))
+        for number in range(2):  # what waited for the others
+            watch.clock.at += timedelta(minutes=1)
+            tick = invocation(f"tick-{number}", watch.clock)
+            teller.tell("C01", tick, tick.now() + timedelta(seconds=50))
 
         assert not failed
+        assert watch.cluster().open_services == functions
         assert len(slack.roots) == 1
-        told = " ".join(posted.message.text + str(posted.message.blocks) for posted in slack.posts)
-        assert all(f"service-{number:02}" in told for number in range(functions))
+        replies = [one.message.text + str(one.message.blocks) for one in slack.replies]
+        told = {name: sum(name in reply for reply in replies) for name in names}
+        assert told == dict.fromkeys(names, 1)

@@ -80,8 +80,8 @@ def test_services_of_a_cluster_are_read_together(watch: Watch) -> None:
 
 
 def test_more_services_than_one_save_takes_are_all_looked_at(watch: Watch) -> None:
-    watch.take_in(*(deployment_failed(f"service-{n}") for n in range(250)))
-    for number in range(250):
+    watch.take_in(*(deployment_failed(f"service-{n}") for n in range(130)))
+    for number in range(130):
         watch.ecs.show_well(f"service-{number}", 43)
     watch.ticks(12)
 
@@ -196,7 +196,7 @@ def test_a_channel_that_somebody_holds_is_waited_for(watch: Watch) -> None:
 def test_a_channel_with_much_to_tell_does_not_starve_another() -> None:
     watch = Watch("dev=C02; *=C01", client=TableClient())
     much = []
-    for number in range(150):
+    for number in range(60):
         event = deployment_failed()
         event["resources"] = [f"arn:aws:ecs:eu-west-1:123456789012:service/c{number}/checkout"]
         much.append(event)
@@ -214,7 +214,7 @@ def test_a_channel_with_much_to_tell_does_not_starve_another() -> None:
 
 def test_a_tick_ends_before_its_time(watch: Watch) -> None:
     events = []
-    for number in range(250):
+    for number in range(160):  # two messages of each, a second apart: more than the tick has
         event = deployment_failed()
         event["resources"] = [f"arn:aws:ecs:eu-west-1:123456789012:service/c{number}/checkout"]
         events.append(event)
@@ -371,11 +371,11 @@ def test_the_census_finds_a_failure_that_no_event_told() -> None:
 
 def test_more_broken_services_than_one_save_takes_are_all_found() -> None:
     watch, ecs = counting(is_new=False)
-    ecs.add("prod", broken=330)
+    ecs.add("prod", broken=210)
     watch.tick(after=timedelta(hours=1))
     watch.ticks(5)
 
-    assert len(watch.cluster(cluster_arn("prod")).services) == 330
+    assert len(watch.cluster(cluster_arn("prod")).services) == 210
     assert len(watch.slack.roots) == 1
 
 
@@ -443,7 +443,7 @@ def test_a_census_of_the_longest_names_stays_small_enough_for_its_row() -> None:
     watch, ecs = counting()
     cluster, *services = ("".join(dice.choices(ascii_letters, k=255)) for _ in range(601))
     ecs.by_cluster[cluster_arn(cluster)] = {name: failing(name) for name in services}
-    watch.ticks(12)
+    watch.ticks(8)
     census = watch.store.census()
 
     assert census is not None

@@ -51,7 +51,7 @@ times = st.datetimes(min_value=AT_LEAST, max_value=AT_MOST, timezones=st.just(UT
 
 @pytest.mark.parametrize("noun", NOUNS)
 def test_what_is_written_is_read_again(noun: type) -> None:
-    @settings(max_examples=40, deadline=None, database=None)
+    @settings(max_examples=15, deadline=None, database=None)
     @given(st.data())
     def written_and_read(draw: st.DataObject) -> None:
         st.register_type_strategy(datetime, times)

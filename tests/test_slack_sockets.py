@@ -29,9 +29,12 @@ from tests.raw_server import (
 
 MESSAGE = Message(text="prod-web: 1 of 3 running")
 SHORT = timedelta(milliseconds=100)
-MODEST = timedelta(milliseconds=400)  # where something must arrive before the deadline
 AMPLE = timedelta(seconds=10)
-SLACK_AND_SCHEDULING = 0.3  # seconds after the deadline that a busy machine may take
+# Where something must leave or arrive before the deadline, a machine too busy for the first of
+# these gets the next.
+DEADLINES = (SHORT, timedelta(milliseconds=500), timedelta(seconds=3))
+# Seconds after the deadline that a busy machine may take: what is tried here would never end.
+SCHEDULING = 2
 
 OK = json.dumps({"ok": True, "channel": "C01", "ts": "1503435956.000247"})
 
@@ -68,9 +71,15 @@ def post(poster: Slack | Webhook, within: timedelta) -> Outcome:
     started = time.monotonic()
     outcome = poster.post("C01", MESSAGE)
 
-    assert time.monotonic() - started < within.total_seconds() + SLACK_AND_SCHEDULING
+    assert time.monotonic() - started < within.total_seconds() + SCHEDULING
     assert "SecretOf" not in repr(outcome)
     return outcome
+
+
+def comes_in_time(attempt: Callable[[timedelta], object], expected: object) -> None:
+    """Check what an attempt returns that has until a deadline, the longest of all at the latest."""
+    *shorter, longest = DEADLINES
+    assert any(attempt(one) == expected for one in shorter) or attempt(longest) == expected
 
 
 def seen(server: RawServer, count: int) -> bool:
@@ -135,29 +144,29 @@ def test_a_name_that_resolves_too_late_sends_nothing_any_more(
 def test_a_post_that_was_given_up_is_not_sent_under_the_next_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    resolved = threading.Event()
-    names = iter([True])
     resolve = socket.getaddrinfo
 
-    def first_is_late(*asked: Any, **more: Any) -> Any:
-        if next(names, False):
-            resolved.wait(5)
-        return resolve(*asked, **more)
+    def attempt(deadline: timedelta) -> object:
+        resolved = threading.Event()
+        names = iter([True])
 
-    monkeypatch.setattr(socket, "getaddrinfo", first_is_late)
-    with RawServer(sends(response(OK))) as server:
-        slack = bot(server.url, MODEST)
-        outcomes = [post(slack, MODEST) for _ in range(2)]
-        resolved.set()
-        for thread in threading.enumerate():
-            if thread.name == "slack-request":
-                thread.join(5)
+        def first_is_late(*asked: Any, **more: Any) -> Any:
+            if next(names, False):
+                resolved.wait(5)
+            return resolve(*asked, **more)
 
-    assert outcomes == [
-        Refused(Refusal.UNAVAILABLE, "timeout"),
-        Sent("C01", "1503435956.000247"),
-    ]
-    assert len(server.requests) == 1
+        monkeypatch.setattr(socket, "getaddrinfo", first_is_late)
+        with RawServer(sends(response(OK))) as server:
+            slack = bot(server.url, deadline)
+            outcomes = [post(slack, deadline) for _ in range(2)]
+            resolved.set()
+            for thread in threading.enumerate():
+                if thread.name == "slack-request":
+                    thread.join(5)
+        return outcomes, len(server.requests)
+
+    too_late = Refused(Refusal.UNAVAILABLE, "timeout")
+    comes_in_time(attempt, ([too_late, Sent("C01", "1503435956.000247")], 1))
 
 
 def test_plain_text_where_tls_is_expected_posted_nothing(door: Poster) -> None:
@@ -178,10 +187,11 @@ def test_a_tls_handshake_that_hangs_posted_nothing(door: Poster) -> None:
 
 
 def test_a_connection_that_is_never_accepted_may_have_posted(door: Poster) -> None:
-    with RawServer(hangs, accepts=False) as server:
-        outcome = post(door(server.url, SHORT), SHORT)
+    def attempt(deadline: timedelta) -> object:
+        with RawServer(hangs, accepts=False) as server:
+            return post(door(server.url, deadline), deadline)
 
-    assert outcome == Unknown("timeout")
+    comes_in_time(attempt, Unknown("timeout"))
 
 
 @pytest.mark.parametrize("end", [closes, resets])
@@ -212,11 +222,11 @@ def test_a_connection_reset_at_once_is_refused_if_nothing_was_written_yet(door: 
 
 
 def test_a_server_that_hangs_before_it_reads_may_have_posted(door: Poster) -> None:
-    with RawServer(hangs, reads=False) as server:
-        outcome = post(door(server.url, SHORT), SHORT)
+    def attempt(deadline: timedelta) -> object:
+        with RawServer(hangs, reads=False) as server:
+            return post(door(server.url, deadline), deadline), server.connections
 
-    assert outcome == Unknown("timeout")
-    assert server.connections == 1
+    comes_in_time(attempt, (Unknown("timeout"), 1))
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -239,25 +249,28 @@ SLOW = [
 
 @pytest.mark.parametrize("behave", SLOW)
 def test_an_answer_that_does_not_end_is_cut_at_the_deadline(behave: Behaviour) -> None:
-    with RawServer(behave) as server:
-        outcome = post(bot(server.url, SHORT), SHORT)
-        assert seen(server, 1)
+    def attempt(deadline: timedelta) -> object:
+        with RawServer(behave) as server:
+            outcome = post(bot(server.url, deadline), deadline)
+            return outcome, seen(server, 1), server.connections
 
-    assert outcome == Unknown("timeout")
-    assert server.connections == 1
+    comes_in_time(attempt, (Unknown("timeout"), True, 1))
 
 
 def test_a_connection_is_closed_when_it_is_cut(door: Poster) -> None:
-    closed = threading.Event()
+    def attempt(deadline: timedelta) -> object:
+        closed = threading.Event()
 
-    def drips_until_nobody_listens(server: RawServer, connection: socket.socket) -> None:
-        with contextlib.suppress(ConnectionError):
-            trickles(HEAD, b"X-More: 1\r\n")(server, connection)
-        closed.set()
+        def drips_until_nobody_listens(server: RawServer, connection: socket.socket) -> None:
+            with contextlib.suppress(ConnectionError):
+                trickles(HEAD + b"\r\n", b"o")(server, connection)
+            closed.set()
 
-    with RawServer(drips_until_nobody_listens) as server:
-        post(door(server.url, SHORT), SHORT)
-        assert closed.wait(1)
+        with RawServer(drips_until_nobody_listens) as server:
+            post(door(server.url, deadline), deadline)
+            return closed.wait(1)
+
+    comes_in_time(attempt, True)
 
 
 BROKEN = [
@@ -323,8 +336,12 @@ def test_a_status_that_came_decides_though_its_body_does_not(door: Poster) -> No
 
     with RawServer(sends_and_closes(head)) as server:
         assert post(door(server.url, AMPLE), AMPLE) == limited
-    with RawServer(trickles(head, b" ")) as server:
-        assert post(door(server.url, MODEST), MODEST) == limited
+
+    def attempt(deadline: timedelta) -> object:
+        with RawServer(trickles(head, b" ")) as server:
+            return post(door(server.url, deadline), deadline)
+
+    comes_in_time(attempt, limited)
 
 
 def test_malformed_headers_do_not_put_the_address_into_a_log_line(
@@ -374,12 +391,12 @@ def test_after_a_cut_the_next_post_goes_out_on_a_new_connection() -> None:
     def first_hangs(server: RawServer, connection: socket.socket) -> None:
         (hangs if len(server.requests) == 1 else sends(response(OK)))(server, connection)
 
-    with RawServer(first_hangs) as server:
-        slack = bot(server.url, MODEST)
-        outcomes = [post(slack, MODEST) for _ in range(2)]
+    def attempt(deadline: timedelta) -> object:
+        with RawServer(first_hangs) as server:
+            slack = bot(server.url, deadline)
+            return [post(slack, deadline) for _ in range(2)], server.connections
 
-    assert outcomes == [Unknown("timeout"), Sent("C01", "1503435956.000247")]
-    assert server.connections == 2
+    comes_in_time(attempt, ([Unknown("timeout"), Sent("C01", "1503435956.000247")], 2))
 
 
 # --- looking ----------------------------------------------------------------------------------
@@ -389,7 +406,7 @@ def look(url: str, within: timedelta) -> Found:
     started = time.monotonic()
     found = bot(url, within).find("C01", "K1", since=datetime(2026, 11, 23, tzinfo=UTC))
 
-    assert time.monotonic() - started < within.total_seconds() + SLACK_AND_SCHEDULING
+    assert time.monotonic() - started < within.total_seconds() + SCHEDULING
     assert "SecretOf" not in repr(found)
     return found
 
@@ -409,13 +426,16 @@ def test_a_search_whose_answer_cannot_be_read_says_why(behave: Behaviour, code: 
 def test_the_pages_of_a_search_share_one_deadline() -> None:
     page = {"ok": True, "messages": [], "response_metadata": {"next_cursor": "more"}}
 
-    def slowly(server: RawServer, connection: socket.socket) -> None:
-        server.stopping.wait(0.15)
-        connection.sendall(response(json.dumps(page)))
+    def attempt(deadline: timedelta) -> object:
+        def slowly(server: RawServer, connection: socket.socket) -> None:
+            server.stopping.wait(deadline.total_seconds() * 0.4)
+            connection.sendall(response(json.dumps(page)))
 
-    with RawServer(slowly) as server:
-        assert look(server.url, MODEST) == CannotLook("timeout", will_pass=True)
-    assert 1 < len(server.requests) < 4
+        with RawServer(slowly) as server:
+            found = look(server.url, deadline)
+        return found, 1 < len(server.requests) < 4
+
+    comes_in_time(attempt, (CannotLook("timeout", will_pass=True), True))
 
 
 # --- through a proxy --------------------------------------------------------------------------

@@ -232,7 +232,10 @@ def test_an_outage_of_5000_services_is_two_messages_and_small_rows(watch: Watch)
     assert max(sizes) < 100_000
 
 
-def test_the_services_of_a_cluster_are_read_anew_only_when_somebody_saved(watch: Watch) -> None:
+@patch("notifier.teller.READ_ANEW", 10)
+def test_the_services_of_a_large_cluster_are_read_anew_only_when_somebody_saved(
+    watch: Watch,
+) -> None:
     fail_all(watch, 30)
     real, read = watch.client.paginate, list[str]()
 
@@ -396,14 +399,11 @@ def test_lines_of_a_log_are_told_though_others_have_their_root_before_the_reply(
 
 
 def test_the_log_of_one_cluster_is_not_told_of_another(watch: Watch) -> None:
-    watch.ecs.known["checkout"] = {"logs": LOG}
-    watch.take_in(in_cluster("one", deployment_failed()))
-    watch.tell()
-    watch.ecs.known = {}
-    watch.offer(in_cluster("two", deployment_failed()))
+    watch.ecs.known["one/checkout"] = {"logs": LOG}
+    watch.offer(*(in_cluster(name, deployment_failed()) for name in ("one", "two")))
 
     told = ["no database" in str(one.message.blocks) for one in watch.slack.replies]
-    assert told == [True, False]
+    assert sorted(told) == [False, True]
 
 
 def test_a_bug_in_what_explains_a_failure_makes_the_alert_plain_and_not_late(watch: Watch) -> None:
@@ -1702,7 +1702,7 @@ def test_a_function_killed_at_any_effect_loses_nothing_and_repeats_only_what_nob
     effects = story_effects()
     assert effects > 50
     repeated = 0
-    step = 2  # the scoreboard's matrix has every effect, in the whole program
+    step = 4  # the scoreboard's matrix has every effect, in the whole program
     for at in range(2 if can_look else 1, effects + 1, step):
         watch = watching("*=C01")
         watch.slack.can_look = can_look

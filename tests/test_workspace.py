@@ -789,6 +789,17 @@ def test_faults_state_and_reset_over_http(client: Client, slack: Workspace) -> N
     assert client.post()["ok"]
 
 
+def test_after_a_reset_messages_have_the_clocks_time_though_it_went_back(
+    client: Client, slack: Workspace, clock: Clock
+) -> None:
+    clock.now += 3600
+    client.post()
+    slack.reset()
+    clock.now -= 3600
+
+    assert client.post()["ts"] == f"{int(NOW)}.000000"
+
+
 def test_a_fault_that_cannot_be_understood_is_refused_over_http(slack: Workspace) -> None:
     for asked in ({"fault": "nonsense"}, {"fault": "ok", "colour": "red"}):
         answer = requests.post(slack.url + "_sandbox/faults", json=asked, timeout=5)

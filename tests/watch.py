@@ -201,7 +201,7 @@ class FakeEcs:
     """Shows the services it was given; any other has one task of two and a failed deployment.
 
     `fails` says why services cannot be read, `lacks_client` why nothing can be. `known` are the
-    facts to tell of a service, `records` who deployed it, `records_fail` why nobody knows that.
+    facts to tell of a service, or of CLUSTER/SERVICE, `records` who deployed it, `records_fail` why nobody knows that.
     `calls` are all looks at services; `asked` are those for facts, `looked_up` those for callers.
     """
 
@@ -228,15 +228,18 @@ class FakeEcs:
         return {name: replace(one, read_at=now) for name, one in shown.items()}
 
     def facts(
-        self, _cluster_arn: str, asked: Sequence[Asked], now: datetime
+        self, cluster_arn: str, asked: Sequence[Asked], now: datetime
     ) -> Mapping[str, tuple[ServiceReading | None, Facts]]:
         self.calls.append([one.service for one in asked])
         self.asked.append(asked)
         if self.lacks_client:
             raise ReadFailed("DescribeServices", self.lacks_client)
-        return {one.service: self._facts(one, now) for one in asked}
+        cluster = cluster_arn.rpartition("/")[2]
+        return {one.service: self._facts(cluster, one, now) for one in asked}
 
-    def _facts(self, asked: Asked, now: datetime) -> tuple[ServiceReading | None, Facts]:
+    def _facts(
+        self, cluster: str, asked: Asked, now: datetime
+    ) -> tuple[ServiceReading | None, Facts]:
         """What ECS shows, and the facts that the test gave, of the deployment asked about."""
         name = asked.service
         read = None if self.fails else replace(self.shown.get(name) or failing(name), read_at=now)
@@ -248,7 +251,8 @@ class FakeEcs:
             "failing_revision": primary.task_definition if primary else asked.failing_revision,
             "missing": self._missing(),
         }
-        return read, Facts(**{**facts, **self.known.get(name, {})})
+        known = self.known.get(name) or self.known.get(f"{cluster}/{name}") or {}
+        return read, Facts(**{**facts, **known})
 
     def _missing(self) -> tuple[Missing, ...]:
         if not self.fails:

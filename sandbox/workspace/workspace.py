@@ -88,6 +88,7 @@ class Workspace:
             channel.id: replace(channel, members=set(channel.members), messages=[])
             for channel in self._channels
         }
+        self.team.last_ts = 0  # without messages none is repeated, and the clock may have gone back
         self.plan, self.pacer, self.history = FaultPlan(), Pacer(self._limits), History()
         if not self.team.hooks:
             for channel in self._channels:

@@ -247,7 +247,7 @@ def _listed(labels: Iterable[str], at_most: int) -> str:
     """`a, b and 3 more`: whole names, as many as fit, and the number of the others."""
     left, names, others = at_most, list[str](), 0
     for label in labels:
-        left -= sum(map(_cost, label)) + 2
+        left -= _cost(label) + 2
         if names and (left < 0 or others):
             others += 1
         else:
@@ -790,12 +790,14 @@ def clean(text: str) -> str:
 
     Line breaks and tabs stay. https://www.unicode.org/reports/tr44/#General_Category_Values
     """
+    if text.isprintable():  # most are: of these characters none is
+        return text
     return "".join(c for c in text if c in "\n\t" or unicodedata.category(c)[0] != "C")
 
 
 def cut(text: str, at_most: int) -> str:
     """The text, shortened with `…` so that it is at most so long once it is escaped for Slack."""
-    if sum(map(_cost, text)) <= at_most:
+    if _cost(text) <= at_most:
         return text
     left = at_most - 1
     for position, character in enumerate(text):
@@ -809,16 +811,17 @@ def tail(lines: Sequence[str], at_most: int) -> str:
     """The last of the lines, whole ones, as many as fit; of one that is too long, its beginning."""
     kept: list[str] = []
     for line in reversed(lines):
-        at_most -= sum(map(_cost, line)) + 1
+        at_most -= _cost(line) + 1
         if at_most < 0 and kept:
             break
         kept.append(cut(line, LOG_LINE_AT_MOST))
     return "\n".join(reversed(kept))
 
 
-def _cost(character: str) -> int:
-    """What a character costs: the length of its escape, or its UTF-16 units."""
-    return {"&": 5, "<": 4, ">": 4}.get(character, 2 if ord(character) > 0xFFFF else 1)
+def _cost(text: str) -> int:
+    """How long a text is once it is escaped for Slack, in UTF-16 units."""
+    units = len(text.encode("utf-16-le", "surrogatepass")) // 2
+    return units + 4 * text.count("&") + 3 * (text.count("<") + text.count(">"))
 
 
 # Filters that return Markup make text live in Slack on purpose; everything else is escaped.

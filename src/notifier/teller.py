@@ -61,6 +61,7 @@ BUDGET_IS_BACK_IN = timedelta(seconds=10)
 TRIES = 5  # turns that ended in an exception of ours, or in our death
 WITHOUT_FACTS_FROM = 2
 SERVICES_READ_AT_ONCE = 10  # one call of DescribeServices; the tick reads the others
+READ_ANEW = 100  # services, which are one page: asking first whether anybody saved costs as much
 SUMMARY = "summary"  # what the first census owes each channel, in place of a cluster
 KEY_OF = "ecs_watch"  # event_type of the metadata by which a post is found again
 
@@ -432,10 +433,14 @@ class _Turn:
         What was told there is written by nobody but us, as long as we hold the channel.
         """
         known = self.known
-        head = self.store.load(known.key, ()) if known else None
-        if known is None or head is None or head.version != known.version:
+        if known is None or len(known.services) <= READ_ANEW or not self.is_as(known):
             self.known = self.store.load(self.owed.cluster_key)
         return self.known
+
+    def is_as(self, known: ClusterState) -> bool:
+        """Whether nobody saved since."""
+        head = self.store.load(known.key, ())
+        return head is not None and head.version == known.version
 
     def stay_where_it_is_told(self) -> None:
         """Who tells an incident stays with it until it is over, though the channel works again.
