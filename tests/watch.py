@@ -201,7 +201,8 @@ class FakeEcs:
     """Shows the services it was given; any other has one task of two and a failed deployment.
 
     `fails` says why services cannot be read, `lacks_client` why nothing can be. `known` are the
-    facts to tell of a service, or of CLUSTER/SERVICE, `records` who deployed it, `records_fail` why nobody knows that.
+    facts to tell of a service, or of CLUSTER/SERVICE, `records` who deployed it, `records_fail`
+    why nobody knows that.
     `calls` are all looks at services; `asked` are those for facts, `looked_up` those for callers.
     """
 
