@@ -120,8 +120,8 @@ ENDINGS = {
             "the circuit breaker stopped the deployment",
             "task definition :8 → :9",
             BREAKER,
-            "could not be read: stopped tasks (no permission: ecs:ListTasks)",
-            "could not be read: task definitions (no permission: ecs:DescribeTaskDefinition)",
+            "could not be read: stopped tasks (no permission: ecs:ListTasks), task definitions"
+            " (no permission: ecs:DescribeTaskDefinition)",
             "ACTIVE :9 0 0 0 3 FAILED",
         ),
     ),
