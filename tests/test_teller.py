@@ -398,8 +398,9 @@ def test_lines_of_a_log_are_told_though_others_have_their_root_before_the_reply(
     assert told == [True] * 3
 
 
-def test_the_log_of_one_cluster_is_not_told_of_another(watch: Watch) -> None:
-    watch.ecs.known["one/checkout"] = {"logs": LOG}
+@pytest.mark.parametrize("cluster", ["one", "two"])  # whichever is told first
+def test_the_log_of_one_cluster_is_not_told_of_another(watch: Watch, cluster: str) -> None:
+    watch.ecs.known[f"{cluster}/checkout"] = {"logs": LOG}
     watch.offer(*(in_cluster(name, deployment_failed()) for name in ("one", "two")))
 
     told = ["no database" in str(one.message.blocks) for one in watch.slack.replies]
