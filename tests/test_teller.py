@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
@@ -1365,6 +1366,53 @@ def test_an_edit_of_counts_alone_comes_again_too_when_its_outcome_is_unknown(wat
     assert watch.slack.edit_answers == []
     assert len(watch.slack.roots[0].edits) == 1
     assert "3 reports" in str(watch.slack.roots[0].message.blocks)
+
+
+@pytest.mark.parametrize("code", ["service_unavailable", "ratelimited"])
+def test_an_edit_of_counts_alone_comes_again_too_when_it_is_refused(
+    watch: Watch, code: str
+) -> None:
+    why = {"service_unavailable": Refusal.UNAVAILABLE, "ratelimited": Refusal.RATE_LIMITED}[code]
+    watch.offer(placement_failure("checkout", at="11:58:00"))
+    watch.slack.edit_answers = [Refused(why, code)]
+    watch.offer(placement_failure("checkout", at="11:59:00"))
+    watch.ticks(10)
+
+    assert watch.slack.edit_answers == []
+    assert "3 reports" in str(watch.slack.roots[0].message.blocks)
+
+
+def test_an_edit_of_counts_alone_comes_again_too_when_we_die_of_it(watch: Watch) -> None:
+    watch.offer(placement_failure("checkout", at="11:58:00"))
+    watch.offer(placement_failure("checkout", at="11:59:00"))
+    with patch.object(watch.slack, "update", side_effect=Killed):
+        for _ in range(2):
+            with suppress(Killed):
+                watch.tick()
+    watch.ticks(20)
+
+    assert "3 reports" in str(watch.slack.roots[0].message)
+
+
+def test_a_root_that_was_posted_before_we_died_is_found_before_it_is_given_up(
+    watch: Watch,
+) -> None:
+    watch.take_in(deployment_failed("checkout"))
+    with (
+        patch.object(Store, "record", side_effect=Killed),
+        suppress(Killed),
+    ):
+        watch.tell()
+    with patch.object(watch.slack, "find", side_effect=Killed):
+        for _ in range(telling.TRIES - 1):
+            watch.clock.at += timedelta(minutes=16)
+            with suppress(Killed):
+                watch.tell()
+    watch.clock.at += timedelta(minutes=16)
+    watch.tell()
+    watch.offer(deployment_failed("search"))
+
+    assert len(watch.slack.roots) == 1
 
 
 def test_an_edit_is_written_down_before_it_is_made(watch: Watch) -> None:

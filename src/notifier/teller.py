@@ -206,6 +206,7 @@ class _Holding:
     run: Invocation
     until: datetime
     last_post_at: datetime | None = None
+    seen: Sequence[Owed] = ()
     visited: set[str] = field(default_factory=set)
     closed_until: dict[str, datetime] = field(default_factory=dict)
     logs: dict[str, dict[str, LogTail]] = field(default_factory=dict)
@@ -271,6 +272,7 @@ class _Holding:
     def work(self) -> None:
         """One cluster after another: those without a root first, so that none waits for replies."""
         while self.has_time() and (due := self.due()):
+            self.seen = due
             owed = min(due, key=self.precedence)
             try:
                 self.turn(owed)
@@ -283,14 +285,18 @@ class _Holding:
     def precedence(self, owed: Owed) -> tuple[bool, bool, datetime]:
         return (owed.has_root, owed.cluster_key in self.visited, owed.due_at)
 
-    def others_wait_for_their_root(self, owed: Owed) -> bool:
+    def others_wait_for_their_root(self, owed: Owed, due: Sequence[Owed]) -> bool:
         """Whether others have none, and had no turn yet."""
-        others = {one.cluster_key for one in self.due() if not one.has_root} - self.visited
+        others = {one.cluster_key for one in due if not one.has_root} - self.visited
         return bool(others - {owed.cluster_key})
+
+    def is_hurried(self, owed: Owed) -> bool:
+        """Whether others waited for their root when this turn began."""
+        return self.others_wait_for_their_root(owed, self.seen)
 
     def let_others_have_their_root(self, owed: Owed) -> None:
         """A turn ends with each message while others wait for their root."""
-        if self.others_wait_for_their_root(owed):
+        if self.others_wait_for_their_root(owed, self.due()):
             raise _EndTurn(self.run.now())
 
     def turn(self, owed: Owed) -> None:
@@ -500,7 +506,7 @@ class _Turn:
         teller = self.holding.teller
         looking = Explaining(teller.ecs, cluster.key, self.now, teller.people, self.logs)
         # In a storm every cluster has its root first; why it fails comes with the replies.
-        hurried = not self.owed.has_root and self.holding.others_wait_for_their_root(self.owed)
+        hurried = not self.owed.has_root and self.holding.is_hurried(self.owed)
         seen = looking.look(services, only_what_runs=hurried)
         policy = Policy(route=self.route)
         with suppress(Conflict):  # busy until our time ran out: what is known is told all the same
@@ -578,7 +584,12 @@ class _Turn:
     # --- what is given up ---------------------------------------------------------------------
 
     def give_up_all(self) -> None:
-        """What failed so often is left out, all of it, until something new is saved."""
+        """What failed so often is left out, all of it, until something new is saved.
+
+        What was posted before we died is looked for once more: its root must not come twice.
+        """
+        if self.owed.attempt and self.owed.tries == TRIES:
+            self.settle_attempt(self.owed.attempt)
         cluster, thread = self.load()
         if cluster is None:
             self.given_up({}, "it failed too often")
@@ -742,7 +753,9 @@ class _Taking:
         if not self.holding.store.take_edit(self.now):
             raise _EndTurn(self.now + BUDGET_IS_BACK_IN)
         self.holding.hold()
-        begun = replace(thread, edited_at=self.now)
+        # As if it showed less, until it is known that it shows this: the edit comes again.
+        shows = min(thread.shows, self.step.shows - 1)
+        begun = replace(thread, edited_at=self.now, shows=shows)
         self.turn.record({}, begun)
         outcome = self.holding.door.update(thread.channel, thread.ts, message)
         if _is_refused(outcome, Refusal.PAYLOAD) and message.blocks:
@@ -756,8 +769,7 @@ class _Taking:
             case _:
                 # It may still arrive: the next edit must not come before it.
                 later = self.now + AFTER_UNKNOWN
-                shows = min(thread.shows, self.step.shows - 1)
-                again = replace(begun, edited_at=later - BETWEEN_EDITS, shows=shows)
+                again = replace(begun, edited_at=later - BETWEEN_EDITS)
                 self.turn.record({}, again)
                 raise _EndTurn(later)
 
