@@ -55,7 +55,8 @@ ROWS_SHOWN = 10  # of what is failing, in a root
 SHOWN_ONE_BY_ONE = 3  # of those that fail, or are over, in the same way
 GROUPS_SHOWN = 5
 NAMES_AT_MOST = 600  # characters, escaped: the names of several services in a root
-NAMES_OF_A_FOLD = 900
+NAMES_OF_FOLDS = 4_500  # of all groups of one together
+NAMES_OF_ONE = 2_000
 NAMES_ON_A_PHONE = 60
 NAME_AT_MOST = 255  # characters, escaped
 LINKS_SHOWN = 4
@@ -315,6 +316,7 @@ def _folded(telling: Telling, services: Sequence[ServiceState], route: str) -> M
         said = _said_of_many(service, _news_of(service, route), "" if failing else end)
         groups.setdefault(said, []).append(service)
     by_size = sorted(groups.items(), key=lambda group: -len(group[1]))
+    room = min(NAMES_OF_FOLDS // min(len(groups), GROUPS_SHOWN), NAMES_OF_ONE)
     return _render(
         "folded.j2",
         telling,
@@ -324,7 +326,7 @@ def _folded(telling: Telling, services: Sequence[ServiceState], route: str) -> M
         failing=failing,
         over=end or "over",
         down=_down(services),
-        groups=[_group(why, of) for why, of in by_size[:GROUPS_SHOWN]],
+        groups=[_group(why, of, room) for why, of in by_size[:GROUPS_SHOWN]],
         more=sum(len(of) for _, of in by_size[GROUPS_SHOWN:]),
         rest=_listed((_name(one) for _, of in by_size[GROUPS_SHOWN:] for one in of), NAMES_AT_MOST),
     )
@@ -334,10 +336,10 @@ def _badness(service: ServiceState) -> tuple[bool, bool, Impact]:
     return (service.phase.is_open, service.phase is Phase.NOT_LIVE, service.impact)
 
 
-def _group(why: str, services: Sequence[ServiceState]) -> tuple[str, int, str, str]:
-    """Why, how many, who for a phone, and who in full."""
+def _group(why: str, services: Sequence[ServiceState], room: int) -> tuple[str, int, str, str]:
+    """Why, how many, who for a phone, and who in full, in so many characters."""
     who = _listed(map(_name, services), NAMES_ON_A_PHONE)
-    return why, len(services), who, _listed(map(_label, services), NAMES_OF_A_FOLD)
+    return why, len(services), who, _listed(map(_label, services), room)
 
 
 def _said_of_many(service: ServiceState, news: Sequence[Reason], title: str) -> str:

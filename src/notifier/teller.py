@@ -596,8 +596,8 @@ class _Turn:
             return
         mine = [one for one in cluster.services.values() if one.destination == self.owed.route]
         told = {one.key: one.revision for one in mine if one.untold(self.owed.route)}
-        self.given_up(told, "it failed too often")
         announced = {one.key: one.revision for one in mine if one.phase.is_open}
+        self.given_up({**announced, **told}, "it failed too often")
         self.record(told, _silent(thread, cluster, announced, self.now))
 
     def given_up(self, told: Mapping[str, int], why: str) -> None:
