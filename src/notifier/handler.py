@@ -42,6 +42,8 @@ def on_events(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any
     run = _invocation(context)
     program = _program()
     taken = program.intake.take_in(event["Records"], run)
+    if taken.heartbeats:
+        program.beat(taken.heartbeats, run)
     until = run.now() + TELL_FOR
     for destination in sorted(taken.destinations):
         try:

@@ -17,6 +17,9 @@ UNITS = {
     "GivenUp": "Count",
     "Refused": "Count",
     "Ticks": "Count",
+    "Heartbeat": "Count",
+    "FailedChecks": "Count",
+    "SilentMembers": "Count",
 }
 
 

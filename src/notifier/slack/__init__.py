@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
+from notifier.checkup import ChannelSeen, Identity
 from notifier.model import CannotLook, Found, Message, Outcome, Refusal, Refused, Sent, Unknown
 from notifier.slack.answers import Answer, api_answer, sent, webhook_outcome
 from notifier.slack.bodies import Body, as_form, as_json
@@ -127,6 +128,35 @@ class Slack:
         answer = self._ask("chat.getPermalink", as_form({"channel": channel, "message_ts": ts}))
         link = answer.body.get("permalink") if isinstance(answer, Answer) else ""
         return link if isinstance(link, str) and _PERMALINK.fullmatch(link) else ""
+
+    def identity(self) -> Identity | Refused | Unknown:
+        """Whom Slack takes us for, and what the token may do. It needs no scope.
+
+        https://docs.slack.dev/reference/methods/auth.test
+        """
+        answer = self.call("auth.test", {})
+        if not isinstance(answer, Answer):
+            return answer
+        team, user = answer.body.get("team", ""), answer.body.get("user", "")
+        return Identity(str(team), str(user), answer.scopes)
+
+    def channel(self, channel: str) -> ChannelSeen | Refused | Unknown:
+        """A channel by its id, as the bot sees it; `missing_scope` without channels:read.
+
+        https://docs.slack.dev/reference/methods/conversations.info
+        """
+        answer = self._ask("conversations.info", as_form({"channel": channel}))
+        if not isinstance(answer, Answer):
+            return answer
+        shown = answer.body.get("channel")
+        if not isinstance(shown, Mapping):
+            return Unknown("answer_incomplete")
+        return ChannelSeen(
+            name=str(shown.get("name", "")),
+            is_archived=shown.get("is_archived") is True,
+            # What is written to one person has no members.
+            is_member=shown.get("is_member") is not False,
+        )
 
     def call(self, method: str, arguments: Mapping[str, object]) -> Answer | Refused | Unknown:
         """Call a method that takes JSON, such as `auth.test`; see the methods above for posting.
