@@ -16,15 +16,12 @@ from typing import Any
 from notifier.arns import is_region, parse_arn, partition_of
 from notifier.ecs import Ecs
 from notifier.ecs.cloudtrail import Callers
-from notifier.ecs.reads import GONE
+from notifier.ecs.reads import GONE, NO_PERMISSION
 from notifier.ecs.roles import ACTION, Credentials, Roles
 from notifier.errors import ReadFailed
 from notifier.facts import Asked, Facts
 from notifier.model import ServiceReading
 
-# IAM knows no regions, so the region is part of the name: the stack of one region can go without
-# taking the role of the others with it.
-READER = "ecs-watch-reader"
 REMEMBERED = 20  # members, with their clients and the task definitions that were read there
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
@@ -32,22 +29,29 @@ _ACCOUNT = re.compile(r"[0-9]{12}")
 Place = tuple[str, str]  # account, region
 
 
-def reader_arn(account: str, region: str) -> str:
-    """The role through which a member is read. Raises ReadFailed for what is no account's id."""
+def reader_arn(name: str, account: str, region: str) -> str:
+    """The role through which a member is read. Raises ReadFailed where there can be none.
+
+    IAM knows no regions, so the region is part of the role's name: the stack of one region can go
+    without taking the role of the others with it.
+    """
+    if not name:
+        raise ReadFailed(ACTION, NO_PERMISSION)
     if not _ACCOUNT.fullmatch(account) or not is_region(region):
         raise ReadFailed(ACTION, GONE)
-    return f"arn:{partition_of(region)}:iam::{account}:role/{READER}-{region}"
+    return f"arn:{partition_of(region)}:iam::{account}:role/{name}-{region}"
 
 
 @dataclass(slots=True)
 class Clients:
     """Clients that act as a member's role. A new one is made when its credentials are renewed.
 
-    `make` gets a service, a region and credentials.
+    `make` gets a service, a region and credentials; `role_name` is that of `reader_arn`.
     """
 
     roles: Roles
     make: Callable[[str, str, Credentials], Any]
+    role_name: str
     account: str
     region: str
     _made: dict[tuple[str, str], tuple[Credentials, Any]] = field(default_factory=dict, repr=False)
@@ -58,7 +62,8 @@ class Clients:
 
     def other(self, service: str, region: str) -> Any:
         """A client of any service, by default in the member's region. Raises ReadFailed."""
-        credentials = self.roles.credentials(reader_arn(self.account, self.region))
+        role = reader_arn(self.role_name, self.account, self.region)
+        credentials = self.roles.credentials(role)
         made_with, client = self._made.get((service, region), (None, None))
         if made_with != credentials:
             client = self.make(service, region or self.region, credentials)
