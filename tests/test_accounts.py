@@ -288,7 +288,8 @@ def test_the_stack_knows_its_own_account_and_region() -> None:
 
     assert ours.accounts.is_ours(*HOME)
     assert not ours.accounts.is_ours(*MEMBER)
-    assert ours.lookout().ecs is ours.teller().ecs is ours.accounts
+    assert ours.lookout().ecs is ours.accounts
+    assert ours.teller().ecs is ours.accounts
 
 
 def test_a_members_client_gives_up_early_and_acts_as_the_role_in_its_region() -> None:

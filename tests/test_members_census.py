@@ -58,8 +58,8 @@ class Everywhere:
             for name in names
         }
 
-    def _may_be_read(self, *place: str) -> None:
-        if why := self.why.get(place):  # type: ignore[call-overload]
+    def _may_be_read(self, account: str, region: str) -> None:
+        if why := self.why.get((account, region)):
             raise ReadFailed("ListClusters", why)
 
 

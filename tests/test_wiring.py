@@ -30,7 +30,9 @@ def test_only_what_the_settings_allow_may_be_read(settings: Any, may: May) -> No
 def test_looking_and_telling_share_a_door_that_remembers() -> None:
     ours = program()
 
-    assert ours.lookout().ecs is ours.teller().ecs is ours.ecs
+    assert ours.lookout().ecs is ours.accounts
+    assert ours.teller().ecs is ours.accounts
+    assert ours.accounts.home is ours.ecs
 
 
 def test_each_client_gives_up_after_two_seconds_and_one_retry() -> None:
