@@ -227,6 +227,12 @@ class FakeEcs:
         rows = [deployment_row(revision, running=count)]
         self.show(name, running=count, desired=count, rows=rows)
 
+    def clusters_of(self, account: str, region: str) -> Sequence[str]:
+        raise AssertionError(f"{account} in {region} is no member")
+
+    def is_ours(self, _account: str, _region: str) -> bool:
+        return True
+
 
 def reading(
     name: str, *, running: int = 0, desired: int = 0, status: str = "ACTIVE", rows: Any = ()
