@@ -27,12 +27,17 @@ _PERMALINK = re.compile(r"https?://[^\s<>|]+")  # what can stand in a link of a 
 _DONE_MARK = "white_check_mark"
 
 
+def _uncounted() -> None:
+    """Nobody counts the requests."""
+
+
 class Slack:
     """The Web API with a bot token. Lives for one invocation.
 
     `token(fresh)` returns the secret. After an error of the credentials it is asked once with
     `fresh=True`, and the call is made once more if the token has changed. `deadline` holds for a
-    whole call, both tries together. `base_url` ends with a slash.
+    whole call, both tries together. `base_url` ends with a slash. `counted` is called before each
+    request.
     """
 
     has_threads = True
@@ -44,9 +49,10 @@ class Slack:
         token: Callable[[bool], str],
         monotonic: Callable[[], float] = time.monotonic,
         deadline: timedelta = DEADLINE,
+        counted: Callable[[], None] = _uncounted,
     ) -> None:
         self._base_url = base_url
-        self._line = Line(token, _TOKEN, monotonic, deadline)
+        self._line = Line(token, _TOKEN, monotonic, deadline, counted)
 
     def post(
         self,
@@ -187,8 +193,9 @@ class Webhook:
         url: Callable[[bool], str],
         monotonic: Callable[[], float] = time.monotonic,
         deadline: timedelta = DEADLINE,
+        counted: Callable[[], None] = _uncounted,
     ) -> None:
-        self._line = Line(url, _WEBHOOK_URL, monotonic, deadline)
+        self._line = Line(url, _WEBHOOK_URL, monotonic, deadline, counted)
 
     def post(
         self,

@@ -279,12 +279,23 @@ class Store:
         row = self._get(f"channel#{owed.destination}", _owes_of(owed))
         return str(row["nonce"]) if row else owed.nonce
 
-    def end_try(self, owed: Owed, due_at: datetime, *, owner: str, now: datetime) -> None:
+    def end_try(
+        self,
+        owed: Owed,
+        due_at: datetime,
+        *,
+        owner: str,
+        now: datetime,
+        is_planned: bool = False,
+    ) -> None:
         """The turn ended as it should, with something left to tell: it does not count as a try.
 
-        What a save has added meanwhile is due at once.
+        What a save has added meanwhile is due at once. A wait that is planned (a mute, the pause
+        between two edits) is no delay: it is owed since the wait's end.
         """
         changes = {"tries": 0, "due_at": stamp(due_at)}
+        if is_planned:
+            changes["since"] = stamp(due_at)
         try:
             write = self._owed_update(owed, changes, remove=("retry_at",), is_same=True)
             self._record(owed.destination, owner, now, [write])
