@@ -268,7 +268,7 @@ PROXY_NAMES = {"HTTPS_PROXY", "NO_PROXY"}
 
 
 # What the watcher is made of, which only the tick looks at.
-OF_THE_TICK = {"QUEUE_URL", "DLQ_URLS"}
+OF_THE_TICK = {"RULE_NAMES", "QUEUE_URL", "DLQ_URLS"}
 
 
 def environment(function: str, template: dict[str, Any] = PLAIN) -> dict[str, Any]:
@@ -306,18 +306,13 @@ def test_the_tick_knows_every_rule_but_its_own_and_every_queue(holds: dict[str, 
             "TABLE_NAME": "t",
             "CHANNELS": "*=C01",
             "SLACK_TOKEN_NAME": "x",
-            **{n: names_of(variables[n], template) for n in ("RULE_NAMES", *sorted(OF_THE_TICK))},
+            **{name: names_of(variables[name], template) for name in OF_THE_TICK},
         }
     )
     rules = {n for n, r in template["Resources"].items() if r["Type"] == "AWS::Events::Rule"}
     assert settings.rule_names == {rule: rule for rule in rules - {TICK}}
     assert settings.queue_url == "EventsQueue"
     assert settings.dlq_urls == ("EventsDeadLetterQueue", "RulesDeadLetterQueue")
-
-
-def test_on_events_knows_its_own_heartbeat_from_those_of_members() -> None:
-    known = names_of(environment("EventsFunction")["RULE_NAMES"], PLAIN)
-    assert known == "Heartbeat=Heartbeat"
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -1025,6 +1020,8 @@ ACCEPTED = {
     "KmsKeyArn": (
         "arn:aws-cn:kms:cn-north-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
     ),
+    "OrganizationId": ("", "o-a1b2c3d4e5"),
+    "MemberRoleName": ("", "ecs-watch-reader"),
     "VpcSubnetIds": ("subnet-0123456789abcdef0", "subnet-01234567,subnet-89abcdef"),
     "VpcSecurityGroupIds": ("sg-0123456789abcdef0,sg-01234567",),
     "HttpsProxy": ("http://proxy.example.com:3128", "https://10.0.0.1/"),
@@ -1056,6 +1053,8 @@ REFUSED = {
     "PermissionsBoundaryArn": ("boundary", "arn:aws:iam::123456789012:role/x"),
     "RolePath": ("", "teams/", "/teams", "//"),
     "KmsKeyArn": ("alias/x", "arn:aws:kms:eu-west-1:123456789012:alias/x"),
+    "OrganizationId": ("o-1", "123456789012", "r-a1b2", "*"),
+    "MemberRoleName": ("arn:aws:iam::123456789012:role/x", "teams/reader", "a" * 49, "*"),
     "VpcSubnetIds": ("subnet-1", "subnet-01234567, subnet-89abcdef", "sg-01234567"),
     "VpcSecurityGroupIds": ("default", "sg-01234567,"),
     "HttpsProxy": ("proxy:3128", "http://user:secret@proxy.example.com:3128"),
@@ -1147,6 +1146,7 @@ def refusals(**given: str) -> set[str]:
 
 
 NOWHERE, NO_WEBHOOK = "ThereIsSomewhereToTell", "TheDefaultChannelNeedsAWebhook"
+UNREAD = "MembersAreReadByARole"
 HALF_A_VPC, NO_PROXY = "SubnetsAndSecurityGroupsGoTogether", "ExceptionsNeedAProxy"
 BOT = {"Channels": "*=C01"}
 
@@ -1162,6 +1162,9 @@ BOT = {"Channels": "*=C01"}
         (BOT | {"VpcSubnetIds": "subnet-01234567"}, {HALF_A_VPC}),
         (BOT | {"VpcSecurityGroupIds": "sg-01234567"}, {HALF_A_VPC}),
         (BOT | {"VpcSubnetIds": "subnet-01234567", "VpcSecurityGroupIds": "sg-01234567"}, set()),
+        (BOT | {"OrganizationId": "o-a1b2c3d4e5"}, {UNREAD}),
+        (BOT | {"OrganizationId": "o-a1b2c3d4e5", "MemberRoleName": "reader"}, set()),
+        (BOT | {"MemberRoleName": "reader"}, set()),  # other regions of this account
         (BOT | {"NoProxy": "a"}, {NO_PROXY}),
         (BOT | {"NoProxy": "a", "HttpsProxy": "http://b:1"}, set()),
     ],
