@@ -46,12 +46,12 @@ class Record:
 class TakenIn:
     """What became of a batch: messages to hand back to the queue, and channels that are owed.
 
-    `heartbeats` are the rules whose sign of life has come as far as the table.
+    `heartbeats` are the accounts and regions whose sign of life has come as far as the table.
     """
 
     failed: tuple[str, ...]
     destinations: frozenset[str]
-    heartbeats: frozenset[str] = frozenset()
+    heartbeats: frozenset[tuple[str, str]] = frozenset()
 
 
 class Store(Table, Protocol):
@@ -74,7 +74,7 @@ class Intake:
         """Save what the messages tell. A message that cannot be saved is among the failed ones."""
         failed: list[str] = []
         destinations: set[str] = set()
-        heartbeats: set[str] = set()
+        heartbeats: set[tuple[str, str]] = set()
         records = list(self._read(messages, run.now(), failed, heartbeats))
         for chunk in _chunks(records):
             if run.remaining() < NEEDED_FOR_A_SAVE:
@@ -88,7 +88,7 @@ class Intake:
         messages: Iterable[Mapping[str, object]],
         now: datetime,
         failed: list[str],
-        heartbeats: set[str],
+        heartbeats: set[tuple[str, str]],
     ) -> Iterator[Record]:
         for message in messages:
             message_id = str(message.get("messageId", ""))
@@ -100,7 +100,7 @@ class Intake:
                 continue
             if isinstance(event, Heartbeat):
                 if self._hear(event, now):
-                    heartbeats.add(event.rule)
+                    heartbeats.add((event.account, event.region))
                 else:
                     failed.append(message_id)
             elif isinstance(event, NotOurs):
