@@ -303,6 +303,7 @@ class _Holding:
             try:
                 self.turn(owed)
             except _EndChannel as end:
+                self.run.tally["OpenCircuits"] += 1
                 self.close(ANYTHING, end.retry_at)
                 return
             finally:
