@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from notifier.cli import main
@@ -303,6 +304,19 @@ def test_once_agreed_it_hands_all_back_and_has_the_rest_told(
     assert len(watch.slack.roots) == 1
 
 
+@pytest.mark.parametrize("code", ["InvalidAction", "UnsupportedOperation"])
+def test_where_sqs_moves_nothing_by_itself_each_message_is_handed_back(
+    code: str, aws: Any, stack: Stack
+) -> None:
+    put(aws, stack, EVENTS, deployment_failed("a"))
+    answer: Any = {"Error": {"Code": code, "Message": "not here"}}
+    error = ClientError(answer, "StartMessageMoveTask")
+    with patch.object(Sqs, "start_message_move_task", side_effect=error):
+        assert main(["redrive", "--yes"]) == 0
+
+    assert len(bodies(aws, stack.queue_url)) == 1
+
+
 def test_what_is_no_event_stays_and_old_heartbeats_are_dropped(
     aws: Any, stack: Stack, capsys: Capture
 ) -> None:
@@ -377,16 +391,13 @@ def test_a_move_that_sqs_gives_up_is_an_error() -> None:
         def get_queue_attributes(self, **_: Any) -> Any:
             return {"Attributes": {"QueueArn": "arn", "ApproximateNumberOfMessages": "0"}}
 
-        def list_dead_letter_source_queues(self, **_: Any) -> Any:
-            return {"queueUrls": ["https://source"]}
-
         def start_message_move_task(self, **_: Any) -> Any:
             return {}
 
         def list_message_move_tasks(self, **_: Any) -> Any:
             return {"Results": [{"Status": "FAILED", "FailureReason": "AccessDenied"}]}
 
-    queue = DeadLetterQueue("dlq", "https://dlq", "https://queue", Moving())
+    queue = DeadLetterQueue("dlq", "https://dlq", "https://queue", Moving(), is_of_a_queue=True)
 
     with pytest.raises(WatchError, match="dlq: AccessDenied"):
         queue.hand_back([])

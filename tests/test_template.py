@@ -1214,7 +1214,17 @@ def test_terraform_is_shown_parameters_that_exist() -> None:
     ("manifest", "scopes"),
     [
         ("minimal", ["chat:write"]),
-        ("full", ["chat:write", "channels:history", "groups:history", "reactions:write"]),
+        (
+            "full",
+            [
+                "chat:write",
+                "channels:history",
+                "groups:history",
+                "channels:read",
+                "groups:read",
+                "reactions:write",
+            ],
+        ),
     ],
 )
 def test_a_slack_app_asks_for_no_scope_without_saying_what_it_buys(

@@ -1,7 +1,7 @@
 """Starts MiniStack, an AWS account in one process, and adds what it leaves out of EventBridge.
 
 Runs under the Python of `.venv-sandbox`, never under the project's own, because MiniStack pins
-botocore. Five things are added:
+botocore. Six things are added:
 
 * `PutEvents` with a source that begins with `aws.` for the account's root, which is the tests;
   everybody else is refused, as AWS refuses it. The entry's `Time` is kept.
@@ -13,6 +13,9 @@ botocore. Five things are added:
 * An alarm on metric math, as far as our template uses it, is created and evaluated; it shows a
   metric of a namespace that AWS has not.
   https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
+* A role that may read one rule or one function's concurrency may do so: MiniStack asks for another
+  ARN and another action than AWS does.
+  https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridge.html
 * With SANDBOX_SCHEDULES=off no schedule fires by itself: a test or the demo makes the ticks.
 
 It ends itself and everything it started as soon as its standard input closes, so it cannot outlive
@@ -32,7 +35,7 @@ from datetime import datetime
 from typing import Any
 
 from ministack import app  # type: ignore[import-not-found]
-from ministack.core import iam_evaluator  # type: ignore[import-not-found]
+from ministack.core import iam_actions, iam_evaluator  # type: ignore[import-not-found]
 from ministack.core.responses import (  # type: ignore[import-not-found]
     get_account_id,
     json_response,
@@ -51,6 +54,8 @@ put_events = eventbridge._put_events
 invoke_target = eventbridge._invoke_target
 now = eventbridge._now_ts
 evaluate_alarm = cloudwatch._evaluate_alarm
+resource_arn = iam_actions.extract_resource_arn
+lambda_action = iam_actions._lambda_action
 alarm_record = provisioners._cw_metric_alarm_record
 entry_time: contextvars.ContextVar[float | None] = contextvars.ContextVar("entry_time")
 
@@ -229,6 +234,33 @@ def newest(wanted: dict[str, Any]) -> float | None:
     return None if not recent or value is None else float(value)
 
 
+# --- permissions --------------------------------------------------------------------------------
+
+
+def resource_of(service: str, *request: Any) -> str:
+    """Return what a call is about, where MiniStack takes a rule for one of a bus with a name.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridge.html
+    """
+    body, region, account_id = request[3], request[5], request[6]
+    asked = json.loads(body or b"{}") if service == "events" else {}
+    name = asked.get("Rule") or asked.get("Name")
+    if name and "EventBusName" not in asked and "Entries" not in asked:
+        return f"arn:aws:events:{region}:{account_id}:rule/{name}"
+    return str(resource_arn(service, *request))
+
+
+def lambda_action_of(method: str, path: str) -> str | None:
+    """Return the action of a call of Lambda, where MiniStack takes a read for the write.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionConcurrency.html
+    """
+    if method == "GET" and path.rstrip("/").endswith("/concurrency"):
+        return "GetFunctionConcurrency"
+    action: str | None = lambda_action(method, path)
+    return action
+
+
 # --- start ------------------------------------------------------------------------------------
 
 
@@ -239,6 +271,8 @@ def add_what_is_missing() -> None:
     eventbridge._now_ts = time_of_entry_or_now
     cloudwatch._evaluate_alarm = evaluate_by_dimensions
     provisioners._cw_metric_alarm_record = record_with_math
+    iam_actions.extract_resource_arn = resource_of
+    iam_actions._lambda_action = lambda_action_of
     if os.environ.get("SANDBOX_SCHEDULES") == "off":
         eventbridge.start_scheduler = lambda: None
         scheduler.start_scheduler = lambda: None

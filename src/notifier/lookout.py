@@ -13,7 +13,7 @@ from typing import Protocol
 
 from notifier import checkup
 from notifier.arns import cluster_name, parse_arn
-from notifier.checkup import Verdict
+from notifier.checkup import Finding, Verdict
 from notifier.errors import Conflict, ReadFailed, StoreUnavailable
 from notifier.examining import Examination
 from notifier.incidents import BEGINNING, Decision, Policy
@@ -183,7 +183,7 @@ class Lookout:
         policy = Policy(route=route_of(cluster_key, self.routes), is_first_census=is_first_census)
         empty = _cluster(cluster_key)
         decision, owed = save_decision(self.store, empty, observations, run, policy)
-        _log("looked", observations, decision)
+        _log_why("looked", observations, decision)
         return [to for to, due_at in owed.items() if due_at <= run.now()]
 
     # --- the census ---------------------------------------------------------------------------
@@ -292,7 +292,7 @@ class Lookout:
         for start in range(0, len(broken), SERVICES_AT_ONCE):
             part = broken[start : start + SERVICES_AT_ONCE]
             decision, owed = save_decision(self.store, _cluster(cluster_arn), part, run, policy)
-            _log("found", part, decision)
+            _log_why("found", part, decision)
             channels.update({to: None for to, due_at in owed.items() if due_at <= run.now()})
             lines += [
                 f"{self._name(cluster_arn)} / {reading.service}"
@@ -338,9 +338,7 @@ class Lookout:
             findings = [*self.examination().findings(), *silent]
             failing = checkup.after(known, findings)
             known = replace(known, checked_at=now)
-            for one in findings:
-                if one.verdict is Verdict.FAILS:
-                    logger.error("check failed", extra={"check": one.check, "why": one.line})
+            _log(findings)
         run.tally["FailedChecks"] += len(failing)
         return replace(known, failing=failing)
 
@@ -381,11 +379,21 @@ class Lookout:
             return True
 
 
-def _log(what: str, observations: Sequence[Observation], decision: Decision) -> None:
+def _log_why(what: str, observations: Sequence[Observation], decision: Decision) -> None:
     """Why is it (not) told? One line for each observation."""
     for observation, reason in zip(observations, decision.reasons, strict=True):
         about = {"cluster": decision.cluster.key, "service": key_of(observation)}
         logger.info(what, extra={**about, "reason": str(reason)})
+
+
+def _log(findings: Iterable[Finding]) -> None:
+    """What fails, with what to do; and what could not be seen, for whoever wonders."""
+    for one in findings:
+        about = {"check": one.check, "why": one.line}
+        if one.verdict is Verdict.FAILS:
+            logger.error("check failed", extra=about)
+        elif one.verdict is Verdict.OPEN:
+            logger.info("check left open", extra=about)
 
 
 def _begun(census: Census | None, now: datetime) -> Census | None:

@@ -16,6 +16,11 @@ from notifier.events import parse
 from notifier.incidents import cluster_of
 from notifier.model import Heartbeat, NotOurs
 
+NOT_OFFERED = {
+    "InvalidAction",
+    "UnsupportedOperation",
+    "AWS.SimpleQueueService.UnsupportedOperation",
+}
 SHOWN_AT_MOST = 100
 RECEIVED_AT_ONCE = 10
 HIDDEN_SECONDS = 120  # while they are shown or handed back, nobody else gets them
@@ -35,12 +40,16 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterQueue:
-    """A dead-letter queue and the queue its messages go back to. `sqs` is boto3's client."""
+    """A dead-letter queue and the queue its messages go back to. `sqs` is boto3's client.
+
+    `is_of_a_queue` says that its messages come from that queue, and not from EventBridge.
+    """
 
     name: str
     url: str
     target_url: str
     sqs: Any
+    is_of_a_queue: bool
 
     def waiting(self) -> int:
         """How many messages are in it, about, those that somebody has taken left out."""
@@ -69,13 +78,20 @@ class DeadLetterQueue:
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html
         """
         is_all_shown = len(letters) >= self.waiting()
-        if is_all_shown and not any(_is_left_out(one) for one in letters) and self._is_of_a_queue():
-            return {"handed back": self._move()}
+        if is_all_shown and not any(_is_left_out(one) for one in letters) and self.is_of_a_queue:
+            return self._moved() or self._hand_back_one_by_one()
         return self._hand_back_one_by_one()
 
-    def _is_of_a_queue(self) -> bool:
-        listed = self.sqs.list_dead_letter_source_queues(QueueUrl=self.url)
-        return bool(listed.get("queueUrls"))
+    def _moved(self) -> Mapping[str, int] | None:
+        """How many SQS has moved; None where it does not offer that."""
+        from botocore.exceptions import ClientError
+
+        try:
+            return {"handed back": self._move()}
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") not in NOT_OFFERED:
+                raise
+        return None
 
     def _move(self) -> int:
         names = ["QueueArn"]

@@ -26,6 +26,7 @@ Mend first what made them fail; `ecs-watch doctor` says what that is. What is no
 it is, and old heartbeats are dropped.
 """
 
+OF_THE_QUEUE = "EventsDeadLetterQueue"
 LINES_AT_MOST = 20
 LEASE = timedelta(seconds=60)
 HELD_AT_MOST = 90.0  # seconds that a channel's holder is waited for
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 def _queues(stack: Stack) -> list[DeadLetterQueue]:
     sqs = client_of("sqs")
     return [
-        DeadLetterQueue(name, url, stack.queue_url, sqs)
+        DeadLetterQueue(name, url, stack.queue_url, sqs, is_of_a_queue=name == OF_THE_QUEUE)
         for name, url in stack.dead_letter_queues.items()
     ]
 
