@@ -63,12 +63,16 @@ else
 endif
 
 .PHONY: e2e
-e2e: install .venv-sam/.installed .venv-checkov/.installed ## Deploy with SAM, twice, and delete; judge every form of the templates
-	@$(BIN)/pytest -n 2 -m e2e tests/e2e
+e2e: install .venv-sam/.installed .venv-checkov/.installed ## Deploy with SAM, twice, and delete; judge every form of the templates; count the costs
+	@$(BIN)/pytest -n 2 -m e2e tests/e2e tests/test_costs.py
 
 .PHONY: bench
 bench: install ## Measure speed and print the figures
 	@$(BIN)/python -m tools.bench
+
+.PHONY: costs
+costs: install ## Count what a day takes and write docs/costs.md
+	@$(BIN)/python -m tools.costs --write
 
 .PHONY: lock
 lock: ## Pin the newest versions of everything, with the hash of every file

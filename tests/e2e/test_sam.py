@@ -164,6 +164,8 @@ def _live(shell: Shell, workspace: Workspace) -> Life:
     retention.append(_retention(account))
     shell.deploy("a parameter changed", *settings, "LogRetentionDays=7")
     retention.append(_retention(account))
+    asked = ("--config-env", "staging", "--no-execute-changeset", "--no-confirm-changeset")
+    shell.sam("deploy", *asked, step="another environment")
     zips = _zips(account)
     shell.sam("delete", "--no-prompts", "--stack-name", STACK)
     built = shell.folder / ".aws-sam" / "build"
@@ -302,6 +304,15 @@ def test_a_changed_parameter_is_an_update(life: Life) -> None:
     assert set(life.retention[0]) == {30}
     assert set(life.retention[2]) == {7}
     assert len(life.retention[2]) == len(life.retention[0])
+
+
+def test_the_example_of_another_environment_is_one_that_sam_and_the_template_take(
+    life: Life,
+) -> None:
+    said = life.shell.said["another environment"]
+    assert "Changeset created successfully" in said
+    assert '"SlackTokenName": "/ecs-watch/staging/slack-token"' in said
+    assert '"Channels": "*=C0123456789,quiet"' in said
 
 
 # --- deleted ----------------------------------------------------------------------------------
