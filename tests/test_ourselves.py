@@ -288,6 +288,19 @@ def test_a_lost_answer_makes_no_second_message(watch: Watch, is_there: bool) -> 
     assert len(watch.slack.posts) == 1
 
 
+def test_what_was_found_just_before_the_function_died_is_told_with_the_next_check(
+    watch: Watch,
+) -> None:
+    examined(watch, fails("rule X"))
+    with patch.object(type(watch.store), "owe_note", side_effect=ZeroDivisionError):
+        watch.tick()
+    assert watch.store.checkup().failing
+
+    watch.ticks(61)
+
+    assert len(watch.slack.posts) == 1
+
+
 def test_a_silent_account_is_told_within_the_minute_and_counted(watch: Watch) -> None:
     examined(watch)
     watch.store.hear(Heard(account="210987654321", region=REGION, at=START))
