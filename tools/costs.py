@@ -171,7 +171,9 @@ class Lines(logging.Handler):
         self.count = count
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Count the line."""
+        """Count the line; a program that fails costs something else, so that is not counted."""
+        if record.levelno >= logging.ERROR:
+            raise ValueError(f"{record.getMessage()}: {record.exc_info}")
         known = logging.makeLogRecord({}).__dict__
         extra = {name: value for name, value in record.__dict__.items() if name not in known}
         frame = {
@@ -209,7 +211,7 @@ def _play(count: "Counter[str]") -> None:
     watch.teller = replace(watch.teller, ecs=ecs)
     watch.lookout = replace(watch.lookout, ecs=ecs, teller=watch.teller)
     moments = sorted(_events(list(ecs.of.items())), key=lambda one: one[0])
-    for minute in range(int(DAY / timedelta(minutes=1))):
+    for minute in range(1, int(DAY / timedelta(minutes=1)) + 1):
         watch.clock.at = START + timedelta(minutes=minute)
         while moments and moments[0][0] <= watch.clock.at:
             at, event, ill, well = moments.pop(0)

@@ -45,7 +45,7 @@ def packaged_template(template: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-# Of ours; libraries have no such folders either.
+# By src/Makefile neither ours nor a library's.
 NOT_SHIPPED = {"tests", "test", "sandbox", "tools", "__pycache__"}
 
 

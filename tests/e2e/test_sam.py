@@ -377,18 +377,25 @@ def _compiled(packages: set[str]) -> set[str]:
 def test_nothing_of_tests_nor_of_this_machine_is_in_the_artefact(life: Life) -> None:
     for content in life.zips.values():
         names = zipfile.ZipFile(BytesIO(content)).namelist()
-        ours = {name for name in names if name.startswith(("notifier/", "templates/"))}
         folders = {part for name in names for part in name.split("/")[:-1]}
         assert folders & {"tests", "test", "sandbox", "tools", "__pycache__"} == set()
-        assert {name for name in ours if Path(name).suffix not in {".py", ".j2", ".typed"}} == set()
         assert {name for name in names if name.endswith((".pyc", "Makefile", ".egg-link"))} == set()
 
 
 def test_the_program_in_the_artefact_is_the_one_in_this_folder(life: Life) -> None:
+    source = ROOT / "src"
+    files = [path for name in ("notifier", "templates") for path in (source / name).rglob("*")]
+    ours = {
+        path.relative_to(source).as_posix(): path.read_bytes()
+        for path in files
+        if path.is_file() and "__pycache__" not in path.parts
+    }
     for content in life.zips.values():
         archive = zipfile.ZipFile(BytesIO(content))
-        for path in (ROOT / "src" / "notifier").rglob("*.py"):
-            assert archive.read(path.relative_to(ROOT / "src").as_posix()) == path.read_bytes()
+        names = {
+            name for name in archive.namelist() if name.startswith(("notifier/", "templates/"))
+        }
+        assert {name: archive.read(name) for name in names} == ours
 
 
 def test_the_artefact_is_small_enough_and_its_size_is_printed(
