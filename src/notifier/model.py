@@ -671,10 +671,10 @@ class Mute:
 class Census:
     """Where the hourly reading of every service stands.
 
-    `clusters` are still to be read, `page` goes on in the first of them; a member whose clusters are
-    not known yet stands among them as ACCOUNT#REGION. `watched` and `services`
-    count what the first round has seen, `trouble` is what it found, by destination. `finished_at`
-    is when the last round ended.
+    `clusters` are still to be read, `page` goes on in the first of them; a member whose clusters
+    are not known yet stands among them as ACCOUNT#REGION. `watched` and `services` count what the
+    first round has seen, `trouble` is what it found, by destination. `finished_at` is when the last
+    round ended.
     """
 
     started_at: datetime
