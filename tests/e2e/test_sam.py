@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from io import BytesIO
@@ -398,12 +398,12 @@ def test_the_program_in_the_artefact_is_the_one_in_this_folder(life: Life) -> No
         assert {name: archive.read(name) for name in names} == ours
 
 
-def test_the_artefact_is_small_enough_and_its_size_is_printed(
-    life: Life, capsys: pytest.CaptureFixture[str]
+def test_the_artefact_is_small_enough_and_its_size_is_shown(
+    life: Life, record_property: Callable[[str, object], None]
 ) -> None:
-    with capsys.disabled():
-        for name, (packed, unpacked) in life.sizes.items():
-            print(f"\n{name}: zip {packed / 1e6:.1f} MB, unpacked {unpacked / 1e6:.0f} MB", end="")
-    for packed, unpacked in life.sizes.values():
+    for name, (packed, unpacked) in life.sizes.items():
+        record_property(
+            "size", f"{name}: {packed / 1e6:.1f} MB as a zip, {unpacked / 1e6:.0f} MB unpacked"
+        )
         assert packed < LARGEST_ZIP
         assert unpacked < LARGEST_UNPACKED
