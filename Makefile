@@ -25,6 +25,15 @@ $(VENV)/.installed: requirements-dev.txt pyproject.toml
 	@$(SANDBOX_BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r sandbox/requirements.txt
 	@touch $@
 
+# Tools that must agree with nothing of ours: each has an environment of its own. `--no-deps`, as the lock names all.
+.venv-sam/.installed: tests/e2e/sam.txt
+.venv-checkov/.installed: tests/e2e/checkov.txt
+.venv-sam/.installed .venv-checkov/.installed:
+	@echo "Installing what deploys and judges templates into $(@D) (once)"
+	@"$(PYTHON)" -m venv $(@D)
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
+
 .PHONY: install
 install: $(VENV)/.installed .venv-sandbox/.installed ## Install everything the other commands need
 
@@ -33,13 +42,14 @@ test: install ## Run every test, also those against the sandbox
 	@$(BIN)/pytest -n 2
 
 .PHONY: check
-check: install ## Everything a change must pass: format, lint, types, order of imports, tests (cfn-lint among them)
+check: install ## Everything a change must pass: format, lint, types, order of imports, tests, a real deploy
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory test-newest
+	@$(MAKE) --no-print-directory e2e
 
 # Lambda runs 3.13, so the tests without processes of their own run there too where it is installed;
 # the scoreboard and the simulator's mutants would say the same of it again.
@@ -53,14 +63,22 @@ else
 	@echo "python3.13 is not installed: its tests are left out"
 endif
 
+.PHONY: e2e
+e2e: install .venv-sam/.installed .venv-checkov/.installed ## Deploy with SAM, twice, and delete; judge every form of the templates; count the costs
+	@$(BIN)/pytest -n 2 -m e2e tests/e2e tests/test_costs.py
+
 .PHONY: bench
 bench: install ## Measure speed and print the figures
 	@$(BIN)/python -m tools.bench
 
+.PHONY: costs
+costs: install ## Count what a day takes and write docs/costs.md
+	@$(BIN)/python -m tools.costs --write
+
 .PHONY: lock
 lock: ## Pin the newest versions of everything, with the hash of every file
 	@"$(PYTHON)" -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools
-	@for one in src/requirements requirements-dev sandbox/requirements; do \
+	@for one in src/requirements requirements-dev sandbox/requirements tests/e2e/sam tests/e2e/checkov; do \
 	  .venv-lock/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe \
 	    --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    --output-file $$one.txt $$one.in || exit 1; done

@@ -25,7 +25,7 @@ botocore.session.create_loader = cache(botocore.session.create_loader)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """All that needs the sandbox runs in one process, so that it is started once.
+    """All that needs the sandbox runs in one process, so that it is started once; so do others.
 
     pytest-xdist's marks for this, `xdist_group`, have no effect since pytest computes its node ids.
     """
@@ -33,7 +33,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class SandboxInOneProcess(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
         def _split_scope(self, nodeid: str) -> str:
-            return "sandbox" if nodeid.startswith("tests/sandbox/") else nodeid
+            together = ("tests/sandbox/", "tests/e2e/test_sam.py", "tests/e2e/test_templates.py")
+            return next((one for one in together if nodeid.startswith(one)), nodeid)
 
     return SandboxInOneProcess(config, log)
 

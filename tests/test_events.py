@@ -108,6 +108,7 @@ sa-unknown-info-name-built                         | no failure | ServiceAction 
 sa-unknown-name-built                              | failure    | ServiceAction               | SERVICE_SOMETHING_NEW                        | servicetest    | default
 sa-vpc-lattice-target-unhealthy-built              | failure    | ServiceAction               | VPC_LATTICE_TARGET_UNHEALTHY                 | servicetest    | default
 sa-without-event-name-built                        | failure    | ServiceAction               | (nameless)                                   | servicetest    | default
+scheduled-heartbeat-built                          | not ours   | heartbeat
 task-pending-arabold-2020-masked                   | no failure | TaskStateChange             | (nameless)                                   | ProxyApplicationBlueMaster-EcsServiceDev-############ | proxy-ecs-cluster-dev
 task-pending-nri-flex-2016                         | no failure | TaskStateChange             | (nameless)                                   | -              | cluster1
 task-provisioning-autoptic-2026                    | malformed  | account: expected a text, found nothing

@@ -85,7 +85,7 @@ def test_what_happened_is_measured_in_one_line(
     handler.on_tick({}, Context())
 
     (line,) = capsys.readouterr().out.splitlines()
-    assert json.loads(line)["Ticks"] == 1
+    assert json.loads(line)["OwedAge"] == 0
 
 
 def test_a_tick_that_fails_is_measured_and_fails(wired: Watch) -> None:

@@ -63,6 +63,9 @@ RECORDED = {
         ct-update-service-github-oidc-built
         ct-update-service-identity-center-built
     """,
+    "MemberHeartbeats": """
+        scheduled-heartbeat-built
+    """,
     "OtherFailures": """
         codedeploy-failure-built
         codedeploy-stop-built
@@ -142,6 +145,14 @@ def ecs(detail_type: str, **detail: object) -> dict[str, object]:
     }
 
 
+def schedule(rule: str, **envelope: object) -> dict[str, object]:
+    """What a schedule rule of a member sends, and its account and region in front of it."""
+    arn = f"arn:aws:events:us-east-1:210987654321:rule/{rule}"
+    member: dict[str, object] = {"account": "210987654321", "region": "us-east-1"}
+    about = {"source": "aws.events", "detail-type": "Scheduled Event", "resources": [arn]}
+    return ecs("") | member | about | envelope
+
+
 CALL = "AWS API Call via CloudTrail"
 
 
@@ -170,7 +181,7 @@ DEPLOYING: dict[str, object] = {
 ACTION, STATE = "ECS Service Action", "ECS Deployment State Change"
 DAEMON, HOOK = "ECS Daemon Deployment State Change", "ECS Hook State Change"
 FAILURES, PROGRESS, OTHER = {"DeploymentFailures"}, {"DeploymentProgress"}, {"OtherFailures"}
-DEPLOYERS = {"Deployers"}
+DEPLOYERS, MEMBERS = {"Deployers"}, {"MemberHeartbeats"}
 PASSED_ON_AS_PROGRESS = {
     "SERVICE_DEPLOYMENT_IN_PROGRESS",
     "SERVICE_DEPLOYMENT_COMPLETED",
@@ -219,6 +230,13 @@ CASES: dict[str, tuple[dict[str, object], set[str]]] = {
         updates(taskDefinition="web:42") | {"source": "my.ecs"},
         set(),
     ),
+    "a member's heartbeat": (schedule("StackSet-ecs-watch-1a2b-Heartbeat-X"), MEMBERS),
+    "a member's heartbeat in China": (
+        schedule("x", resources=["arn:aws-cn:events:cn-north-1:210987654321:rule/a-Heartbeat-X"]),
+        MEMBERS,
+    ),
+    "another schedule of a member": (schedule("nightly-backup"), set()),
+    "a heartbeat somebody made up": (schedule("my-Heartbeat", source="my.events"), set()),
     "a hook somebody else made up": (ecs(HOOK, eventName="HOOK_FAILED") | {"source": "x"}, set()),
     **{
         f"{name} as {kind}": (ecs(kind, eventName=name), FAILURES)
@@ -280,8 +298,8 @@ def rules_that_match(verdict: dict[str, Any], event: str) -> set[str]:
     return set(verdict["matches"][event]) & set(RULES)
 
 
-def test_there_are_four_rules_and_aws_accepts_their_patterns(verdict: dict[str, Any]) -> None:
-    assert set(RULES) == FAILURES | PROGRESS | OTHER | DEPLOYERS
+def test_there_are_five_rules_and_aws_accepts_their_patterns(verdict: dict[str, Any]) -> None:
+    assert set(RULES) == FAILURES | PROGRESS | OTHER | DEPLOYERS | MEMBERS
     assert not set(verdict["errors"]) & set(RULES)
 
 

@@ -3,6 +3,8 @@
 import json
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -12,8 +14,12 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
 from notifier.errors import SecretUnavailable
-from notifier.secrets import Secret
+from notifier.model import Checkup, Message, Sent
+from notifier.secrets import KEPT_FOR, READ_AGAIN_AFTER, Secret
 from notifier.settings import SecretStore
+from notifier.slack import Slack
+from sandbox.workspace import Workspace
+from tests.watch import TableClient, Watch
 
 NAME = "/ecs-watch/slack-token"
 TOKEN = "xoxb-1234567890-SecretOfTheBot"
@@ -336,3 +342,82 @@ def test_a_secret_does_not_show_its_value() -> None:
     secret()
 
     assert "SecretOf" not in f"{secret} {secret!r}"
+
+
+# --- rotated while it runs ------------------------------------------------------------------------
+
+
+def rotate(store: SecretStore, value: str) -> None:
+    if store is SSM:
+        put(value)
+    elif aws("secretsmanager").list_secrets()["SecretList"]:
+        aws("secretsmanager").put_secret_value(SecretId=NAME, SecretString=value)
+    else:
+        create(SecretString=value)
+
+
+@pytest.mark.parametrize("store", [SSM, MANAGER])
+def test_a_token_that_was_rotated_in_mid_run_is_taken_without_deploying_anything(
+    store: SecretStore,
+) -> None:
+    """The old one is revoked at once: the call that Slack refuses is made again with the new."""
+    with Workspace(limits=None) as workspace:
+        rotate(store, workspace.token)
+        secret, client, clock = kept(store)
+        slack = Slack(base_url=workspace.api_url, token=secret)
+        message = Message(text="a failure")
+        assert isinstance(slack.post("C0DEPLOYS1", message), Sent)
+
+        workspace.app.token = "xoxb-" + "TheNewOne-SecretOf"
+        rotate(store, workspace.app.token)
+        clock.now += READ_AGAIN_AFTER.total_seconds()
+        assert isinstance(slack.post("C0DEPLOYS1", message), Sent)
+
+        posted = workspace.team.channels["C0DEPLOYS1"].messages
+        outcomes = [call.outcome for call in workspace.history.calls]
+    assert len(posted) == 2
+    assert outcomes == ["ok", "invalid_auth", "ok"]
+    assert client.reads == 2
+
+
+@pytest.mark.parametrize("store", [SSM, MANAGER])
+def test_a_token_that_was_rotated_while_the_old_one_still_works_is_taken_within_five_minutes(
+    store: SecretStore,
+) -> None:
+    rotate(store, TOKEN)
+    secret, _, clock = kept(store)
+    secret()
+    rotate(store, f"{TOKEN}-2")
+
+    assert secret() == TOKEN
+    clock.now += KEPT_FOR.total_seconds()
+    assert secret() == f"{TOKEN}-2"
+
+
+@pytest.mark.parametrize("store", [SSM, MANAGER])
+def test_a_rotation_that_lags_behind_the_revocation_loses_nothing(store: SecretStore) -> None:
+    """Slack refuses until the secret is there; then what is owed is told with the next probe."""
+    with Workspace(limits=None) as workspace:
+        rotate(store, workspace.token)
+        secret, _, clock = kept(store)
+        watch = Watch("*=C0DEPLOYS1", client=TableClient())
+
+        def door(_destination: str) -> Any:
+            return Slack(base_url=workspace.api_url, token=secret)
+
+        watch.teller = replace(watch.teller, door=door)
+        watch.store.owe_note("checkup", "C0DEPLOYS1", watch.clock.now(), "nonce")
+        watch.store.save_checkup(Checkup(failing={"rule X": "rule X is disabled"}))
+        workspace.app.token = "xoxb-" + "TheNewOne-SecretOf"
+        for _ in range(3):
+            watch.tell("C0DEPLOYS1")
+            watch.clock.at += timedelta(minutes=1)
+            clock.now += 60
+        channel = workspace.team.channels["C0DEPLOYS1"]
+        assert channel.messages == []
+
+        rotate(store, workspace.app.token)
+        watch.tell("C0DEPLOYS1")
+        assert [one.text for one in channel.messages] == [
+            "ecs-watch itself is not well: rule X is disabled"
+        ]

@@ -56,3 +56,22 @@ def test_what_may_be_read_and_who_is_who_is_said_by_the_environment() -> None:
     assert settings.actors == "mika=U1"
     assert settings.session_names == "X: x"
     assert settings.redact_patterns == "acme-[0-9]+"
+
+
+def test_what_the_watcher_is_made_of_is_said_by_the_environment() -> None:
+    said = {
+        "RULE_NAMES": "Heartbeat=ours-Heartbeat-1, Deployers=ours-Deployers-2,",
+        "QUEUE_URL": "https://sqs/queue",
+        "DLQ_URLS": "https://sqs/one,https://sqs/two",
+    }
+    settings = Settings.from_environment(ENVIRONMENT | said)
+
+    assert settings.rule_names == {"Heartbeat": "ours-Heartbeat-1", "Deployers": "ours-Deployers-2"}
+    assert settings.queue_url == "https://sqs/queue"
+    assert settings.dlq_urls == ("https://sqs/one", "https://sqs/two")
+
+
+@pytest.mark.parametrize("names", ["Heartbeat", "=ours", "Heartbeat=", "a=b,c"])
+def test_a_rule_without_its_name_is_a_problem(names: str) -> None:
+    with pytest.raises(SettingsError, match="RULE_NAMES"):
+        Settings.from_environment(ENVIRONMENT | {"RULE_NAMES": names})

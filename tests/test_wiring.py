@@ -32,7 +32,8 @@ def test_looking_and_telling_share_a_door_that_remembers() -> None:
 
     doors: list[object] = [ours.lookout().ecs, ours.teller().ecs]
 
-    assert all(door is ours.ecs for door in doors)
+    assert all(door is ours.accounts for door in doors)
+    assert ours.accounts.home is ours.ecs
 
 
 def test_each_client_gives_up_after_two_seconds_and_one_retry() -> None:

@@ -270,7 +270,7 @@ class FakeEcs:
             return Callers(missing=(missing,))
         return Callers({one.service: self.records.get(one.service, ()) for one in asked})
 
-    def account_alias(self) -> str:
+    def account_alias(self, _account: str = "", _region: str = "") -> str:
         return self.alias
 
     def clusters(self) -> Sequence[str]:
@@ -289,6 +289,12 @@ class FakeEcs:
     def show_well(self, name: str, revision: int = 42, count: int = 2) -> None:
         rows = [deployment_row(revision, running=count)]
         self.show(name, running=count, desired=count, rows=rows)
+
+    def clusters_of(self, account: str, region: str) -> Sequence[str]:
+        raise AssertionError(f"{account} in {region} is no member")
+
+    def is_ours(self, _account: str, _region: str) -> bool:
+        return True
 
 
 def reading(

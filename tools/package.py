@@ -45,6 +45,19 @@ def packaged_template(template: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
+# By src/Makefile neither ours nor a library's.
+NOT_SHIPPED = {"tests", "test", "sandbox", "tools", "__pycache__"}
+
+
+def strangers(directory: Path) -> list[str]:
+    """What lies in a build that Lambda has no use for."""
+    return sorted(
+        path.relative_to(directory).as_posix()
+        for path in directory.rglob("*")
+        if path.name in NOT_SHIPPED and path.is_dir()
+    )
+
+
 def write_zip(directory: Path, target: Path) -> None:
     """Zip `directory` so that equal files make equal bytes: in order, one time, one mode."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
@@ -58,6 +71,8 @@ def write_zip(directory: Path, target: Path) -> None:
 def main(built: str, output: str) -> None:
     """Write ecs-watch.zip and ecs-watch.template.json into `output`."""
     code, stack = Path(output, "ecs-watch.zip"), Path(output, "ecs-watch.template.json")
+    if found := strangers(Path(built)):
+        sys.exit(f"Not to be shipped: {', '.join(found)}")
     code.parent.mkdir(parents=True, exist_ok=True)
     write_zip(Path(built), code)
     body = json.dumps(packaged_template(read_template()), separators=(",", ":"))

@@ -1,7 +1,7 @@
 """Starts MiniStack, an AWS account in one process, and adds what it leaves out of EventBridge.
 
 Runs under the Python of `.venv-sandbox`, never under the project's own, because MiniStack pins
-botocore. Four things are added:
+botocore. Six things are added:
 
 * `PutEvents` with a source that begins with `aws.` for the account's root, which is the tests;
   everybody else is refused, as AWS refuses it. The entry's `Time` is kept.
@@ -10,6 +10,12 @@ botocore. Four things are added:
   target's dead-letter queue and the metrics of `AWS/Events` count it.
   https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
 * An alarm looks at the metric of its own dimensions only.
+* An alarm on metric math, as far as our template uses it, is created and evaluated; it shows a
+  metric of a namespace that AWS has not.
+  https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
+* A role that may read one rule or one function's concurrency may do so: MiniStack asks for another
+  ARN and another action than AWS does.
+  https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridge.html
 * With SANDBOX_SCHEDULES=off no schedule fires by itself: a test or the demo makes the ticks.
 
 It ends itself and everything it started as soon as its standard input closes, so it cannot outlive
@@ -19,15 +25,17 @@ whoever started it, however that one ended.
 import contextvars
 import json
 import os
+import re
 import shutil
 import signal
 import sys
 import threading
+import time
 from datetime import datetime
 from typing import Any
 
 from ministack import app  # type: ignore[import-not-found]
-from ministack.core import iam_evaluator  # type: ignore[import-not-found]
+from ministack.core import iam_actions, iam_evaluator  # type: ignore[import-not-found]
 from ministack.core.responses import (  # type: ignore[import-not-found]
     get_account_id,
     json_response,
@@ -38,6 +46,7 @@ from ministack.services import (  # type: ignore[import-not-found]
     scheduler,
     sqs,
 )
+from ministack.services.cloudformation import provisioners  # type: ignore[import-not-found]
 
 WORKER_SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker")
 
@@ -45,6 +54,9 @@ put_events = eventbridge._put_events
 invoke_target = eventbridge._invoke_target
 now = eventbridge._now_ts
 evaluate_alarm = cloudwatch._evaluate_alarm
+resource_arn = iam_actions.extract_resource_arn
+lambda_action = iam_actions._lambda_action
+alarm_record = provisioners._cw_metric_alarm_record
 entry_time: contextvars.ContextVar[float | None] = contextvars.ContextVar("entry_time")
 
 
@@ -157,10 +169,96 @@ def count(metric: str, rule: dict[str, Any]) -> None:
 
 def evaluate_by_dimensions(alarm: dict[str, Any]) -> None:
     """Evaluate an alarm only when its own metric has a value: MiniStack takes any dimension's."""
+    if "Metrics" in alarm:
+        work_out(alarm)
     dimensions = {row["Name"]: row["Value"] for row in alarm.get("Dimensions", [])}
     key = (alarm.get("Namespace"), alarm.get("MetricName"), cloudwatch._dims_key(dimensions))
     if cloudwatch._metrics.get(key):
         evaluate_alarm(alarm)
+
+
+# --- metric math ------------------------------------------------------------------------------
+
+MATH = "metric math"  # the namespace in which an expression's values are kept
+
+
+def record_with_math(name: str, properties: dict[str, Any]) -> Any:
+    """Make the record of an alarm, of which MiniStack refuses those on metric math."""
+    if not properties.get("Metrics"):
+        return alarm_record(name, properties)
+    kept = {key: value for key, value in properties.items() if key != "Metrics"}
+    named = {"Namespace": MATH, "MetricName": name, "Statistic": "Maximum"}
+    return {**alarm_record(name, {**kept, **named}), "Metrics": properties["Metrics"]}
+
+
+def work_out(alarm: dict[str, Any]) -> None:
+    """Put the value that the alarm's expression has now where the alarm looks."""
+    rows = {row["Id"]: row for row in alarm["Metrics"]}
+    (wanted,) = (row for row in rows.values() if row.get("ReturnData", True) in (True, "true"))
+    value = value_of(wanted, rows)
+    if value is not None:
+        datum = {"Timestamp": time.time(), "Value": value, "Unit": "None", "Dimensions": {}}
+        cloudwatch._metrics[MATH, alarm["AlarmName"], ""] = [datum]
+
+
+def value_of(row: dict[str, Any], rows: dict[str, Any]) -> float | None:
+    """Return the value of a metric or an expression; None where nothing was counted."""
+    if "MetricStat" in row:
+        return newest(row["MetricStat"])
+    text = row["Expression"]
+    if text == "SUM(METRICS())":
+        return total(value_of(one, rows) for one in rows.values() if "MetricStat" in one)
+    if found := re.fullmatch(r"MAX\(\[(.+)\]\)", text):
+        values = (value_of(rows[name.strip()], rows) for name in found[1].split(","))
+        return max((value for value in values if value is not None), default=None)
+    if found := re.fullmatch(r"(\w+) / ([0-9.]+)", text):
+        value = value_of(rows[found[1]], rows)
+        return None if value is None else value / float(found[2])
+    raise ValueError(f"the sandbox knows no metric math such as {text}")
+
+
+def total(values: Any) -> float | None:
+    """Add up what was counted; None where nothing was."""
+    counted = [value for value in values if value is not None]
+    return sum(counted) if counted else None
+
+
+def newest(wanted: dict[str, Any]) -> float | None:
+    """Return the statistic of the metric's last period."""
+    metric = wanted["Metric"]
+    dimensions = {row["Name"]: row["Value"] for row in metric.get("Dimensions", [])}
+    key = (metric["Namespace"], metric["MetricName"], cloudwatch._dims_key(dimensions))
+    since = time.time() - float(wanted["Period"])
+    recent = [one for one in cloudwatch._metrics.get(key, []) if one["Timestamp"] >= since]
+    value = cloudwatch._stat_value(cloudwatch._calc_stats(recent), wanted["Stat"], recent)
+    return None if not recent or value is None else float(value)
+
+
+# --- permissions --------------------------------------------------------------------------------
+
+
+def resource_of(service: str, *request: Any) -> str:
+    """Return what a call is about, where MiniStack takes a rule for one of a bus with a name.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridge.html
+    """
+    body, region, account_id = request[3], request[5], request[6]
+    asked = json.loads(body or b"{}") if service == "events" else {}
+    name = asked.get("Rule") or asked.get("Name")
+    if name and "EventBusName" not in asked and "Entries" not in asked:
+        return f"arn:aws:events:{region}:{account_id}:rule/{name}"
+    return str(resource_arn(service, *request))
+
+
+def lambda_action_of(method: str, path: str) -> str | None:
+    """Return the action of a call of Lambda, where MiniStack takes a read for the write.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionConcurrency.html
+    """
+    if method == "GET" and path.rstrip("/").endswith("/concurrency"):
+        return "GetFunctionConcurrency"
+    action: str | None = lambda_action(method, path)
+    return action
 
 
 # --- start ------------------------------------------------------------------------------------
@@ -172,6 +270,9 @@ def add_what_is_missing() -> None:
     eventbridge._invoke_target = deliver
     eventbridge._now_ts = time_of_entry_or_now
     cloudwatch._evaluate_alarm = evaluate_by_dimensions
+    provisioners._cw_metric_alarm_record = record_with_math
+    iam_actions.extract_resource_arn = resource_of
+    iam_actions._lambda_action = lambda_action_of
     if os.environ.get("SANDBOX_SCHEDULES") == "off":
         eventbridge.start_scheduler = lambda: None
         scheduler.start_scheduler = lambda: None

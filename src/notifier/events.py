@@ -32,6 +32,7 @@ from notifier.model import (
     DaemonServiceAction,
     DeploymentStateChange,
     Event,
+    Heartbeat,
     HookStateChange,
     NotOurs,
     ServiceAction,
@@ -42,6 +43,7 @@ from notifier.model import (
 
 ECS = "aws.ecs"
 CODE_DEPLOY = "aws.codedeploy"
+SCHEDULE = "aws.events"
 
 SERVICE_ACTION = "ECS Service Action"
 DEPLOYMENT_STATE_CHANGE = "ECS Deployment State Change"
@@ -51,6 +53,9 @@ DAEMON_SERVICE_ACTION = "ECS Daemon Service Action"
 DAEMON_DEPLOYMENT_STATE_CHANGE = "ECS Daemon Deployment State Change"
 CODE_DEPLOY_STATE_CHANGE = "CodeDeploy Deployment State-change Notification"
 API_CALL = "AWS API Call via CloudTrail"
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-rule-schedule.html
+SCHEDULED = "Scheduled Event"
+HEARTBEAT = "Heartbeat"  # in the name of each rule that sends ours
 
 # Every name of `ECS Service Action` and `ECS Deployment State Change`, and whether it is trouble.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_service_events.html
@@ -184,6 +189,8 @@ def parse(body: str | bytes | Mapping[str, object], *, stack_name: str = "") -> 
     source, detail_type = _required(fields, "source"), _required(fields, "detail-type")
     if not isinstance(values.get("detail"), Mapping):
         raise MalformedEvent(f"detail: expected an object, found {_found(values, 'detail')}")
+    if (source, detail_type) == (SCHEDULE, SCHEDULED):
+        return _scheduled(_envelope(fields, detail_type))
     if why := _why_not_ours(source, detail_type):
         return NotOurs(why)
     event = _READERS.get(detail_type, _unknown)(_envelope(fields, detail_type))
@@ -397,6 +404,14 @@ def _found(values: Mapping[str, object], key: str) -> str:
     if isinstance(value, str):
         return "another text" if value.strip() else "an empty text"
     return "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}"
+
+
+def _scheduled(envelope: _Envelope) -> NotOurs:
+    """What a rule with a schedule sends; ours are known by the rule's name."""
+    arn, _, rule = envelope.resource.partition(":rule/")
+    if not re.fullmatch(r"arn:[a-z-]+:events:[a-z0-9-]+:[0-9]{12}", arn) or HEARTBEAT not in rule:
+        return NotOurs("other schedule")
+    return Heartbeat("heartbeat", envelope.account, envelope.region)
 
 
 def _why_not_ours(source: str, detail_type: str) -> str | None:

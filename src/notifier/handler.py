@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from notifier import metrics
 from notifier.model import Invocation
 from notifier.settings import Settings
-from notifier.wiring import Program
+from notifier.wiring import Program, calls_made
 
 logger = logging.getLogger(__name__)
 logging.getLogger("notifier").setLevel(logging.INFO)
@@ -42,6 +42,8 @@ def on_events(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any
     run = _invocation(context)
     program = _program()
     taken = program.intake.take_in(event["Records"], run)
+    if taken.heartbeats:
+        program.beat(taken.heartbeats, run)
     until = run.now() + TELL_FOR
     for destination in sorted(taken.destinations):
         try:
@@ -64,8 +66,9 @@ def on_tick(_event: Mapping[str, Any], context: LambdaContext) -> None:
 
 def _emit(run: Invocation) -> None:
     """Lambda hands standard output to CloudWatch Logs as it is."""
-    if run.tally:
-        print(metrics.line(run.tally, run.now(), stack=os.environ.get("STACK_NAME", "")))
+    stack, calls = os.environ.get("STACK_NAME", ""), calls_made()
+    if run.tally or calls:
+        print(metrics.line(run.tally, run.now(), stack=stack, calls=calls))
 
 
 @cache

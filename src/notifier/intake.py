@@ -8,13 +8,24 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from notifier import incidents
 from notifier.actors import SessionName, shipment
-from notifier.errors import Conflict, MalformedEvent, StoreUnavailable
+from notifier.errors import Conflict, MalformedEvent, StoreUnavailable, WatchError
 from notifier.events import parse
 from notifier.incidents import Decision, Policy
-from notifier.model import ApiCall, Invocation, NotOurs, Observation, Observed, Route, Shipped
+from notifier.model import (
+    ApiCall,
+    Heard,
+    Heartbeat,
+    Invocation,
+    NotOurs,
+    Observation,
+    Observed,
+    Route,
+    Shipped,
+)
 from notifier.saving import Table, key_of, route_of, save_decision
 
 logger = logging.getLogger(__name__)
@@ -33,17 +44,28 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class TakenIn:
-    """What became of a batch: messages to hand back to the queue, and channels that are owed."""
+    """What became of a batch: messages to hand back to the queue, and channels that are owed.
+
+    `heartbeats` are the accounts and regions whose sign of life has come as far as the table.
+    """
 
     failed: tuple[str, ...]
     destinations: frozenset[str]
+    heartbeats: frozenset[tuple[str, str]] = frozenset()
+
+
+class Store(Table, Protocol):
+    """What the intake needs of the table."""
+
+    def hear(self, heartbeat: Heard) -> None:
+        """Remember that a heartbeat has come the whole way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intake:
     """Takes batches of queue messages in. `stack_name` tells our own resources apart."""
 
-    store: Table
+    store: Store
     routes: tuple[Route, ...]
     stack_name: str
     session_names: tuple[SessionName, ...] = ()
@@ -52,16 +74,21 @@ class Intake:
         """Save what the messages tell. A message that cannot be saved is among the failed ones."""
         failed: list[str] = []
         destinations: set[str] = set()
-        records = list(self._read(messages, run.now(), failed))
+        heartbeats: set[tuple[str, str]] = set()
+        records = list(self._read(messages, run.now(), failed, heartbeats))
         for chunk in _chunks(records):
             if run.remaining() < NEEDED_FOR_A_SAVE:
                 failed += [record.message_id for record in chunk]
                 continue
             self._take_in_chunk(chunk, run, failed, destinations)
-        return TakenIn(tuple(failed), frozenset(destinations))
+        return TakenIn(tuple(failed), frozenset(destinations), frozenset(heartbeats))
 
     def _read(
-        self, messages: Iterable[Mapping[str, object]], now: datetime, failed: list[str]
+        self,
+        messages: Iterable[Mapping[str, object]],
+        now: datetime,
+        failed: list[str],
+        heartbeats: set[tuple[str, str]],
     ) -> Iterator[Record]:
         for message in messages:
             message_id = str(message.get("messageId", ""))
@@ -71,12 +98,27 @@ class Intake:
                 logger.error("malformed event", extra={"message_id": message_id, "why": str(error)})
                 failed.append(message_id)
                 continue
-            if isinstance(event, NotOurs):
+            if isinstance(event, Heartbeat):
+                if self._hear(event, now):
+                    heartbeats.add((event.account, event.region))
+                else:
+                    failed.append(message_id)
+            elif isinstance(event, NotOurs):
                 logger.info("not ours", extra={"message_id": message_id, "why": event.why})
             else:
                 yield Record(
                     message_id, Observed(event=event, received_at=_sent_at(message) or now)
                 )
+
+    def _hear(self, heartbeat: Heartbeat, now: datetime) -> bool:
+        """Remember it; False when the table could not be written."""
+        about = {"account": heartbeat.account, "region": heartbeat.region}
+        try:
+            self.store.hear(Heard(**about, at=now))
+        except WatchError as error:
+            logger.warning("heartbeat not taken in", extra={**about, "why": str(error)})
+            return False
+        return True
 
     def _take_in_chunk(
         self,

@@ -6,18 +6,23 @@ Once an hour the census reads every service, spread over the ticks, and finds wh
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from notifier import checkup
 from notifier.arns import cluster_name, parse_arn
+from notifier.checkup import Finding, Verdict
 from notifier.errors import Conflict, ReadFailed, StoreUnavailable
-from notifier.incidents import BEGINNING, Policy
+from notifier.examining import Examination
+from notifier.incidents import BEGINNING, Decision, Policy
 from notifier.model import (
     Census,
+    Checkup,
     ClusterState,
     Due,
+    Heard,
     Invocation,
     NotReadable,
     Observation,
@@ -33,6 +38,7 @@ logger = logging.getLogger(__name__)
 LOOK_FOR = timedelta(seconds=60)  # then it is told what was found, and the next tick looks on
 TELL_FOR = timedelta(seconds=150)
 NEEDED_FOR_A_LOOK = timedelta(seconds=20)
+NEEDED_FOR_A_CHECKUP = timedelta(seconds=120)  # calls that hang, and then telling it
 A_CHANNELS_TURN = timedelta(seconds=15)
 WHILE_HELD = timedelta(seconds=2)
 CENSUS_EVERY = timedelta(hours=1)
@@ -61,8 +67,17 @@ class Store(Table, Protocol):
     def save_census(self, census: Census) -> None:
         """Remember where the census stands."""
 
-    def owe_summary(self, destination: str, now: datetime, token: str) -> None:
-        """Let this channel be told what the first census found."""
+    def heard(self, now: datetime) -> Sequence[Heard]:
+        """The last heartbeat of each account and region that is watched."""
+
+    def owe_note(self, what: str, destination: str, now: datetime, token: str) -> None:
+        """Let this channel be told something that is of no cluster."""
+
+    def checkup(self) -> Checkup:
+        """What the watcher last found of itself."""
+
+    def save_checkup(self, checkup: Checkup) -> None:
+        """Remember what the watcher found of itself."""
 
 
 class Ecs(Protocol):
@@ -74,7 +89,13 @@ class Ecs(Protocol):
         """What DescribeServices shows, ten a call."""
 
     def clusters(self) -> Sequence[str]:
-        """The ARNs of all clusters."""
+        """The ARNs of all our own clusters."""
+
+    def clusters_of(self, account: str, region: str) -> Sequence[str]:
+        """The ARNs of all clusters of a member."""
+
+    def is_ours(self, account: str, region: str) -> bool:
+        """Whether this is our own account and region, and not a member's."""
 
     def service_names(self, cluster_arn: str, page: str) -> tuple[Sequence[str], str]:
         """A page of a cluster's services, and the token of the next page or nothing."""
@@ -95,6 +116,7 @@ class Lookout:
     ecs: Ecs
     teller: Teller
     routes: tuple[Route, ...]
+    examination: Callable[[], Examination] | None = None
 
     def tick(self, run: Invocation) -> Due:
         """See to all that is due now; returns what was due."""
@@ -107,6 +129,7 @@ class Lookout:
             channels.update(dict.fromkeys(self._look(cluster_key, keys, run)))
         channels.update(dict.fromkeys(self._count(run)))
         self._tell(list(channels), run)
+        self._tell(self._check_ourselves(run), run)
         self._measure(due, run)
         return due
 
@@ -115,9 +138,8 @@ class Lookout:
         channels = {route.destination for route in self.routes if not route.ignored}
         owed = [one for channel in sorted(channels) for one in self.store.owed(channel)]
         ages = [run.now() - one.since for one in owed if one.since]
-        run.tally["Ticks"] += 1
         run.tally["Owed"] += len(owed)
-        run.tally["OwedAge"] += int(max(ages, default=timedelta()).total_seconds())
+        run.tally["OwedAge"] += int(max([timedelta(), *ages]).total_seconds())
         run.tally["OpenClusters"] += due.open_clusters
 
     # --- what is due --------------------------------------------------------------------------
@@ -161,9 +183,7 @@ class Lookout:
         policy = Policy(route=route_of(cluster_key, self.routes), is_first_census=is_first_census)
         empty = _cluster(cluster_key)
         decision, owed = save_decision(self.store, empty, observations, run, policy)
-        for observation, reason in zip(observations, decision.reasons, strict=True):
-            about = {"cluster": cluster_key, "service": key_of(observation)}
-            logger.info("looked", extra={**about, "reason": str(reason)})
+        _log_why("looked", observations, decision)
         return [to for to, due_at in owed.items() if due_at <= run.now()]
 
     # --- the census ---------------------------------------------------------------------------
@@ -199,16 +219,22 @@ class Lookout:
     def _read_a_page(self, census: Census, run: Invocation) -> tuple[Census, int, Iterable[str]]:
         """The census after the next page of services, how many calls it took, and who is owed."""
         if not census.is_listed:
-            return self._listed(census), 1, ()
+            return self._listed(census, run.now()), 1, ()
         cluster_arn, *rest = census.clusters
         try:
+            if member := _as_member(cluster_arn):
+                return self._with_clusters_of(member, census), 1, ()
             names, page = self.ecs.service_names(cluster_arn, census.page)
             found = self.ecs.services(cluster_arn, names, run.now()) if names else {}
         except ReadFailed as error:
-            if error.why not in FOR_GOOD:
+            is_for_good = error.why in FOR_GOOD
+            if self._is_ours(cluster_arn) and not is_for_good:
                 raise
+            # A member that does not answer is read in the next round: no other waits for it, but
+            # for this tick it has taken time enough.
             logger.warning("cluster not read", extra={"cluster": cluster_arn, "why": str(error)})
-            return replace(census, clusters=tuple(rest), page=""), 1, ()
+            rest_of_it = replace(census, clusters=tuple(rest), page="")
+            return rest_of_it, 1 if is_for_good else CALLS_A_TICK, ()
         census, channels = self._found(census, list(found.values()), run)
         if census.finished_at is None:
             census = replace(census, services=census.services + len(names))
@@ -216,10 +242,37 @@ class Lookout:
         calls = 1 + -(-len(names) // SERVICES_A_CALL)
         return replace(census, clusters=left, page=page), calls, channels
 
-    def _listed(self, census: Census) -> Census:
-        clusters = tuple(arn for arn in self.ecs.clusters() if not self._ignored(arn))
-        watched = len(clusters) if census.finished_at is None else census.watched
-        return replace(census, clusters=clusters, is_listed=True, watched=watched)
+    def _listed(self, census: Census, now: datetime) -> Census:
+        """Our own clusters, then each member of which a heartbeat is known, with all of its own."""
+        members = tuple(
+            _member_entry(one.account, one.region)
+            for one in self.store.heard(now)
+            if not self.ecs.is_ours(one.account, one.region)
+        )
+        listed = replace(census, clusters=members, is_listed=True)
+        return self._with(self.ecs.clusters(), listed)
+
+    def _with_clusters_of(self, member: tuple[str, str], census: Census) -> Census:
+        rest = replace(census, clusters=census.clusters[1:])
+        return self._with(self.ecs.clusters_of(*member), rest)
+
+    def _with(self, found: Sequence[str], census: Census) -> Census:
+        """The census with these clusters to read first; the first round counts them."""
+        watched = tuple(arn for arn in found if not self._ignored(arn))
+        count = len(watched) if census.finished_at is None else 0
+        clusters = (*watched, *census.clusters)
+        return replace(census, clusters=clusters, watched=census.watched + count)
+
+    def _name(self, cluster_arn: str) -> str:
+        """A cluster's name; of a member's one also where it is, for that alone is its own."""
+        arn, name = parse_arn(cluster_arn), cluster_name(cluster_arn)
+        is_ours = arn is None or self.ecs.is_ours(arn.account, arn.region)
+        return name if is_ours or arn is None else f"{name} ({arn.account}, {arn.region})"
+
+    def _is_ours(self, entry: str) -> bool:
+        arn = parse_arn(entry)
+        place = (arn.account, arn.region) if arn else _as_member(entry)
+        return place is None or self.ecs.is_ours(*place)
 
     def _ignored(self, cluster_arn: str) -> bool:
         return route_of(cluster_arn, self.routes).ignored
@@ -239,9 +292,10 @@ class Lookout:
         for start in range(0, len(broken), SERVICES_AT_ONCE):
             part = broken[start : start + SERVICES_AT_ONCE]
             decision, owed = save_decision(self.store, _cluster(cluster_arn), part, run, policy)
+            _log_why("found", part, decision)
             channels.update({to: None for to, due_at in owed.items() if due_at <= run.now()})
             lines += [
-                f"{cluster_name(cluster_arn)} / {reading.service}"
+                f"{self._name(cluster_arn)} / {reading.service}"
                 for reading, reason in zip(part, decision.reasons, strict=True)
                 if reason in BEGINNING or reason is Reason.FOUND_BY_CENSUS
             ]
@@ -256,8 +310,52 @@ class Lookout:
             return ()
         channels = {route.destination for route in self.routes if not route.ignored}
         for channel in sorted(channels):
-            self.store.owe_summary(channel, run.now(), run.unique())
+            self.store.owe_note("summary", channel, run.now(), run.unique())
         return sorted(channels)
+
+    # --- ourselves ----------------------------------------------------------------------------
+
+    def _check_ourselves(self, run: Invocation) -> Sequence[str]:
+        """Whether all of the watcher is as it should be; returns the channel that is to hear it."""
+        if self.examination is None:
+            return ()
+        try:
+            known = self.store.checkup()
+            found = self._found_of_ourselves(known, run)
+            return self._owe_checkup(known, found, run)
+        except Exception:
+            logger.exception("self-check failed")
+            return ()
+
+    def _found_of_ourselves(self, known: Checkup, run: Invocation) -> Checkup:
+        """Heartbeats each minute, everything once an hour."""
+        now = run.now()
+        silent = list(checkup.heartbeats(self.store.heard(now), now))
+        run.tally["SilentMembers"] += sum(one.verdict is Verdict.FAILS for one in silent)
+        failing = checkup.after(known, silent, asked=checkup.HEARTBEAT)
+        is_time = checkup.is_stale(known, now) and run.remaining() > NEEDED_FOR_A_CHECKUP
+        if self.examination and is_time:
+            findings = [*self.examination().findings(), *silent]
+            failing = checkup.after(known, findings)
+            known = replace(known, checked_at=now)
+            _log(findings)
+        run.tally["FailedChecks"] += len(failing)
+        return replace(known, failing=failing)
+
+    def _owe_checkup(self, before: Checkup, found: Checkup, run: Invocation) -> Sequence[str]:
+        now = run.now()
+        if found.ticked_at is None or now - found.ticked_at >= checkup.TICKED_EVERY:
+            found = replace(found, ticked_at=now)
+        if found != before:
+            self.store.save_checkup(found)
+        channels = [route.destination for route in self.routes if not route.ignored][-1:]
+        if found.news and (
+            found.failing != before.failing or found.checked_at != before.checked_at
+        ):
+            for channel in channels:
+                self.store.owe_note("checkup", channel, now, run.unique())
+            return channels
+        return ()
 
     # --- telling ------------------------------------------------------------------------------
 
@@ -281,6 +379,23 @@ class Lookout:
             return True
 
 
+def _log_why(what: str, observations: Sequence[Observation], decision: Decision) -> None:
+    """Why is it (not) told? One line for each observation."""
+    for observation, reason in zip(observations, decision.reasons, strict=True):
+        about = {"cluster": decision.cluster.key, "service": key_of(observation)}
+        logger.info(what, extra={**about, "reason": str(reason)})
+
+
+def _log(findings: Iterable[Finding]) -> None:
+    """What fails, with what to do; and what could not be seen, for whoever wonders."""
+    for one in findings:
+        about = {"check": one.check, "why": one.line}
+        if one.verdict is Verdict.FAILS:
+            logger.error("check failed", extra=about)
+        elif one.verdict is Verdict.OPEN:
+            logger.info("check left open", extra=about)
+
+
 def _begun(census: Census | None, now: datetime) -> Census | None:
     """The round that is under way or begins now; None when the last one is not an hour old."""
     if census is None:
@@ -291,6 +406,17 @@ def _begun(census: Census | None, now: datetime) -> Census | None:
         return None
     # What the first round found stays: its summary may not have been told yet.
     return replace(census, started_at=now, is_listed=False)
+
+
+def _member_entry(account: str, region: str) -> str:
+    """What stands in the census for a member until its clusters are listed."""
+    return f"{account}#{region}"
+
+
+def _as_member(entry: str) -> tuple[str, str] | None:
+    """The account and region of such an entry; None for a cluster's ARN."""
+    account, mark, region = entry.partition("#")
+    return (account, region) if mark and parse_arn(entry) is None else None
 
 
 def _with_trouble(census: Census, route: str, lines: Iterable[str]) -> Census:

@@ -152,6 +152,14 @@ class NotOurs:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Heartbeat(NotOurs):
+    """A sign of life that a rule of ours sends the whole way, from this account and region."""
+
+    account: str
+    region: str
+
+
 # --- what a look at ECS showed ----------------------------------------------------------------
 
 
@@ -663,9 +671,10 @@ class Mute:
 class Census:
     """Where the hourly reading of every service stands.
 
-    `clusters` are still to be read, `page` goes on in the first of them. `watched` and `services`
-    count what the first round has seen, `trouble` is what it found, by destination. `finished_at`
-    is when the last round ended.
+    `clusters` are still to be read, `page` goes on in the first of them; a member whose clusters
+    are not known yet stands among them as ACCOUNT#REGION. `watched` and `services` count what the
+    first round has seen, `trouble` is what it found, by destination. `finished_at` is when the last
+    round ended.
     """
 
     started_at: datetime
@@ -676,6 +685,61 @@ class Census:
     services: int = 0
     trouble: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """When the last heartbeat of an account and region came the whole way."""
+
+    account: str
+    region: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkup:
+    """What ecs-watch found of itself.
+
+    `checked_at` is when all of it was last looked at, `ticked_at` a tick of the last minutes.
+    `failing` has a line for each check that fails, `told` are those of them that Slack knows of.
+    """
+
+    checked_at: datetime | None = None
+    ticked_at: datetime | None = None
+    failing: Mapping[str, str] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
+
+    @property
+    def news(self) -> Mapping[str, int]:
+        """What Slack is to be told: 1 for a check that fails, 0 for one that is well again."""
+        begun = {check: 1 for check in self.failing if check not in self.told}
+        return begun | {check: 0 for check in self.told if check not in self.failing}
+
+    def after_telling(self, news: Mapping[str, int]) -> tuple[str, ...]:
+        """What Slack knows of once it was told this."""
+        kept = [check for check in self.told if news.get(check, 1)]
+        return tuple(dict.fromkeys([*kept, *(check for check, on in news.items() if on)]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenUp:
+    """What a channel was not told, for good unless somebody revives it.
+
+    `services` has for each the revision that had been told before, and the one that was given up.
+    `instead_of` is the destination that had refused it, as in `Owed`.
+    """
+
+    destination: str
+    cluster_key: str
+    at: datetime
+    why: str
+    services: Mapping[str, tuple[int, ...]]
+    instead_of: str = ""
+
+    @property
+    def route(self) -> str:
+        """The destination that the services' rows name."""
+        return self.instead_of or self.destination
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

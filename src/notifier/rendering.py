@@ -31,6 +31,7 @@ from notifier.facts import LogTail
 from notifier.incidents import BEGINNING, CLOCKS, FAILED, IN_PROGRESS, cause, failed_deployment
 from notifier.model import (
     Census,
+    Checkup,
     ClusterState,
     Deployment,
     Impact,
@@ -289,6 +290,17 @@ def summary_message(census: Census, destination: str) -> Message:
     context = {"clusters": census.watched, "services": census.services, "trouble": found}
     text = _templates().get_template("summary.j2").render(_cleaned(context))
     payload = json.loads(text)
+    return _within_budget(Message(text=payload["text"], blocks=tuple(payload["blocks"])))
+
+
+def checkup_message(checkup: Checkup) -> Message:
+    """What fails of the watcher itself that was not told yet, and what is no longer so."""
+    news = checkup.news
+    failing = [checkup.failing[check] for check, fails in news.items() if fails]
+    over = [check for check, fails in news.items() if not fails]
+    still = len(checkup.failing) - len(failing)
+    context = {"failing": failing, "over": over, "still": still}
+    payload = json.loads(_templates().get_template("checkup.j2").render(_cleaned(context)))
     return _within_budget(Message(text=payload["text"], blocks=tuple(payload["blocks"])))
 
 

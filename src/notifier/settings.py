@@ -5,7 +5,7 @@ Only the *names* of secrets are settings; their values are read when needed (see
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
@@ -38,7 +38,9 @@ _SWITCHES = {"": None, "true": True, "false": False}
 class Settings:
     """What the stack was deployed with. Field names are the environment's names in lower case.
 
-    `actors` and `session_names` are read by `actors`, `redact_patterns` by `redaction`.
+    `actors` and `session_names` are read by `actors`, `redact_patterns` by `redaction`. The last
+    three say what the watcher itself is made of, for its checks of itself: the name of each rule,
+    by its logical id, and the addresses of the queue and of the dead-letter queues.
     """
 
     table_name: str
@@ -54,6 +56,12 @@ class Settings:
     look_up_deployers: bool = False
     actors: str = ""
     session_names: str = ""
+    account_id: str = ""
+    region: str = ""
+    member_role_name: str = ""
+    rule_names: Mapping[str, str] = field(default_factory=dict)
+    queue_url: str = ""
+    dlq_urls: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -74,7 +82,23 @@ class Settings:
             look_up_deployers=_switch(environ, "LOOK_UP_DEPLOYERS", otherwise=False),
             actors=environ.get("ACTORS", ""),
             session_names=environ.get("SESSION_NAMES", ""),
+            account_id=environ.get("ACCOUNT_ID", ""),
+            region=environ.get("REGION", ""),
+            member_role_name=environ.get("MEMBER_ROLE_NAME", ""),
+            rule_names=dict(_pairs(environ.get("RULE_NAMES", ""))),
+            queue_url=environ.get("QUEUE_URL", ""),
+            dlq_urls=tuple(_listed(environ.get("DLQ_URLS", ""))),
         )
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    for pair in _listed(text):
+        name, _, value = pair.partition("=")
+        yield name, value
 
 
 def _switch(environ: Mapping[str, str], name: str, *, otherwise: bool) -> bool:
@@ -88,6 +112,8 @@ def _problems(environ: Mapping[str, str]) -> Iterator[str]:
             yield f"{name} is not set"
     if not environ.get("SLACK_TOKEN_NAME") and not environ.get("SLACK_WEBHOOK_NAME"):
         yield "neither SLACK_TOKEN_NAME nor SLACK_WEBHOOK_NAME is set: there is nowhere to tell"
+    if any(not all(pair) for pair in _pairs(environ.get("RULE_NAMES", ""))):
+        yield "RULE_NAMES must be rules like Heartbeat=NAME, separated by commas"
     if environ.get("SECRET_STORE", "") not in ("", *SecretStore):
         yield f"SECRET_STORE must be one of {', '.join(SecretStore)}"
     if environ.get("READ_LOGS", "") not in ("", *ReadLogs):

@@ -27,8 +27,10 @@ from notifier.model import (
     Attempt,
     CannotLook,
     Census,
+    Checkup,
     ClusterState,
     Found,
+    GivenUp,
     Invocation,
     Message,
     Mute,
@@ -45,7 +47,14 @@ from notifier.model import (
     SubjectKind,
     Thread,
 )
-from notifier.rendering import Telling, plain, reply_message, root_message, summary_message
+from notifier.rendering import (
+    Telling,
+    checkup_message,
+    plain,
+    reply_message,
+    root_message,
+    summary_message,
+)
 from notifier.saving import Table, route_of, save_decision
 from notifier.threads import BETWEEN_EDITS, FLAT, Place, Wait, in_incident, next_step
 
@@ -62,7 +71,8 @@ TRIES = 5  # turns that ended in an exception of ours, or in our death
 WITHOUT_FACTS_FROM = 2
 SERVICES_READ_AT_ONCE = 10  # one call of DescribeServices; the tick reads the others
 READ_ANEW = 100  # services, which are one page: asking first whether anybody saved costs as much
-SUMMARY = "summary"  # what the first census owes each channel, in place of a cluster
+# What is owed in place of a cluster: what the first census found, and what fails of ourselves.
+SUMMARY, CHECKUP = "summary", "checkup"
 KEY_OF = "ecs_watch"  # event_type of the metadata by which a post is found again
 
 # What Slack limits, or refuses, apart from each other.
@@ -83,7 +93,15 @@ class Store(Table, Protocol):
     def nonce(self, owed: Owed) -> str: ...
     def owed(self, destination: str) -> Sequence[Owed]: ...
     def begin_try(self, owed: Owed, retry_at: datetime, *, owner: str, now: datetime) -> None: ...
-    def end_try(self, owed: Owed, due_at: datetime, *, owner: str, now: datetime) -> None: ...
+    def end_try(
+        self,
+        owed: Owed,
+        due_at: datetime,
+        *,
+        owner: str,
+        now: datetime,
+        is_planned: bool = False,
+    ) -> None: ...
     def thread(
         self, cluster_key: str, route: str, generation: int, names: Iterable[str] = ()
     ) -> Thread | None: ...
@@ -103,12 +121,17 @@ class Store(Table, Protocol):
     def take_edit(self, now: datetime) -> bool: ...
     def mutes(self) -> Sequence[Mute]: ...
     def census(self) -> Census | None: ...
+    def checkup(self) -> Checkup: ...
+    def record_checkup(
+        self, told: Sequence[str], owed: Owed, *, owner: str, now: datetime
+    ) -> None: ...
+    def note_given_up(self, given_up: GivenUp, *, owner: str, now: datetime) -> None: ...
 
 
 class Ecs(explaining.Ecs, Protocol):
     """What telling reads to explain a failure, and to name the account."""
 
-    def account_alias(self) -> str: ...
+    def account_alias(self, account: str, region: str) -> str: ...
 
 
 class Door(Protocol):
@@ -136,8 +159,16 @@ class Door(Protocol):
 class _EndTurn(Exception):
     """This cluster waits until `retry_at`; others of the channel go on."""
 
+    is_planned = False
+
     def __init__(self, retry_at: datetime) -> None:
         self.retry_at = retry_at
+
+
+class _Pause(_EndTurn):
+    """It waits because it is meant to, not because something is in its way."""
+
+    is_planned = True
 
 
 class _EndChannel(_EndTurn):
@@ -277,6 +308,7 @@ class _Holding:
             try:
                 self.turn(owed)
             except _EndChannel as end:
+                self.run.tally["OpenCircuits"] += 1
                 self.close(ANYTHING, end.retry_at)
                 return
             finally:
@@ -308,7 +340,8 @@ class _Holding:
             turn.tell()
             self.store.settle(turn.owed, **self.mine)
         except _EndTurn as end:
-            self.store.end_try(turn.owed, end.retry_at, **self.mine)
+            is_planned = end.is_planned
+            self.store.end_try(turn.owed, end.retry_at, is_planned=is_planned, **self.mine)
             if isinstance(end, _EndChannel):
                 raise
         except _Moved:
@@ -398,6 +431,8 @@ class _Turn:
             self.give_up_all()
         elif self.owed.cluster_key == SUMMARY:
             self.tell_summary()
+        elif self.owed.cluster_key == CHECKUP:
+            self.tell_checkup()
         else:
             self.tell_cluster()
 
@@ -421,7 +456,7 @@ class _Turn:
             return None
         step = next_step(cluster, thread, self.place(), self.now)
         if isinstance(step, Wait):
-            raise _EndTurn(step.until)
+            raise _Pause(step.until)
         return _Taking(self, cluster, thread, step) if step else None
 
     def load(self) -> tuple[ClusterState | None, Thread | None]:
@@ -491,7 +526,7 @@ class _Turn:
             self.record(told, None)
         if max(ends) > self.now:
             logger.info("muted", extra=_about(self.owed))
-            raise _EndTurn(max(ends))
+            raise _Pause(max(ends))
 
     # --- the facts ----------------------------------------------------------------------------
 
@@ -602,17 +637,50 @@ class _Turn:
 
     def given_up(self, told: Mapping[str, int], why: str) -> None:
         self.holding.run.tally["GivenUp"] += 1
+        if told and self.known:
+            self.store.note_given_up(self._given_up(told, self.known, why), **self.holding.mine)
         logger.error("given up", extra={**_about(self.owed), "told": dict(told), "why": why})
 
-    # --- the summary --------------------------------------------------------------------------
+    def _given_up(self, told: Mapping[str, int], cluster: ClusterState, why: str) -> GivenUp:
+        services = cluster.services
+        return GivenUp(
+            destination=self.owed.destination,
+            cluster_key=cluster.key,
+            at=self.now,
+            why=why,
+            services={
+                key: (services[key].told.get(self.owed.route, 0), revision)
+                for key, revision in told.items()
+            },
+            instead_of=self.owed.instead_of,
+        )
+
+    # --- what is of no cluster ----------------------------------------------------------------
 
     def tell_summary(self) -> None:
         """What the first census found, once in each channel."""
         census, attempt = self.store.census(), self.owed.attempt
         if census is None or (attempt and self.find(attempt)):
             return
-        message = summary_message(census, self.owed.route)
-        step, channel = Step(kind=StepKind.FLAT), self.holding.destination
+        self.tell_note(summary_message(census, self.owed.route), Step(kind=StepKind.FLAT))
+
+    def tell_checkup(self) -> None:
+        """What fails of ourselves, and what is well again: each once."""
+        known, attempt = self.store.checkup(), self.owed.attempt
+        if attempt and self.find(attempt):
+            known = self.record_checkup(known, attempt.step.tells)
+        if news := known.news:
+            self.tell_note(checkup_message(known), Step(kind=StepKind.FLAT, tells=news))
+            self.record_checkup(known, news)
+
+    def record_checkup(self, known: Checkup, news: Mapping[str, int]) -> Checkup:
+        told = known.after_telling(news)
+        self.store.record_checkup(told, self.owed, **self.holding.mine)
+        return replace(known, told=told)
+
+    def tell_note(self, message: Message, step: Step) -> None:
+        """One flat message; it returns when that is told, or given up."""
+        channel = self.holding.destination
         match outcome := self.attempt(step, plain(message) if self.is_plain else message, channel):
             case Sent():
                 return
@@ -663,6 +731,7 @@ class _Taking:
         )
         match outcome:
             case Sent():
+                self.measure()
                 after = _thread_after(self.cluster, self.thread, self.step, outcome, self.now)
                 self.turn.record(self.step.tells, after)
             case Refused(refusal=Refusal.PAYLOAD):
@@ -674,6 +743,14 @@ class _Taking:
                 self.refused(outcome)
             case _:
                 raise self.turn.lost_sight(outcome)
+
+    def measure(self) -> None:
+        """How long after a failure Slack has it: the slowest of this invocation."""
+        tally, begun = self.holding.run.tally, self.begun()
+        ages = [self.now - one.since for one in begun if one.since and one.since <= self.now]
+        if ages:
+            seconds = int(max(ages).total_seconds())
+            tally["SecondsToSlack"] = max(tally["SecondsToSlack"], seconds)
 
     def give_up(self, outcome: Refused) -> None:
         """Slack takes neither the blocks nor the text: what they tell is left out, loudly."""
@@ -726,23 +803,32 @@ class _Taking:
             mentions=route.mentions if self.rings() and not route.quiet else (),
             missing=self.turn.missing,
             logs=self.turn.logs,
-            alias=self.holding.teller.ecs.account_alias(),
+            alias=self._account_alias(),
             own_secrets=self.holding.teller.own_secrets,
             rings_deployers=not route.quiet,
             is_flat=self.step.kind is StepKind.FLAT,
             instead_of=self.turn.owed.instead_of,
         )
 
+    def _account_alias(self) -> str:
+        account, region = self.cluster.account, self.cluster.region
+        return self.holding.teller.ecs.account_alias(account, region)
+
     def rings(self) -> bool:
         """A root rings its people; without threads, each failure that begins does."""
         if self.step.kind is not StepKind.FLAT:
             return self.step.kind is StepKind.ROOT and self.cluster.open_services > 0
-        return any(
-            one.reason in BEGINNING
+        return bool(self.begun())
+
+    def begun(self) -> list[ServiceState]:
+        """Those told of whose failure is news, and not over."""
+        route = self.turn.owed.route
+        return [
+            service
             for service in self.told_of()
             if service.phase.is_open
-            for one in service.untold(self.turn.owed.route)
-        )
+            and any(one.reason in BEGINNING for one in service.untold(route))
+        ]
 
     # --- edits --------------------------------------------------------------------------------
 
@@ -751,7 +837,7 @@ class _Taking:
         self.holding.wait_if_closed(EDITS)
         message = self.message()
         if not self.holding.store.take_edit(self.now):
-            raise _EndTurn(self.now + BUDGET_IS_BACK_IN)
+            raise _Pause(self.now + BUDGET_IS_BACK_IN)
         self.holding.hold()
         # As if it showed less, until it is known that it shows this: the edit comes again.
         shows = min(thread.shows, self.step.shows - 1)

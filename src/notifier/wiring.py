@@ -1,18 +1,27 @@
 """The only place where real clients are built, each when it is first needed."""
 
+import logging
 import re
 import time
+from collections import Counter, deque
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from notifier.actors import People, parse_actors, parse_session_names
+from notifier.checkup import Identity
+from notifier.deployed import Deployed
 from notifier.ecs import Ecs, May
+from notifier.ecs.accounts import Accounts, Clients
 from notifier.ecs.reads import in_threads
+from notifier.ecs.roles import Credentials, Roles
 from notifier.errors import SettingsError
+from notifier.examining import Examination, Parts
 from notifier.intake import Intake
 from notifier.lookout import Lookout
-from notifier.model import Route
+from notifier.model import Invocation, Route
 from notifier.redaction import parse_patterns
 from notifier.routing import WEBHOOK, parse_channels
 from notifier.secrets import Secret
@@ -22,8 +31,12 @@ from notifier.store import Store
 from notifier.teller import Door, Teller
 
 if TYPE_CHECKING:
+    from botocore.config import Config
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_sts import STSClient
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -54,13 +67,28 @@ class Program:
 
     @cached_property
     def ecs(self) -> Ecs:
-        """The door to ECS; it remembers task definitions, so there is one for the whole life."""
-        may = May(
+        """The door to our own ECS; it remembers task definitions, so there is one for ever."""
+        return Ecs(_ecs, _beside_ecs, self._may, _at_once, _monotonic)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """The door to ECS wherever a cluster is: ours, or that of a member."""
+        roles = Roles(_sts, lambda: datetime.now(UTC))  # noqa: TID251
+
+        def member(account: str, region: str) -> Ecs:
+            name = self.settings.member_role_name
+            clients = Clients(roles, _as_member, name, account, region)
+            return Ecs(clients.ecs, clients.other, self._may, _at_once, _monotonic)
+
+        return Accounts(self.ecs, self.settings.account_id, self.settings.region, member)
+
+    @cached_property
+    def _may(self) -> May:
+        return May(
             task_definitions=self.settings.read_task_definitions,
             logs=self.settings.read_logs,
             callers=self.settings.look_up_deployers,
         )
-        return Ecs(_ecs, _beside_ecs, may, _at_once, _monotonic)
 
     @cached_property
     def people(self) -> People:
@@ -83,24 +111,61 @@ class Program:
 
     def lookout(self) -> Lookout:
         """Step two."""
-        return Lookout(self.store, self.ecs, self.teller(), self.routes)
+        examination = self.examination if self.settings.queue_url else None
+        return Lookout(self.store, self.accounts, self.teller(), self.routes, examination)
+
+    def examination(self) -> Examination:
+        """A look at what the stack itself is made of."""
+        told = dict.fromkeys(route.destination for route in self.routes if not route.ignored)
+        parts = Parts(
+            rules=self.settings.rule_names,
+            queue_url=self.settings.queue_url,
+            dlq_urls=self.settings.dlq_urls,
+            table_name=self.settings.table_name,
+            channels=tuple(told),
+            bot_channels=tuple(channel for channel in told if channel != WEBHOOK),
+        )
+        return Examination(parts, Deployed(_client), self.slack, self.store)
+
+    def beat(self, heard: Collection[tuple[str, str]], run: Invocation) -> None:
+        """Count a heartbeat of our own once it has come the whole way, Slack's answer included.
+
+        A webhook cannot be asked. Those of other accounts say nothing of ours.
+        """
+        own = (self.settings.account_id, self.settings.region)
+        if all(own) and own not in heard:
+            return
+        routes = (route.destination for route in self.routes if not route.ignored)
+        if any(to != WEBHOOK for to in routes):
+            answer = self.slack().identity()
+            if not isinstance(answer, Identity):
+                logger.error("heartbeat: Slack did not answer", extra={"code": answer.code})
+                return
+        run.tally["Heartbeat"] += 1
 
     def teller(self) -> Teller:
         """Step three; its connections to Slack live as long as it does."""
-        slack = Slack(base_url=self.settings.slack_api_url, token=self._token)
-        webhook = Webhook(url=self._webhook_url)
+        slack = self.slack()
+        webhook = Webhook(url=self.webhook_url, counted=_count_slack)
 
         def door(destination: str) -> Door:
             return webhook if destination == WEBHOOK else slack
 
-        return Teller(self.store, self.ecs, door, self.routes, self.people, self.own_secrets)
+        return Teller(self.store, self.accounts, door, self.routes, self.people, self.own_secrets)
+
+    def slack(self) -> Slack:
+        """The way to Slack with the bot token; its connections live as long as it does."""
+        base_url = self.settings.slack_api_url
+        return Slack(base_url=base_url, token=self.token, counted=_count_slack)
 
     @cached_property
-    def _token(self) -> Secret:
+    def token(self) -> Secret:
+        """The bot token, read when it is needed."""
         return self._secret(self.settings.slack_token_name)
 
     @cached_property
-    def _webhook_url(self) -> Secret:
+    def webhook_url(self) -> Secret:
+        """The webhook's URL, read when it is needed."""
         return self._secret(self.settings.slack_webhook_name)
 
     def _secret(self, name: str) -> Secret:
@@ -119,6 +184,11 @@ def store_of(table_name: str) -> Store:
     return Store(table_name, _dynamodb)
 
 
+def client_of(service: str) -> Any:
+    """A client of the account that somebody is logged in to, for a person's commands."""
+    return _client(service, read_timeout=10, attempts=3)
+
+
 def _dynamodb() -> "DynamoDBClient":
     client: DynamoDBClient = _client("dynamodb", read_timeout=5, attempts=3)
     return client
@@ -134,6 +204,27 @@ def _beside_ecs(service: str, region: str) -> Any:
     return _client(service, region=region)
 
 
+def _sts() -> "STSClient":
+    # Once only: the read that waits for it is tried again with the next message.
+    client: STSClient = _client("sts", attempts=1)
+    return client
+
+
+def _as_member(service: str, region: str, credentials: Credentials) -> Any:
+    """A client that acts as a member's role."""
+    import boto3
+
+    client = boto3.client(  # type: ignore[call-overload]
+        service,
+        region,
+        aws_access_key_id=credentials.access_key_id,
+        aws_secret_access_key=credentials.secret_access_key,
+        aws_session_token=credentials.session_token,
+        config=_config(),
+    )
+    return _counted(client)
+
+
 # How reads go out, and the clock that ends them: a replay of a history puts its own in their place.
 _at_once = in_threads
 _monotonic = time.monotonic
@@ -141,13 +232,45 @@ _monotonic = time.monotonic
 
 @cache
 def _client(service: str, *, read_timeout: int = 2, attempts: int = 2, region: str = "") -> Any:
-    """A client that gives up early: what it is asked for must never hold an alert back."""
     import boto3
+
+    config = _config(read_timeout, attempts)
+    return _counted(boto3.client(service, region or None, config=config))  # type: ignore[call-overload]
+
+
+def _config(read_timeout: int = 2, attempts: int = 2) -> "Config":
+    """To give up early: what is asked for must never hold an alert back."""
     from botocore.config import Config
 
-    config = Config(
+    return Config(
         connect_timeout=2,
         read_timeout=read_timeout,
         retries={"mode": "standard", "total_max_attempts": attempts},
     )
-    return boto3.client(service, region or None, config=config)  # type: ignore[call-overload]
+
+
+# --- how many calls are made --------------------------------------------------------------------
+
+_calls: deque[str] = deque()  # reads are made in several threads, which a deque allows
+
+
+def calls_made() -> Counter[str]:
+    """The calls of AWS and Slack since this was last asked, by service."""
+    return Counter(_calls.popleft() for _ in range(len(_calls)))
+
+
+def _counted(client: Any) -> Any:
+    """The client, which counts its calls.
+
+    https://boto3.amazonaws.com/v1/documentation/api/latest/guide/events.html
+    """
+    client.meta.events.register("before-call", _count_aws)
+    return client
+
+
+def _count_aws(model: Any, **_: Any) -> None:
+    _calls.append(model.service_model.service_name)
+
+
+def _count_slack() -> None:
+    _calls.append("slack")

@@ -182,7 +182,7 @@ def test_an_event_the_queue_does_not_let_in_goes_to_the_rules_dead_letter_queue_
     assert json.loads(dead[0]["Body"])["detail"] == event["detail"]
     assert dead[0]["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "NO_PERMISSIONS"
     assert "DeploymentFailures" in dead[0]["MessageAttributes"]["RULE_ARN"]["StringValue"]
-    assert alarms(sandbox, "AWS/Events") == ["DeploymentFailuresAlarm"]
+    assert alarms(sandbox, "metric math") == ["RulesAlarm"]
     assert {"FailedInvocations", "InvocationsSentToDlq"} <= metrics_of_rules(sandbox)
 
 

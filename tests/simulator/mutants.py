@@ -99,9 +99,11 @@ class SettlesWhateverCame(Store):
 class ForgetsTheAttempt(Store):
     """A turn that ends leaves no trace of a post whose outcome is unknown."""
 
-    def end_try(self, owed: Owed, due_at: datetime, *, owner: str, now: datetime) -> None:
+    def end_try(
+        self, owed: Owed, due_at: datetime, *, owner: str, now: datetime, is_planned: bool = False
+    ) -> None:
         self.record(owed, {}, None, owner=owner, now=now)
-        super().end_try(owed, due_at, owner=owner, now=now)
+        super().end_try(owed, due_at, owner=owner, now=now, is_planned=is_planned)
 
 
 class CountsNoTries(Store):

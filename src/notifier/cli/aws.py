@@ -27,8 +27,26 @@ NO_LOGIN = {
 def add_stack(parser: argparse._ActionsContainer) -> None:
     """The argument that names the stack."""
     parser.add_argument(
-        "--stack", default="ecs-watch", help="the deployed stack (default: ecs-watch)"
+        "--stack",
+        "--stack-name",
+        default="ecs-watch",
+        help="the deployed stack (default: ecs-watch)",
     )
+    parser.add_argument(
+        "--region", action=_Set, dest="AWS_DEFAULT_REGION", help="the stack's region"
+    )
+    parser.add_argument(
+        "--profile", action=_Set, dest="AWS_PROFILE", help="whose credentials, of ~/.aws/config"
+    )
+
+
+class _Set(argparse.Action):
+    """Sets the environment's value of that name, which boto3 reads."""
+
+    def __call__(
+        self, _parser: object, _names: object, value: object, _option: object = None
+    ) -> None:
+        os.environ[self.dest] = str(value)
 
 
 def outputs_of(stack: str) -> Mapping[str, str]:

@@ -18,14 +18,15 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 10  # as many connections as botocore keeps for a client
 TOO_SLOW = "too slow"
 GONE = "gone"
+NO_PERMISSION = "no permission"
 NOT_OF_THIS_SERVICE = "not of this service"  # nothing is missing then
 
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/CommonErrors.html
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html
 # https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
 _WHY = {
-    "AccessDenied": "no permission",
-    "AccessDeniedException": "no permission",
+    "AccessDenied": NO_PERMISSION,
+    "AccessDeniedException": NO_PERMISSION,
     "ClusterNotFoundException": GONE,
     "ServiceNotFoundException": GONE,
     "ResourceNotFoundException": GONE,

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
+from notifier.checkup import ChannelSeen, Identity
 from notifier.model import CannotLook, Found, Message, Outcome, Refusal, Refused, Sent, Unknown
 from notifier.slack.answers import Answer, api_answer, sent, webhook_outcome
 from notifier.slack.bodies import Body, as_form, as_json
@@ -26,12 +27,17 @@ _PERMALINK = re.compile(r"https?://[^\s<>|]+")  # what can stand in a link of a 
 _DONE_MARK = "white_check_mark"
 
 
+def _uncounted() -> None:
+    """Nobody counts the requests."""
+
+
 class Slack:
     """The Web API with a bot token. Lives for one invocation.
 
     `token(fresh)` returns the secret. After an error of the credentials it is asked once with
     `fresh=True`, and the call is made once more if the token has changed. `deadline` holds for a
-    whole call, both tries together. `base_url` ends with a slash.
+    whole call, both tries together. `base_url` ends with a slash. `counted` is called before each
+    request.
     """
 
     has_threads = True
@@ -43,9 +49,10 @@ class Slack:
         token: Callable[[bool], str],
         monotonic: Callable[[], float] = time.monotonic,
         deadline: timedelta = DEADLINE,
+        counted: Callable[[], None] = _uncounted,
     ) -> None:
         self._base_url = base_url
-        self._line = Line(token, _TOKEN, monotonic, deadline)
+        self._line = Line(token, _TOKEN, monotonic, deadline, counted)
 
     def post(
         self,
@@ -128,6 +135,35 @@ class Slack:
         link = answer.body.get("permalink") if isinstance(answer, Answer) else ""
         return link if isinstance(link, str) and _PERMALINK.fullmatch(link) else ""
 
+    def identity(self) -> Identity | Refused | Unknown:
+        """Whom Slack takes us for, and what the token may do. It needs no scope.
+
+        https://docs.slack.dev/reference/methods/auth.test
+        """
+        answer = self.call("auth.test", {})
+        if not isinstance(answer, Answer):
+            return answer
+        team, user = answer.body.get("team", ""), answer.body.get("user", "")
+        return Identity(str(team), str(user), answer.scopes)
+
+    def channel(self, channel: str) -> ChannelSeen | Refused | Unknown:
+        """A channel by its id, as the bot sees it; `missing_scope` without channels:read.
+
+        https://docs.slack.dev/reference/methods/conversations.info
+        """
+        answer = self._ask("conversations.info", as_form({"channel": channel}))
+        if not isinstance(answer, Answer):
+            return answer
+        shown = answer.body.get("channel")
+        if not isinstance(shown, Mapping):
+            return Unknown("answer_incomplete")
+        return ChannelSeen(
+            name=str(shown.get("name", "")),
+            is_archived=shown.get("is_archived") is True,
+            # What is written to one person has no members.
+            is_member=shown.get("is_member") is not False,
+        )
+
     def call(self, method: str, arguments: Mapping[str, object]) -> Answer | Refused | Unknown:
         """Call a method that takes JSON, such as `auth.test`; see the methods above for posting.
 
@@ -157,8 +193,9 @@ class Webhook:
         url: Callable[[bool], str],
         monotonic: Callable[[], float] = time.monotonic,
         deadline: timedelta = DEADLINE,
+        counted: Callable[[], None] = _uncounted,
     ) -> None:
-        self._line = Line(url, _WEBHOOK_URL, monotonic, deadline)
+        self._line = Line(url, _WEBHOOK_URL, monotonic, deadline, counted)
 
     def post(
         self,

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from notifier.model import Outcome, Refusal, Refused, Sent, Unknown
@@ -77,9 +77,13 @@ _API_STATUSES = {413: Refusal.PAYLOAD}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Slack's JSON object, whose `ok` is true."""
+    """Slack's JSON object, whose `ok` is true, and the scopes of the token where Slack says them.
+
+    https://docs.slack.dev/authentication/tokens#methods
+    """
 
     body: Mapping[str, object]
+    scopes: frozenset[str] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ def api_answer(reply: Reply) -> Answer | Refused | Unknown:
     if not 200 <= reply.status < 300:
         return _http_error(reply.status, _API_STATUSES)
     if body.get("ok") is True:
-        return Answer(body)
+        return Answer(body, _scopes(reply.headers))
     return Unknown(reply.fault or "answer_unreadable")
 
 
@@ -165,6 +169,13 @@ def _json_object(body: bytes | None) -> dict[str, object]:
         parsed = json.loads(body or b"")
         return parsed if isinstance(parsed, dict) else {}
     return {}
+
+
+def _scopes(headers: Mapping[str, str]) -> frozenset[str] | None:
+    names = headers.get("X-OAuth-Scopes")
+    if names is None:
+        return None
+    return frozenset(name.strip() for name in names.split(",") if name.strip())
 
 
 def _code(word: object) -> str:

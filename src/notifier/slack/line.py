@@ -36,7 +36,10 @@ class Target:
 
 
 class Line:
-    """Sends with the secret, and after an error of the credentials once more with the new one."""
+    """Sends with the secret, and after an error of the credentials once more with the new one.
+
+    `counted` is called before each request.
+    """
 
     def __init__(
         self,
@@ -44,7 +47,9 @@ class Line:
         shape: re.Pattern[str],
         monotonic: Callable[[], float],
         deadline: timedelta,
+        counted: Callable[[], None],
     ) -> None:
+        self._counted = counted
         self._secret = secret
         self._shape = shape
         self._monotonic = monotonic
@@ -94,6 +99,7 @@ class Line:
     def _exchange(self, target: Target, body: Body, seconds: float) -> Reply | Refused | Unknown:
         if seconds <= 0:
             return Refused(Refusal.UNAVAILABLE, "timeout")
+        self._counted()
         session = self._session = self._session or _new_session()
         exchange = _Exchange()
         # A thread, because neither a name that does not resolve nor headers that trickle in can be

@@ -12,9 +12,13 @@
 | `channel#DEST` | `owes#KEY`          | `nonce`, `due_at`                           | saves      |
 |                |                     | `tries`, `retry_at`, `attempt`, `has_root`  | the holder |
 | `channel#DEST` | `owes#KEY#ROUTE`    | the same, moved here as ROUTE refused it    | holders    |
+| `channel#DEST` | `gave#KEY#TIME`     | what was given up there (`body`)            | the holder |
 | `workspace`    | `edits#MINUTE`      | edits of roots begun in that minute         | anybody    |
 | `workspace`    | `mute#PATTERN`      | a mute (`body`)                             | a person   |
 | `workspace`    | `census`            | where the census stands (`body`)            | the tick   |
+| `workspace`    | `checkup`           | what the watcher found of itself (`body`)   | the tick   |
+|                |                     | `told`: what Slack knows of that            | the holder |
+| `workspace`    | `heartbeat#ACCOUNT#REGION` | when the last one came (`body`)      | anybody    |
 
 Saves go through on the head's version and never write what the channel's holder writes; the holder
 checks its lease in every write and never touches the version. So neither can starve the other, and
@@ -36,8 +40,11 @@ from notifier.errors import Busy, Conflict, LeaseLost, StoreUnavailable
 from notifier.model import (
     Attempt,
     Census,
+    Checkup,
     ClusterState,
     Due,
+    GivenUp,
+    Heard,
     Mute,
     Owed,
     Phase,
@@ -61,9 +68,11 @@ DUE = "due"  # the one partition of the sparse index
 ROWS_AT_ONCE = 90  # of a record; a transaction takes 100 items
 BUSY_PAUSES = (0.01, 0.03, 0.06, 0.1)  # seconds
 NAMES_HOLD = 100_000  # characters of a row, packed; above that marks stand for names
+FORGET_AFTER = timedelta(days=7)  # without a heartbeat: it is watched no more
 EDITS_A_MINUTE = 40  # of the whole workspace, below Slack's 50
 
 _NOT_IN_BODY = frozenset({"told", "services", "version", "is_owed", "moved"})
+_TOLD = frozenset({"told"})
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, zlib.error)
 
 _Read = TypeVar("_Read")
@@ -270,12 +279,23 @@ class Store:
         row = self._get(f"channel#{owed.destination}", _owes_of(owed))
         return str(row["nonce"]) if row else owed.nonce
 
-    def end_try(self, owed: Owed, due_at: datetime, *, owner: str, now: datetime) -> None:
+    def end_try(
+        self,
+        owed: Owed,
+        due_at: datetime,
+        *,
+        owner: str,
+        now: datetime,
+        is_planned: bool = False,
+    ) -> None:
         """The turn ended as it should, with something left to tell: it does not count as a try.
 
-        What a save has added meanwhile is due at once.
+        What a save has added meanwhile is due at once. A wait that is planned (a mute, the pause
+        between two edits) is no delay: it is owed since the wait's end.
         """
         changes = {"tries": 0, "due_at": stamp(due_at)}
+        if is_planned:
+            changes["since"] = stamp(due_at)
         try:
             write = self._owed_update(owed, changes, remove=("retry_at",), is_same=True)
             self._record(owed.destination, owner, now, [write])
@@ -494,10 +514,10 @@ class Store:
             return False
         return True
 
-    def owe_summary(self, destination: str, now: datetime, token: str) -> None:
-        """Let this channel be told what the first census found."""
+    def owe_note(self, what: str, destination: str, now: datetime, token: str) -> None:
+        """Let this channel be told something that is of no cluster, by its name."""
         owed = {"nonce": token, "due": DUE, "due_at": stamp(now)}
-        self._transact([self._update(f"channel#{destination}", "owes#summary", owed)])
+        self._transact([self._update(f"channel#{destination}", f"owes#{what}", owed)])
 
     def census(self) -> Census | None:
         """Where the census stands."""
@@ -507,6 +527,87 @@ class Store:
     def save_census(self, census: Census) -> None:
         """Remember where the census stands; two ticks at once merely read the same page twice."""
         self._transact([self._update("workspace", "census", {"body": to_json(census)})])
+
+    # --- the watcher itself -------------------------------------------------------------------
+
+    def hear(self, heartbeat: Heard) -> None:
+        """Remember that a heartbeat has come the whole way."""
+        gone = int((heartbeat.at + FORGET_AFTER * 2).timestamp())
+        changes = {"body": to_json(heartbeat), "expires_at": gone}
+        sk = f"heartbeat#{heartbeat.account}#{heartbeat.region}"
+        self._transact([self._update("workspace", sk, changes)])
+
+    def heard(self, now: datetime) -> Sequence[Heard]:
+        """The last heartbeat of each account and region that was heard in the last seven days."""
+        rows = self._query("workspace", "heartbeat#")
+        heard = _readable(rows, lambda row: from_json(Heard, row["body"]))
+        return [one for one in heard if one.at + FORGET_AFTER > now]
+
+    def checkup(self) -> Checkup:
+        """What the watcher last found of itself, and what of it Slack knows."""
+        row = self._get("workspace", "checkup") or {}
+        found = _or_none(row, row, lambda row: from_json(Checkup, row["body"])) if row else None
+        known = _or_none(row, row, lambda row: from_json(Checkup, row.get("told", "{}")))
+        return replace(found or Checkup(), told=known.told if known else ())
+
+    def save_checkup(self, checkup: Checkup) -> None:
+        """Remember what was found; what Slack knows of it is the holder's to write."""
+        body = to_json(checkup, without=_TOLD)
+        self._transact([self._update("workspace", "checkup", {"body": body})])
+
+    def record_checkup(self, told: Sequence[str], owed: Owed, *, owner: str, now: datetime) -> None:
+        """Remember which failing checks Slack knows of now."""
+        changes = {"told": to_json(Checkup(told=tuple(told)))}
+        self._record(owed.destination, owner, now, [self._update("workspace", "checkup", changes)])
+
+    # --- what was given up --------------------------------------------------------------------
+
+    def note_given_up(self, given_up: GivenUp, *, owner: str, now: datetime) -> None:
+        """Remember what is not told for good, so that a person can have it told all the same."""
+        body = {"body": to_json(given_up), "expires_at": int((now + KEEP).timestamp())}
+        write = self._update(f"channel#{given_up.destination}", _gave(given_up), body)
+        self._record(given_up.destination, owner, now, [write])
+
+    def given_up(self, destination: str) -> Sequence[GivenUp]:
+        """What was given up in this channel, oldest first, unless it was told since."""
+        rows = self._query(f"channel#{destination}", "gave#")
+        found = _readable(rows, lambda row: from_json(GivenUp, row["body"]))
+        still = (replace(one, services=self._still_given_up(one)) for one in found)
+        return sorted((one for one in still if one.services), key=lambda one: one.at)
+
+    def _still_given_up(self, one: GivenUp) -> Mapping[str, tuple[int, ...]]:
+        """The services of which nothing newer was told there since."""
+        cluster = self.load(one.cluster_key)
+        known = cluster.services if cluster else {}
+        return {
+            service: (before, given)
+            for service, (before, given) in one.services.items()
+            if service in known and known[service].told.get(one.route, 0) == given
+        }
+
+    def revive(self, given_up: GivenUp, *, owner: str, now: datetime, token: str) -> None:
+        """Let it be told after all: it is owed again, as if it had not been given up.
+
+        Whoever calls this holds the channel, for only its holder writes what was told.
+        """
+        told = [
+            self._update(
+                f"cluster#{given_up.cluster_key}",
+                f"service#{service}",
+                {f"told#{given_up.route}": before},
+            )
+            for service, (before, _) in given_up.services.items()
+        ]
+        sk = _owes(given_up.cluster_key, given_up.route, given_up.destination)
+        due = {"nonce": token, "due": DUE, "due_at": stamp(now), "tries": 0}
+        if given_up.instead_of:
+            due["instead_of"] = given_up.instead_of
+        channel = f"channel#{given_up.destination}"
+        again = self._update(channel, sk, due, keep={"since": stamp(now)}, remove=("retry_at",))
+        note = {"TableName": self.table, "Key": key(channel, _gave(given_up))}
+        for start in range(0, len(told), ROWS_AT_ONCE):
+            self._record(given_up.destination, owner, now, told[start : start + ROWS_AT_ONCE])
+        self._record(given_up.destination, owner, now, [again, {"Delete": note}])
 
     # --- DynamoDB -----------------------------------------------------------------------------
 
@@ -573,6 +674,10 @@ class Store:
 def _owes(cluster_key: str, route: str = "", to: str = "") -> str:
     """The key of what is owed. What was moved here lies beside what is owed here anyway."""
     return f"owes#{cluster_key}" if route == to else f"owes#{cluster_key}#{route}"
+
+
+def _gave(given_up: GivenUp) -> str:
+    return f"gave#{given_up.cluster_key}#{stamp(given_up.at)}"
 
 
 def _owes_of(owed: Owed) -> str:

@@ -1,0 +1,406 @@
+"""What is wrong with the watcher itself: pure judgements over what was read of its own stack.
+
+The tick asks them every hour and `ecs-watch doctor` whenever somebody wants to know. What could
+not be read is never taken for broken: it is left open, with the reason.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from notifier.model import Checkup, GivenUp, Heard, Refusal, Refused, Unknown
+
+HEARTBEAT = "heartbeat of "
+SILENT_AFTER = timedelta(minutes=45)  # three heartbeats
+TICKED_WITHIN = timedelta(minutes=10)
+CHECK_EVERY = timedelta(hours=1)
+TICKED_EVERY = timedelta(minutes=4)
+AGAIN = "deploy the stack again"
+REDRIVE = "mend what it was, then run `ecs-watch redrive`"
+
+
+class Verdict(StrEnum):
+    """Works, fails, or could not be seen or is not wanted."""
+
+    WORKS = "✓"
+    FAILS = "✗"
+    OPEN = "–"  # noqa: RUF001 a dash that is seen beside the two signs
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found. `todo` is what to do, or what is lost without it."""
+
+    check: str
+    verdict: Verdict
+    says: str
+    todo: str = ""
+
+    @property
+    def line(self) -> str:
+        """The finding as a sentence."""
+        return f"{self.check} {self.says}" + (f": {self.todo}" if self.todo else "")
+
+
+# --- what was read ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What could not be read, and why in a word."""
+
+    why: str
+    is_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleSeen:
+    """A rule of EventBridge: ARN, pattern or schedule, and the ARNs of what it sends to."""
+
+    arn: str
+    is_enabled: bool
+    pattern: Mapping[str, Any] | None = None
+    schedule: str = ""
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSeen:
+    """A queue: ARN, policy, and how many messages wait in it."""
+
+    arn: str
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MappingSeen:
+    """An event source mapping: its state, and the ARN of the function it invokes."""
+
+    state: str
+    function_arn: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom Slack takes us for, and what the token may do; None where Slack does not say."""
+
+    team: str
+    user: str
+    scopes: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSeen:
+    """A channel as Slack shows it to the bot."""
+
+    name: str
+    is_archived: bool
+    is_member: bool
+
+
+# --- rules and queues -------------------------------------------------------------------------
+
+
+@cache
+def shipped_rules() -> Mapping[str, Mapping[str, Any]]:
+    """The rules as this version has them in template.yaml, by logical id: pattern or schedule."""
+    text = files("notifier").joinpath("rules.json").read_text("utf-8")
+    shipped: Mapping[str, Mapping[str, Any]] = json.loads(text)
+    return shipped
+
+
+def rule(logical_id: str, name: str, seen: RuleSeen | Unread, target: str) -> Finding:
+    """Whether a rule is enabled, as shipped, and sends to `target`: an ARN, or the end of one."""
+    check = f"rule {logical_id}"
+    if isinstance(seen, Unread):
+        return _unread(check, seen, AGAIN)
+    if not seen.is_enabled:
+        return _fails(check, "is disabled", f"run `aws events enable-rule --name {name}`")
+    if not any(arn == target or arn.endswith(f":{target}") for arn in seen.targets):
+        return _fails(check, "does not send to what it should", AGAIN)
+    return _as_shipped(check, seen, shipped_rules().get(logical_id))
+
+
+def _as_shipped(check: str, seen: RuleSeen, shipped: Mapping[str, Any] | None) -> Finding:
+    if shipped is None:
+        return Finding(check, Verdict.OPEN, "is none that this version ships", "compare versions")
+    if seen.schedule != shipped.get("schedule", ""):
+        return _fails(check, f"has the schedule {seen.schedule or 'none'}", AGAIN)
+    if seen.pattern != _filled(shipped.get("pattern"), seen.arn):
+        return _fails(check, "has another pattern than this version ships", AGAIN)
+    return _works(check, "is enabled and as shipped")
+
+
+def _filled(pattern: Any, rule_arn: str) -> Any:
+    """The pattern with the account and region that the template leaves to CloudFormation."""
+    known = dict(zip(("AWS::Region", "AWS::AccountId"), rule_arn.split(":")[3:5], strict=False))
+    if isinstance(pattern, dict):
+        if pattern.keys() == {"Ref"}:
+            return known.get(pattern["Ref"], pattern)
+        return {key: _filled(value, rule_arn) for key, value in pattern.items()}
+    if isinstance(pattern, list):
+        return [_filled(value, rule_arn) for value in pattern]
+    return pattern
+
+
+def queue_policy(queue: QueueSeen | Unread, rule_arns: Iterable[str]) -> Finding:
+    """Whether the queue takes what these rules send."""
+    check = "queue policy"
+    if isinstance(queue, Unread):
+        return _unread(check, queue, AGAIN)
+    answers = {arn: _may_send(queue, arn) for arn in rule_arns}
+    refused = [arn.rpartition("/")[2] for arn, may in answers.items() if may is False]
+    if refused:
+        return _fails(check, f"does not let {', '.join(refused)} send", AGAIN)
+    if None in answers.values():
+        return Finding(check, Verdict.OPEN, "has conditions that are not judged here", "look at it")
+    return _works(check, "lets the rules send")
+
+
+def _may_send(queue: QueueSeen, rule_arn: str) -> bool | None:
+    """Whether EventBridge may send for this rule; None when a condition is not understood.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
+    """
+    statements = [
+        one for one in _list(queue.policy.get("Statement")) if _is_about_sending(one, queue.arn)
+    ]
+    held = [(one.get("Effect"), _holds(one.get("Condition", {}), rule_arn)) for one in statements]
+    if ("Deny", True) in held:
+        return False
+    if ("Deny", None) in held:
+        return None
+    if ("Allow", True) in held:
+        return True
+    return None if ("Allow", None) in held else False
+
+
+def _is_about_sending(statement: Mapping[str, Any], queue_arn: str) -> bool:
+    principal = statement.get("Principal")
+    services = _list(principal.get("Service")) if isinstance(principal, Mapping) else []
+    is_ours = principal == "*" or "events.amazonaws.com" in services or principal == {"AWS": "*"}
+    actions = [str(one).lower() for one in _list(statement.get("Action"))]
+    sends = any(fnmatchcase("sqs:sendmessage", action) for action in actions)
+    resources = [str(one) for one in _list(statement.get("Resource", "*"))]
+    return is_ours and sends and any(fnmatchcase(queue_arn, one) for one in resources)
+
+
+_SOURCE_OPERATORS = {"ArnEquals", "ArnLike", "StringEquals", "StringLike"}
+
+
+def _holds(condition: Mapping[str, Any], rule_arn: str) -> bool | None:
+    """Whether a condition holds for this rule; only `aws:SourceArn` is understood."""
+    holds: bool | None = True
+    for operator, keys in condition.items():
+        for key, values in keys.items():
+            if operator not in _SOURCE_OPERATORS or key.lower() != "aws:sourcearn":
+                holds = None if holds else holds
+            elif not any(fnmatchcase(rule_arn, str(value)) for value in _list(values)):
+                holds = False
+    return holds
+
+
+def dead_letters(name: str, queue: QueueSeen | Unread) -> Finding:
+    """Whether a dead-letter queue is empty."""
+    check = f"dead-letter queue {name}"
+    if isinstance(queue, Unread):
+        return _unread(check, queue, AGAIN)
+    if queue.waiting:
+        return _fails(check, f"has {_many(queue.waiting, 'message')}", REDRIVE)
+    return _works(check, "is empty")
+
+
+# --- functions and table ----------------------------------------------------------------------
+
+
+def mapping(seen: Sequence[MappingSeen] | Unread) -> Finding:
+    """Whether Lambda takes messages from the queue.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_EventSourceMappingConfiguration.html
+    """
+    check = "event source mapping"
+    if isinstance(seen, Unread):
+        return _unread(check, seen, AGAIN)
+    if not seen:
+        return _fails(check, "does not exist", AGAIN)
+    states = {one.state for one in seen}
+    if not states & {"Enabled", "Enabling", "Creating", "Updating"}:
+        todo = "run `aws lambda update-event-source-mapping --enabled --uuid …`, or " + AGAIN
+        return _fails(check, f"is {', '.join(sorted(states)).lower()}", todo)
+    return _works(check, "is enabled")
+
+
+def concurrency(function: str, reserved: int | Unread | None) -> Finding:
+    """Whether the function may run: a reserved concurrency of 0 throttles every invocation."""
+    check = f"function {function}"
+    if isinstance(reserved, Unread):
+        return _unread(check, reserved, AGAIN)
+    if reserved == 0:
+        todo = f"run `aws lambda delete-function-concurrency --function-name {function}`"
+        return _fails(check, "is throttled: its reserved concurrency is 0", todo)
+    return _works(check, "may run")
+
+
+def table(name: str, status: str | Unread) -> Finding:
+    """Whether the table can be read and written."""
+    check = f"table {name}"
+    if isinstance(status, Unread):
+        return _unread(check, status, "restore it from its point-in-time backup under this name")
+    if status not in ("ACTIVE", "UPDATING"):
+        return _fails(check, f"is {status}", "see what happens to it in the DynamoDB console")
+    return _works(check, f"is {status}")
+
+
+# --- Slack ------------------------------------------------------------------------------------
+
+# https://docs.slack.dev/reference/scopes
+SCOPES = {
+    "chat:write": "nothing can be told",
+    "channels:history": "in public channels a message may now and then come twice",
+    "groups:history": "in private channels a message may now and then come twice",
+    "reactions:write": "a thread's first message gets no mark when all is over",
+    "channels:read": "a public channel that is archived or without the bot is known only when a "
+    "post is refused",
+    "groups:read": "the same of private channels",
+}
+ANOTHER = "put a valid bot token into the secret; it is read anew, nothing is to be deployed"
+_DO = {
+    "secret_unavailable": "create the secret, or let the role read it and use its key",
+    "secret_malformed": "put the bot token alone into the secret",
+}
+
+
+def token(seen: Identity | Refused | Unknown) -> Finding:
+    """Whether Slack takes the token."""
+    match seen:
+        case Identity():
+            return _works("Slack token", f"is valid: {seen.user} in {seen.team}")
+        case Refused(refusal=Refusal.CREDENTIALS):
+            return _fails("Slack token", f"is refused: {seen.code}", _DO.get(seen.code, ANOTHER))
+    return Finding("Slack token", Verdict.OPEN, f"could not be tried: {seen.code}", "try again")
+
+
+def scopes(seen: Identity) -> Iterator[Finding]:
+    """What the token may do, and what each missing scope costs."""
+    for scope, cost in SCOPES.items():
+        check = f"Slack scope {scope}"
+        if seen.scopes is None:
+            yield Finding(check, Verdict.OPEN, "is not known", "Slack did not say")
+        elif scope in seen.scopes:
+            yield _works(check, "is there")
+        else:
+            verdict = Verdict.FAILS if scope == "chat:write" else Verdict.OPEN
+            yield Finding(check, verdict, "is missing", cost)
+
+
+def channel(channel_id: str, seen: ChannelSeen | Refused | Unknown) -> Finding:
+    """Whether a channel takes posts of the bot."""
+    check = f"channel {channel_id}"
+    invite = "invite the bot there (`/invite @ecs-watch`), or change Channels"
+    match seen:
+        case ChannelSeen(is_archived=True):
+            return _fails(check, f"(#{seen.name}) is archived", "unarchive it, or change Channels")
+        case ChannelSeen(is_member=False):
+            return _fails(check, f"(#{seen.name}) is without the bot", invite)
+        case ChannelSeen():
+            return _works(check, f"(#{seen.name}) is open and the bot is in it")
+        case Refused(code="missing_scope"):
+            todo = "give the app channels:read and groups:read"
+            return Finding(check, Verdict.OPEN, "cannot be looked at", todo)
+        case Refused(refusal=Refusal.CHANNEL):
+            return _fails(check, f"cannot be seen: {seen.code}", invite)
+    return Finding(check, Verdict.OPEN, f"could not be looked at: {seen.code}", "try again")
+
+
+# --- what should come by itself -----------------------------------------------------------------
+
+
+def heartbeats(heard: Iterable[Heard], now: datetime) -> Iterator[Finding]:
+    """Whether each account and region was heard of in the last 45 minutes."""
+    for one in sorted(heard, key=lambda one: (one.account, one.region)):
+        check = f"{HEARTBEAT}{one.account} {one.region}"
+        if now - one.at > SILENT_AFTER:
+            todo = "check that its rules are enabled and may send to the watcher's bus and queue"
+            yield _fails(check, f"was last heard {one.at:%Y-%m-%d %H:%M} UTC", todo)
+        else:
+            yield _works(check, f"came {_ago(now - one.at)} ago")
+
+
+def is_stale(known: Checkup, now: datetime) -> bool:
+    """Whether it is time to look at all of it again."""
+    return known.checked_at is None or now - known.checked_at >= CHECK_EVERY
+
+
+def tick(known: Checkup, now: datetime) -> Finding:
+    """Whether the schedule runs; a tick leaves its time every few minutes."""
+    todo = "check the rule EveryMinute and the log of on_tick"
+    if known.ticked_at is None:
+        return _fails("tick", "never ran", todo)
+    ago = now - known.ticked_at
+    if ago > TICKED_WITHIN:
+        return _fails("tick", f"ran last {_ago(ago)} ago", todo)
+    return _works("tick", f"ran in the last {int(TICKED_WITHIN.total_seconds() // 60)} min")
+
+
+def given_up(channel_id: str, rows: Sequence[GivenUp]) -> Finding:
+    """Whether everything could be told."""
+    check = f"telling {channel_id}"
+    if not rows:
+        return _works(check, "gave nothing up")
+    services = len({(one.cluster_key, name) for one in rows for name in one.services})
+    says = f"gave up news of {_many(services, 'service')} ({rows[-1].why})"
+    return _fails(check, says, REDRIVE)
+
+
+# --- several findings ---------------------------------------------------------------------------
+
+
+def after(known: Checkup, findings: Sequence[Finding], *, asked: str = "") -> Mapping[str, str]:
+    """What fails now, by check. What could not be seen is as it was before.
+
+    So are checks that do not begin with what was `asked`; others that were not found are no more.
+    """
+    failing = {one.check: one.line for one in findings if one.verdict is Verdict.FAILS}
+    unseen = {one.check for one in findings if one.verdict is Verdict.OPEN}
+    kept = {
+        check: line
+        for check, line in known.failing.items()
+        if check in unseen or not check.startswith(asked)
+    }
+    return kept | failing
+
+
+def _works(check: str, says: str) -> Finding:
+    return Finding(check, Verdict.WORKS, says)
+
+
+def _fails(check: str, says: str, todo: str) -> Finding:
+    return Finding(check, Verdict.FAILS, says, todo)
+
+
+def _unread(check: str, seen: Unread, todo: str) -> Finding:
+    if seen.is_gone:
+        return _fails(check, "does not exist", todo)
+    return Finding(check, Verdict.OPEN, f"could not be read: {seen.why}", "allow it to be read")
+
+
+def _list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _ago(span: timedelta) -> str:
+    minutes = int(span.total_seconds() // 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"

@@ -1,0 +1,123 @@
+"""The door to what the watcher itself is made of: rules, queues, mapping, functions, table.
+
+It reads and never changes anything. What cannot be read is `Unread`, with the reason in a word, so
+that one missing permission does not hide all the rest.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from notifier.checkup import MappingSeen, QueueSeen, RuleSeen, Unread
+
+_Read = TypeVar("_Read")
+
+# https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_DescribeRule.html#API_DescribeRule_Errors
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html#API_GetQueueAttributes_Errors
+_GONE = {
+    "ResourceNotFoundException",
+    "AWS.SimpleQueueService.NonExistentQueue",
+    "QueueDoesNotExist",
+    "QueueDoesNotExistException",
+}
+_DENIED = {"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"}
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """`client` makes boto3's client of a service when it is first needed."""
+
+    client: Callable[[str], Any]
+
+    def rule(self, name: str) -> RuleSeen | Unread:
+        """A rule of the default bus and what it sends to.
+
+        https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_DescribeRule.html
+        https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_ListTargetsByRule.html
+        """
+
+        def read() -> RuleSeen:
+            events = self.client("events")
+            shown = events.describe_rule(Name=name)
+            targets = events.list_targets_by_rule(Rule=name)["Targets"]
+            return RuleSeen(
+                arn=shown["Arn"],
+                is_enabled=shown.get("State", "ENABLED") != "DISABLED",
+                pattern=json.loads(shown["EventPattern"]) if shown.get("EventPattern") else None,
+                schedule=shown.get("ScheduleExpression") or "",
+                targets=tuple(target["Arn"] for target in targets),
+            )
+
+        return _or_why(read)
+
+    def queue(self, url: str) -> QueueSeen | Unread:
+        """A queue's ARN, policy and waiting messages; those being worked on are not counted.
+
+        https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
+        """
+
+        def read() -> QueueSeen:
+            names = ["QueueArn", "Policy", "ApproximateNumberOfMessages"]
+            answer = self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)
+            shown = answer["Attributes"]
+            return QueueSeen(
+                arn=shown["QueueArn"],
+                policy=json.loads(shown["Policy"]) if shown.get("Policy") else {},
+                waiting=int(shown["ApproximateNumberOfMessages"]),
+            )
+
+        return _or_why(read)
+
+    def mappings(self, queue_arn: str) -> Sequence[MappingSeen] | Unread:
+        """Who takes messages from the queue.
+
+        https://docs.aws.amazon.com/lambda/latest/api/API_ListEventSourceMappings.html
+        """
+
+        def read() -> Sequence[MappingSeen]:
+            listed = self.client("lambda").list_event_source_mappings(EventSourceArn=queue_arn)
+            return [
+                MappingSeen(state=one.get("State", ""), function_arn=one.get("FunctionArn", ""))
+                for one in listed["EventSourceMappings"]
+            ]
+
+        return _or_why(read)
+
+    def concurrency(self, function: str) -> int | Unread | None:
+        """How many invocations are reserved for the function; None when none are.
+
+        https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionConcurrency.html
+        """
+
+        def read() -> int | None:
+            answer = self.client("lambda").get_function_concurrency(FunctionName=function)
+            reserved: int | None = answer.get("ReservedConcurrentExecutions")
+            return reserved
+
+        return _or_why(read)
+
+    def table(self, name: str) -> str | Unread:
+        """The table's status.
+
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTable.html
+        """
+
+        def read() -> str:
+            return str(
+                self.client("dynamodb").describe_table(TableName=name)["Table"]["TableStatus"]
+            )
+
+        return _or_why(read)
+
+
+def _or_why(read: Callable[[], _Read]) -> _Read | Unread:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return read()
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", "ClientError"))
+        return Unread("no permission" if code in _DENIED else code, is_gone=code in _GONE)
+    except (BotoCoreError, ValueError, KeyError) as error:
+        return Unread(type(error).__name__)

@@ -1,0 +1,137 @@
+"""The watcher examines itself: reads what it is made of, and has it judged by `checkup`."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from notifier import checkup
+from notifier.checkup import (
+    ChannelSeen,
+    Finding,
+    Identity,
+    MappingSeen,
+    QueueSeen,
+    RuleSeen,
+    Unread,
+)
+from notifier.model import GivenUp, Refused, Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a deployed stack is made of. `rules` and `functions` are names by logical id.
+
+    `channels` are the destinations that are told something; `bot_channels` those of the bot.
+    """
+
+    rules: Mapping[str, str]
+    queue_url: str
+    dlq_urls: tuple[str, ...]
+    table_name: str
+    channels: tuple[str, ...] = ()
+    bot_channels: tuple[str, ...] = ()
+    functions: Mapping[str, str] = field(default_factory=dict)
+
+
+class Deployed(Protocol):
+    """What is read of the stack; see `notifier.deployed`."""
+
+    def rule(self, name: str) -> RuleSeen | Unread:
+        """A rule and what it sends to."""
+
+    def queue(self, url: str) -> QueueSeen | Unread:
+        """A queue, its policy, what waits in it."""
+
+    def mappings(self, queue_arn: str) -> Sequence[MappingSeen] | Unread:
+        """Who takes messages from the queue."""
+
+    def concurrency(self, function: str) -> int | Unread | None:
+        """How many invocations are reserved for the function."""
+
+    def table(self, name: str) -> str | Unread:
+        """The table's status."""
+
+
+class Slack(Protocol):
+    """What is asked of Slack."""
+
+    def identity(self) -> Identity | Refused | Unknown:
+        """Whom Slack takes us for."""
+
+    def channel(self, channel: str) -> ChannelSeen | Refused | Unknown:
+        """A channel as the bot sees it."""
+
+
+class Table(Protocol):
+    """What is asked of the table."""
+
+    def given_up(self, destination: str) -> Sequence[GivenUp]:
+        """What was given up in a channel."""
+
+
+EVERY_MINUTE = "EveryMinute"  # the one rule that does not fill the queue
+TICK_FUNCTION = "TickFunction"
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """One look at all of it. `slack` makes the way to Slack; it is not asked without a bot."""
+
+    parts: Parts
+    deployed: Deployed
+    slack: Callable[[], Slack]
+    store: Table
+
+    def findings(self) -> Iterator[Finding]:
+        """Everything that is checked, in the order of the way an event goes."""
+        queue = self.deployed.queue(self.parts.queue_url)
+        yield from self._rules(queue)
+        yield from self._functions(queue)
+        yield checkup.table(self.parts.table_name, self.deployed.table(self.parts.table_name))
+        for url in self.parts.dlq_urls:
+            yield checkup.dead_letters(url.rpartition("/")[2], self.deployed.queue(url))
+        if self.parts.bot_channels:
+            yield from self._slack()
+        for channel in self.parts.channels:
+            yield checkup.given_up(channel, self.store.given_up(channel))
+
+    def _rules(self, queue: QueueSeen | Unread) -> Iterator[Finding]:
+        queue_arn = queue.arn if isinstance(queue, QueueSeen) else self.parts.queue_url
+        senders = []
+        for logical_id, name in self.parts.rules.items():
+            seen = self.deployed.rule(name)
+            ticks = logical_id == EVERY_MINUTE
+            target = f"function:{self.parts.functions.get(TICK_FUNCTION)}" if ticks else queue_arn
+            if isinstance(queue, QueueSeen) or ticks:
+                yield checkup.rule(logical_id, name, seen, target)
+            if isinstance(seen, RuleSeen) and not ticks:
+                senders.append(seen.arn)
+        yield checkup.queue_policy(queue, senders)
+
+    def _functions(self, queue: QueueSeen | Unread) -> Iterator[Finding]:
+        names = list(self.parts.functions.values())
+        if isinstance(queue, QueueSeen):
+            mappings = self.deployed.mappings(queue.arn)
+            yield checkup.mapping(mappings)
+            names += _functions_of(() if isinstance(mappings, Unread) else mappings)
+        for name in dict.fromkeys(names):
+            yield checkup.concurrency(name, self.deployed.concurrency(name))
+
+    def _slack(self) -> Iterator[Finding]:
+        slack = self.slack()
+        identity = slack.identity()
+        yield checkup.token(identity)
+        if not isinstance(identity, Identity):
+            return
+        yield from checkup.scopes(identity)
+        for channel in self.parts.bot_channels:
+            yield checkup.channel(channel, slack.channel(channel))
+
+
+def _functions_of(mappings: Iterable[MappingSeen]) -> list[str]:
+    """The functions' names, out of ARNs that may end in an alias.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/lambda-api-permissions-ref.html
+    """
+    arns = (one.function_arn.split(":") for one in mappings)
+    return [parts[6] for parts in arns if len(parts) > 6]

@@ -1,0 +1,143 @@
+"""Each link of the way to Slack is broken once and noticed; of a well one, that is said."""
+
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from notifier.cli import main
+from notifier.cli.stack import Stack
+from tests import chain
+from tests.chain import LINKS, NAME, World
+
+Capture = pytest.CaptureFixture[str]
+
+# What a person must be told of: this long after a link broke somebody knows.
+SOON = {
+    "schedule EveryMinute disabled": 6,
+    "queue policy removed": 16,
+    "event source mapping disabled": 30,
+    "on_events throttled": 16,
+    "on_tick throttled": 6,
+    "table deleted": 6,
+    "an event in the dead-letter queue": 2,
+    "rule Heartbeat disabled": 46,
+    "secret deleted": 46,
+    "Slack token revoked": 46,
+    "a member account silent": 46,
+}
+AT_THE_LATEST = 61  # minutes: the hourly check, and the tick that makes it
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_whatever_link_breaks_is_noticed_in_time(link: str) -> None:
+    found = chain.row(link)
+
+    assert found.is_noticed, found
+    assert found.minutes <= SOON.get(link, AT_THE_LATEST)
+
+
+def test_a_link_that_nobody_looks_at_would_be_seen_to_be_missed() -> None:
+    with patch.dict(LINKS, {"nothing": lambda _world: None}), patch.object(chain, "WITHIN", 5):
+        found = chain.row("nothing")
+
+    assert not found.is_noticed
+    assert "Noticed: 0 of 1." in chain.as_table([found])
+
+
+# --- doctor ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[World]:
+    with chain.world() as made:
+        yield made
+
+
+@pytest.fixture
+def world(shared: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A stack that has been well for an hour; what a test breaks, the next one must not need."""
+    monkeypatch.setattr(Stack, "program", lambda _stack: shared.at_a_shell())
+    monkeypatch.setattr("notifier.cli.doctor.stack_of", lambda _name: shared.stack)
+    monkeypatch.setattr("notifier.cli.doctor.surroundings", lambda *_: ())
+    monkeypatch.setattr("notifier.cli.doctor.datetime", At(shared))
+    return shared
+
+
+class At:
+    """The world's own clock."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def now(self, _zone: object) -> Any:
+        return self._world.now()
+
+
+def test_a_stack_that_is_well_is_said_to_be_line_by_line(world: World, capsys: Capture) -> None:
+    assert main(["doctor"]) == 0
+
+    shown = capsys.readouterr().out
+    assert "✗" not in shown
+    for line in (
+        "✓ secret /ecs-watch/slack-token can be read",
+        "✓ rule DeploymentFailures is enabled and as shipped",
+        "✓ rule EveryMinute is enabled and as shipped",
+        "✓ queue policy lets the rules send",
+        "✓ event source mapping is enabled",
+        "✓ function ecs-watch-TickFunction may run",
+        "✓ table ecs-watch is ACTIVE",
+        "✓ dead-letter queue ecs-watch-EventsDeadLetterQueue is empty",
+        "✓ Slack token is valid: ecs-watch in Sandbox",
+        "✓ Slack scope chat:write is there",
+        "✓ channel C0DEPLOYS1 (#deploys) is open and the bot is in it",
+        "✓ telling C0DEPLOYS1 gave nothing up",
+        "✓ tick ran in the last 10 min",
+        "✓ heartbeat of 123456789012 eu-west-1 came",
+    ):
+        assert line in shown
+    assert shown.rstrip().endswith("checks hold")
+
+
+def test_a_test_message_is_posted_only_when_it_is_asked_for(world: World, capsys: Capture) -> None:
+    channel = world.workspace.team.channels[chain.CHANNEL]
+    before = len(channel.messages)
+    main(["doctor"])
+    assert len(channel.messages) == before
+
+    assert main(["doctor", "--send-test"]) == 0
+
+    (posted,) = channel.messages[before:]
+    assert posted.text == "ecs-watch doctor: this is a test, nothing has failed."
+    assert "✓ test message to C0DEPLOYS1 was posted" in capsys.readouterr().out
+
+
+def test_a_missing_scope_says_what_it_costs_and_is_no_failure(
+    world: World, capsys: Capture
+) -> None:
+    app = world.workspace.app
+    with patch.object(app, "scopes", app.scopes - {"reactions:write", "channels:history"}):
+        assert main(["doctor"]) == 0
+
+    shown = capsys.readouterr().out
+    assert (
+        "– Slack scope reactions:write is missing\n"  # noqa: RUF001
+        "    a thread's first message gets no mark when all is over"
+    ) in shown
+
+
+def test_doctor_fails_when_something_fails_and_says_how_much(world: World, capsys: Capture) -> None:
+    events, channel = world.aws("events"), world.workspace.team.channels[chain.CHANNEL]
+    events.disable_rule(Name=f"{NAME}-Heartbeat")
+    with patch.object(channel, "archived", True):
+        assert main(["doctor"]) == 1
+    events.enable_rule(Name=f"{NAME}-Heartbeat")
+
+    shown = capsys.readouterr().out
+    assert (
+        "✗ rule Heartbeat is disabled\n    run `aws events enable-rule --name ecs-watch-Heartbeat`"
+    ) in shown
+    assert "✗ channel C0DEPLOYS1 (#deploys) is archived" in shown
+    assert shown.count("✗") == 2
+    assert "\n2 of " in shown

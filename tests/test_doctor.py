@@ -1,0 +1,347 @@
+"""`ecs-watch doctor` over a deployed stack in moto and a Slack workspace."""
+
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from notifier.cli import main
+from notifier.cli import stack as deployed_stack
+from notifier.cli.stack import TABLE, TOPIC, Stack, stack_of
+from notifier.cli.surroundings import surroundings
+from notifier.model import Route
+from notifier.routing import parse_channels
+from sandbox.ecs_double import EcsDouble
+from tests.watch import table
+
+Capture = pytest.CaptureFixture[str]
+ROUTES: tuple[Route, ...] = parse_channels("dev-*=ignore; *=C01")
+
+
+# --- the stack ------------------------------------------------------------------------------------
+
+
+class CloudFormation:
+    """Knows two stacks; moto's own needs packages that are not installed."""
+
+    arn = "arn:aws:cloudformation:eu-west-1:123456789012:stack/ours/1-2"
+
+    def describe_stacks(self, *, StackName: str) -> Any:  # noqa: N803
+        if StackName == "missing":
+            error: Any = {"Error": {"Code": "ValidationError", "Message": "it does not exist"}}
+            raise ClientError(error, "DescribeStacks")
+        parameters = [{"ParameterKey": "Channels", "ParameterValue": "*=C01"}]
+        return {
+            "Stacks": [
+                {
+                    "StackId": self.arn,
+                    "StackStatus": "CREATE_COMPLETE",
+                    **({"Parameters": parameters} if StackName == "ours" else {}),
+                }
+            ]
+        }
+
+    def get_paginator(self, _operation: str) -> Any:
+        return self
+
+    def paginate(self, *, StackName: str) -> Iterator[Any]:  # noqa: N803
+        yield {"StackResourceSummaries": [resource("SNS::Topic", "AlarmTopic", "arn:topic")]}
+        if StackName == "ours":
+            yield {
+                "StackResourceSummaries": [
+                    resource("SQS::Queue", "EventsQueue", "https://q"),
+                    resource("SQS::Queue", "EventsDeadLetterQueue", "https://d"),
+                    resource("SQS::Queue", "OldQueue", "https://o", "DELETE_COMPLETE"),
+                    resource("DynamoDB::Table", "Table", "t"),
+                    resource("Events::Rule", "Heartbeat", "ours-Heartbeat-1"),
+                    resource("Events::Rule", "NotMadeYet", "", "CREATE_FAILED"),
+                ]
+            }
+
+
+def resource(kind: str, name: str, physical: str, status: str = "CREATE_COMPLETE") -> Any:
+    return {
+        "ResourceType": f"AWS::{kind}",
+        "LogicalResourceId": name,
+        "ResourceStatus": status,
+        **({"PhysicalResourceId": physical} if physical else {}),
+    }
+
+
+@pytest.fixture
+def stacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boto3, "client", lambda _service: CloudFormation())
+
+
+@pytest.mark.usefixtures("stacks")
+def test_a_deployed_stack_is_read_from_cloudformation() -> None:
+    stack = stack_of("ours")
+
+    assert (stack.name, stack.account, stack.region) == ("ours", "123456789012", "eu-west-1")
+    assert stack.status == "CREATE_COMPLETE"
+    assert stack.parameters == {"Channels": "*=C01"}
+    assert stack.queue_url == "https://q"
+    assert stack.dead_letter_queues == {"EventsDeadLetterQueue": "https://d"}
+    assert stack.of(deployed_stack.RULE) == {"Heartbeat": "ours-Heartbeat-1"}
+
+
+@pytest.mark.usefixtures("stacks")
+@pytest.mark.parametrize("name", ["missing", "another"])
+def test_a_stack_that_is_not_there_or_none_of_ours_is_said_to_be_so(
+    name: str, capsys: Capture
+) -> None:
+    assert main(["doctor", "--stack", name]) == 1
+    assert f"stack '{name}'" in capsys.readouterr().err
+
+
+def test_region_and_profile_can_be_given_on_the_command_line(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "")
+    monkeypatch.delenv("AWS_PROFILE")
+
+    assert main(["doctor", "--stack-name", "x", "--profile", "nobody-s"]) == 1
+    assert "nobody-s" in capsys.readouterr().err
+
+
+def test_the_stack_s_program_has_the_functions_settings() -> None:
+    parameters = {"Channels": "*=C01", "SlackTokenName": "/t", "ReadLogs": "tagged"}
+    stack = Stack(
+        name="ours",
+        account="1",
+        region="r",
+        status="CREATE_COMPLETE",
+        parameters=parameters,
+        resources={
+            "AWS::SQS::Queue": {"EventsQueue": "https://q", "EventsDeadLetterQueue": "https://d"},
+            TABLE: {"Table": "t"},
+            deployed_stack.RULE: {"Heartbeat": "ours-Heartbeat-1"},
+        },
+    )
+    settings = stack.program().settings
+
+    assert (settings.table_name, settings.queue_url) == ("t", "https://q")
+    assert (settings.dlq_urls, settings.rule_names) == (
+        ("https://d",),
+        {"Heartbeat": "ours-Heartbeat-1"},
+    )
+    assert (settings.slack_token_name, settings.read_logs) == ("/t", "tagged")
+
+
+# --- what surrounds it ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def aws() -> Iterator[Any]:
+    with mock_aws():
+        yield boto3.client
+
+
+def around(aws: Any, *, topic: str = "", status: str = "CREATE_COMPLETE", **parameters: str) -> Any:
+    stack = Stack(
+        name="ours",
+        account="123456789012",
+        region="eu-west-1",
+        status=status,
+        parameters=parameters,
+        resources={TOPIC: {"AlarmTopic": topic}} if topic else {},
+    )
+    return {one.check: one for one in surroundings(stack, ROUTES, aws)}
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        ("CREATE_COMPLETE", "✓"),
+        ("UPDATE_COMPLETE", "✓"),
+        ("UPDATE_ROLLBACK_COMPLETE", "✓"),
+        ("UPDATE_ROLLBACK_FAILED", "✗"),
+        ("DELETE_FAILED", "✗"),
+    ],
+)
+def test_a_stack_that_is_half_deployed_fails(aws: Any, status: str, verdict: str) -> None:
+    assert around(aws, status=status)["stack"].verdict == verdict
+
+
+def test_alarms_must_reach_somebody(aws: Any) -> None:
+    sns = aws("sns")
+    topic = sns.create_topic(Name="alarms")["TopicArn"]
+    assert around(aws, topic=topic)["alarms"].says == "reach nobody"
+
+    sns.subscribe(TopicArn=topic, Protocol="email", Endpoint="sre@example.com")
+    assert around(aws, topic=topic)["alarms"].says == "reach 1 subscriber"
+
+    waiting = {"Subscriptions": [{"SubscriptionArn": "PendingConfirmation"}]}
+    with patch.object(sns, "list_subscriptions_by_topic", lambda **_: waiting):
+        found = around(lambda name: sns if name == "sns" else aws(name), topic=topic)["alarms"]
+    assert (found.verdict, found.todo) == ("✗", "click the link in the mail that AWS sent")
+
+
+def test_what_is_not_permitted_says_what_it_costs(aws: Any) -> None:
+    found = around(aws, ReadTaskDefinitions="true", ReadLogs="off")
+
+    assert found["permission ReadTaskDefinitions"].verdict == "✓"
+    assert found["permission ReadLogs"].todo == (
+        "the last log lines of a failed container are not shown"
+    )
+    assert found["permission LookUpDeployers"].says == "is not given"
+
+
+def trail(aws: Any, *, logging: bool = True, selectors: Any = None) -> None:
+    aws("s3").create_bucket(
+        Bucket="trail", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+    )
+    client = aws("cloudtrail")
+    client.create_trail(Name="all", S3BucketName="trail", IsMultiRegionTrail=True)
+    if logging:
+        client.start_logging(Name="all")
+    if selectors:
+        client.put_event_selectors(TrailName="all", **selectors)
+
+
+READS = {"EventSelectors": [{"IncludeManagementEvents": True, "ReadWriteType": "ReadOnly"}]}
+WRITES = {"EventSelectors": [{"IncludeManagementEvents": True, "ReadWriteType": "WriteOnly"}]}
+
+
+def advanced(category: str, **equals: list[str]) -> Any:
+    fields = {"eventCategory": [category], **equals}
+    rows = [{"Field": name, "Equals": values} for name, values in fields.items()]
+    return {"AdvancedEventSelectors": [{"FieldSelectors": rows}]}
+
+
+@pytest.mark.parametrize(
+    ("made", "verdict"),
+    [
+        ({"selectors": WRITES}, "✓"),
+        ({"selectors": READS}, "–"),  # noqa: RUF001
+        ({"selectors": WRITES, "logging": False}, "–"),  # noqa: RUF001
+        ({"selectors": advanced("Management")}, "✓"),
+        ({"selectors": advanced("Management", readOnly=["true"])}, "–"),  # noqa: RUF001
+        ({"selectors": advanced("Data")}, "–"),  # noqa: RUF001
+    ],
+)
+def test_a_trail_counts_when_it_is_active_and_records_calls_that_change(
+    aws: Any, made: Any, verdict: str
+) -> None:
+    trail(aws, **made)
+
+    assert around(aws)["CloudTrail"].verdict == verdict
+
+
+def test_without_a_trail_it_is_said_what_cannot_be_seen(aws: Any) -> None:
+    assert around(aws)["CloudTrail"].todo == (
+        "who deployed and RunTask calls that fail are not seen"
+    )
+
+
+ARN = "arn:aws:ecs:eu-west-1:123456789012"
+
+
+def with_services(aws: Any, *shown: Any) -> Any:
+    """What doctor says of services that ECS shows."""
+    clusters = {one["clusterArn"] for one in shown}
+    with EcsDouble() as double:
+        double.patch(
+            {
+                "clusters": [{"clusterArn": arn, "status": "ACTIVE"} for arn in clusters],
+                "services": list(shown),
+            }
+        )
+        ecs = boto3.client("ecs", endpoint_url=double.url)
+        try:
+            return around(lambda name: ecs if name == "ecs" else aws(name))
+        finally:
+            ecs.close()
+
+
+def service(name: str, cluster: str = "prod", **more: Any) -> Any:
+    return {
+        "serviceArn": f"{ARN}:service/{cluster}/{name}",
+        "serviceName": name,
+        "clusterArn": f"{ARN}:cluster/{cluster}",
+        "status": "ACTIVE",
+        **more,
+    }
+
+
+def configured(**configuration: Any) -> Any:
+    return {"deploymentConfiguration": configuration}
+
+
+BREAKER = configured(deploymentCircuitBreaker={"enable": True, "rollback": True})
+ALARMS = configured(alarms={"enable": True, "rollback": False, "alarmNames": ["a"]})
+NEITHER = configured(deploymentCircuitBreaker={"enable": False, "rollback": False})
+CODE_DEPLOY: Any = {"deploymentController": {"type": "CODE_DEPLOY"}}
+
+
+def test_services_whose_deployments_ecs_judges_are_fine(aws: Any) -> None:
+    found = with_services(aws, service("checkout", **BREAKER), service("pay", **ALARMS))
+
+    assert found["services"].says == "tell ECS's own verdict: all 2"
+
+
+def test_services_of_which_only_tasks_that_die_are_seen_are_named(aws: Any) -> None:
+    found = with_services(
+        aws,
+        service("checkout", **BREAKER),
+        service("search", **NEITHER),
+        service("pay", **CODE_DEPLOY),
+        service("ignored", cluster="dev-1"),
+    )
+
+    without = found["services without circuit breaker or deployment alarms"]
+    assert without.says == "are 1: prod/search"
+    assert (
+        found["services of another deployment controller"].says == "are 1: prod/pay (CODE_DEPLOY)"
+    )
+    assert "services" not in found
+
+
+def test_many_services_are_counted_and_few_are_named(aws: Any) -> None:
+    found = with_services(aws, *(service(f"service-{number:02}") for number in range(12)))
+
+    says = found["services without circuit breaker or deployment alarms"].says
+    assert says.startswith("are 12: ")
+    assert "service-09" in says
+    assert says.endswith("and 2 more")
+
+
+def test_what_a_person_may_not_read_is_left_open() -> None:
+    answer: Any = {"Error": {"Code": "AccessDeniedException", "Message": "no"}}
+
+    def denied(_name: str) -> Any:
+        raise ClientError(answer, "call")
+
+    found = around(denied)
+
+    assert {found[name].verdict for name in ("CloudTrail", "services")} == {"–"}  # noqa: RUF001
+    assert found["services"].says == "could not be read: AccessDeniedException"
+
+
+def test_backup_and_time_to_live_are_looked_at(aws: Any) -> None:
+    table("t")
+    stack = Stack(
+        name="ours",
+        account="1",
+        region="eu-west-1",
+        status="CREATE_COMPLETE",
+        parameters={},
+        resources={TABLE: {"Table": "t"}},
+    )
+
+    def found() -> Any:
+        return {one.check: one.verdict for one in surroundings(stack, ROUTES, aws)}
+
+    assert found()["point-in-time recovery"] == "–"  # noqa: RUF001
+    client = aws("dynamodb")
+    client.update_continuous_backups(
+        TableName="t", PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+    )
+    client.update_time_to_live(
+        TableName="t", TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires_at"}
+    )
+    assert (found()["point-in-time recovery"], found()["time to live"]) == ("✓", "✓")
