@@ -284,6 +284,16 @@ def test_whoever_only_probably_shipped_it_is_not_mentioned() -> None:
     assert "<@U0MIKA>" not in blocks(told)
 
 
+@pytest.mark.parametrize("reason", [Reason.NEWLY_FAILING, Reason.DEPLOYER_KNOWN])
+def test_the_deployer_is_not_mentioned_for_trouble_that_is_not_of_the_release(
+    reason: Reason,
+) -> None:
+    told = reply(replace(diagnosed(is_of_release=False), **news(reason)))
+
+    assert "deployed by mika" in blocks(told)
+    assert "<@U0MIKA>" not in blocks(told)
+
+
 def test_in_a_quiet_cluster_nobody_is_mentioned() -> None:
     assert "<@U0MIKA>" not in blocks(reply(explained(), rings_deployers=False))
 
