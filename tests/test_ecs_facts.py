@@ -17,6 +17,7 @@ from botocore.parsers import ResponseParserError
 from notifier.ecs import Ecs, May
 from notifier.ecs.logs import LONGEST_LINE
 from notifier.ecs.reads import in_threads, in_turn
+from notifier.errors import ReadFailed
 from notifier.facts import Asked, Facts
 from notifier.settings import ReadLogs
 from sandbox.ecs_double import ACCESS_DENIED, SERVER_ERROR, THROTTLED, EcsDouble, Fault, Json
@@ -938,6 +939,57 @@ def test_what_there_is_no_time_for_is_not_asked_any_more(double: EcsDouble, ecs:
     assert clock.calls.count("describe_task_definition") == 1
 
 
+@pytest.mark.parametrize("takes", [{"": 30.0}, {"": 30.0, "describe_services": 0.1}])
+def test_all_that_is_read_before_a_message_has_five_seconds_together(
+    takes: Mapping[str, float], ecs: Ecs
+) -> None:
+    door, clock = slow(ecs, takes)
+    door.may = replace(door.may, callers=True)
+    door.other = lambda _service, _region: door.client()
+    budget = door.begin()
+    facts = door.facts(CLUSTER, [KNOWN], START, budget)["checkout"][1]
+    callers = door.callers(CLUSTER, [replace(KNOWN, began_at=START)], START, budget)
+    with pytest.raises(ReadFailed, match="too slow"):
+        door.services(CLUSTER, ["search"], START, budget)
+    assert door.account_alias(budget) == ""
+
+    assert clock.now == 5
+    assert {one.why for one in (*facts.missing, *callers.missing)} == {"too slow"}
+
+
+def test_a_service_is_not_waited_for_longer_than_a_round(ecs: Ecs) -> None:
+    door, clock = slow(ecs, {"": 30})
+    with pytest.raises(ReadFailed, match="too slow"):
+        door.services(CLUSTER, ["search"], START, door.begin())
+
+    assert clock.now == 2.5
+
+
+@pytest.mark.parametrize(("takes", "asked_again"), [(30.0, False), (0.1, True)])
+def test_ecs_that_was_silent_is_not_asked_for_a_minute(
+    takes: float, asked_again: bool, ecs: Ecs
+) -> None:
+    door, clock = slow(ecs, {"": takes})
+    facts_of(door)
+    calls = len(clock.calls)
+    clock.now = 60
+    facts_of(door)
+    assert (len(clock.calls) > calls) is asked_again
+
+    clock.now = 66
+    clock.takes = {}
+    assert facts_of(door).missing == ()
+
+
+def test_ecs_that_refuses_is_not_silent(double: EcsDouble, ecs: Ecs) -> None:
+    for operation in ("DescribeServices", "ListTasks", "ListServiceDeployments"):
+        double.fail(operation, ACCESS_DENIED)
+    budget = ecs.begin()
+    ecs.facts(CLUSTER, [CHECKOUT], START, budget)
+
+    assert not budget.ecs_is_silent
+
+
 def test_a_read_that_hangs_is_left_behind() -> None:
     never = threading.Event()
     ended = []
@@ -1071,14 +1123,14 @@ def test_the_accounts_alias_is_asked_once_and_may_be_absent(
     iam = Iam(answer)
     ecs.other = lambda _service, _region: iam
 
-    assert [ecs.account_alias(), ecs.account_alias()] == [alias, alias]
+    assert [ecs.account_alias(ecs.begin()), ecs.account_alias(None)] == [alias, alias]
     assert iam.calls == 1
 
 
 def test_without_any_other_client_there_is_no_alias_and_no_log(ecs: Ecs) -> None:
     alone = Ecs(ecs.client, may=EVERYTHING)
 
-    assert alone.account_alias() == ""
+    assert alone.account_alias(alone.begin()) == ""
     assert [what for what, _, _ in missing(facts_of(alone))] == ["log lines"]
 
 

@@ -419,10 +419,26 @@ def test_a_bug_in_what_explains_a_failure_makes_the_alert_plain_and_not_late(wat
 
 
 def test_the_accounts_own_name_is_told_beside_its_number(watch: Watch) -> None:
+    """No first root waits for it: the next edit has it."""
     watch.ecs.alias = "shop-prod"
     watch.offer(deployment_failed())
+    (root,) = watch.slack.roots
+    assert "shop-prod" not in str(root.message.blocks)
 
-    assert "shop-prod (123456789012)" in str(watch.slack.posts[0].message.blocks)
+    watch.offer(deployment_failed("search"))
+    watch.ticks(2)
+    assert "shop-prod (123456789012)" in str(root.message.blocks)
+
+
+def test_a_webhook_has_the_accounts_name_from_its_second_message_on() -> None:
+    watch = Watch(client=TableClient())
+    watch.slack.has_threads = False
+    watch.ecs.alias = "shop-prod"
+    watch.offer(deployment_failed())
+    watch.offer(deployment_failed("search"))
+
+    told = ["shop-prod (123456789012)" in str(one.message.blocks) for one in watch.slack.posts]
+    assert told == [False, True]
 
 
 def test_who_deployed_is_told_in_the_thread_once_it_is_known(watch: Watch) -> None:

@@ -16,7 +16,8 @@ import boto3
 from botocore.exceptions import ClientError
 
 from notifier.actors import NOBODY, People
-from notifier.ecs import Callers
+from notifier.ecs import Budget, Callers
+from notifier.ecs.reads import in_turn
 from notifier.errors import ReadFailed
 from notifier.events import as_envelope
 from notifier.facts import Asked, Facts, Missing
@@ -219,8 +220,16 @@ class FakeEcs:
     asked: list[Sequence[Asked]] = field(default_factory=list)
     looked_up: list[Sequence[Asked]] = field(default_factory=list)
 
+    def begin(self) -> Budget:
+        """It answers at once."""
+        return Budget(in_turn, lambda: 0.0, ends_at=5.0, a_round=2.5)
+
     def services(
-        self, _cluster_arn: str, names: Sequence[str], now: datetime
+        self,
+        _cluster_arn: str,
+        names: Sequence[str],
+        now: datetime,
+        _budget: Budget | None = None,
     ) -> Mapping[str, ServiceReading]:
         self.calls.append(names)
         if self.fails:
@@ -229,7 +238,7 @@ class FakeEcs:
         return {name: replace(one, read_at=now) for name, one in shown.items()}
 
     def facts(
-        self, cluster_arn: str, asked: Sequence[Asked], now: datetime
+        self, cluster_arn: str, asked: Sequence[Asked], now: datetime, _budget: Budget
     ) -> Mapping[str, tuple[ServiceReading | None, Facts]]:
         self.calls.append([one.service for one in asked])
         self.asked.append(asked)
@@ -260,7 +269,9 @@ class FakeEcs:
             return ()
         return (Missing(what="the service", why=self.fails, action="ecs:DescribeServices"),)
 
-    def callers(self, _cluster_arn: str, asked: Sequence[Asked], _now: datetime) -> Callers:
+    def callers(
+        self, _cluster_arn: str, asked: Sequence[Asked], _now: datetime, _budget: Budget
+    ) -> Callers:
         self.looked_up.append(asked)
         if self.lacks_trail:
             raise ReadFailed("LookupEvents", self.lacks_trail)
@@ -270,8 +281,8 @@ class FakeEcs:
             return Callers(missing=(missing,))
         return Callers({one.service: self.records.get(one.service, ()) for one in asked})
 
-    def account_alias(self) -> str:
-        return self.alias
+    def account_alias(self, budget: Budget | None) -> str:
+        return self.alias if budget else ""
 
     def clusters(self) -> Sequence[str]:
         self.calls.append(["ListClusters"])
@@ -502,7 +513,7 @@ def deployment_failed(service: str = "checkout", number: int = 42, **more: Any) 
     return envelope(
         "ECS Deployment State Change",
         service,
-        eventName="SERVICE_DEPLOYMENT_FAILED",
+        eventName=more.pop("eventName", "SERVICE_DEPLOYMENT_FAILED"),
         deploymentId=f"ecs-svc/{number}",
         updatedAt=more.pop("updatedAt", "2026-11-23T11:59:30Z"),
         reason=more.pop("reason", "ECS deployment circuit breaker: tasks failed to start."),

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from notifier.actors import NOBODY, People, shipment
+from notifier.ecs import Budget
 from notifier.errors import MalformedEvent, ReadFailed
 from notifier.events import as_envelope, parse
 from notifier.explanation import asked, explanation, is_wanted
@@ -34,17 +35,22 @@ class Callers(Protocol):
 class Ecs(Protocol):
     """What is read to explain a failure. Each raises ReadFailed."""
 
+    def begin(self) -> Budget:
+        """The time that all of it has together."""
+
     def services(
-        self, cluster_arn: str, names: Sequence[str], now: datetime
+        self, cluster_arn: str, names: Sequence[str], now: datetime, budget: Budget
     ) -> Mapping[str, ServiceReading]:
         """What runs now."""
 
     def facts(
-        self, cluster_arn: str, asked: Sequence[Asked], now: datetime
+        self, cluster_arn: str, asked: Sequence[Asked], now: datetime, budget: Budget
     ) -> Mapping[str, tuple[ServiceReading | None, Facts]]:
         """What runs now, and why it fails, of each that was asked about."""
 
-    def callers(self, cluster_arn: str, asked: Sequence[Asked], now: datetime) -> Callers:
+    def callers(
+        self, cluster_arn: str, asked: Sequence[Asked], now: datetime, budget: Budget
+    ) -> Callers:
         """Who began these deployments, where that may be looked up."""
 
 
@@ -57,6 +63,7 @@ class Explaining:
     """
 
     ecs: Ecs
+    budget: Budget
     cluster_arn: str
     now: datetime
     people: People = NOBODY
@@ -84,11 +91,11 @@ class Explaining:
 
     def _read(self, services: Sequence[ServiceState]) -> Iterable[ServiceReading]:
         names = [one.name for one in services]
-        return self.ecs.services(self.cluster_arn, names, self.now).values()
+        return self.ecs.services(self.cluster_arn, names, self.now, self.budget).values()
 
     def _explained(self, services: Sequence[ServiceState]) -> Iterator[Observation]:
         questions = [asked(one) for one in services]
-        read = self.ecs.facts(self.cluster_arn, questions, self.now)
+        read = self.ecs.facts(self.cluster_arn, questions, self.now, self.budget)
         begun = {one.service: _as_read(one, *read[one.service]) for one in questions}
         unknown = [begun[one.name] for one in services if not _is_shipped(one, begun[one.name])]
         records, missing = self._records(unknown)
@@ -101,11 +108,13 @@ class Explaining:
 
     def _records(self, unknown: Sequence[Asked]) -> tuple[Records, Sequence[Missing]]:
         """Who called, of those of whom nobody told it; and what could not be looked up."""
+        if not unknown:
+            return {}, ()
         try:
-            callers = self.ecs.callers(self.cluster_arn, unknown, self.now) if unknown else None
+            callers = self.ecs.callers(self.cluster_arn, unknown, self.now, self.budget)
         except ReadFailed as error:
             return {}, (Missing(what="who deployed", why=error.why),)
-        return (callers.records, callers.missing) if callers else ({}, ())
+        return callers.records, callers.missing
 
     def _of_one(
         self,
