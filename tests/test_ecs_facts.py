@@ -399,6 +399,49 @@ def test_what_we_know_to_have_completed_is_believed_before_what_it_came_from(
     assert facts_of(ecs, known).serving_revision == revision_of("checkout", 40)
 
 
+FIXED = deployment_row("checkout", 43, "PRIMARY", "COMPLETED", 3)
+BEGAN_THEN = replace(CHECKOUT, began_at=START - timedelta(minutes=10))
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_a_fix_is_not_what_served_before_the_release_that_failed(
+    is_shown: bool, double: EcsDouble, ecs: Ecs
+) -> None:
+    """:43 was live within minutes: ECS shows it as completed, beside :42 or without it."""
+    failing = service_row("checkout")["deployments"][:1] if is_shown else []
+    double.patch({"services": [service_row("checkout", deployments=[FIXED, *failing])]})
+    double.patch(release_rows("checkout", 43, "SUCCESSFUL", 3, source=41))
+
+    assert facts_of(ecs, BEGAN_THEN).serving_revision == revision_of("checkout", 41)
+    known = replace(BEGAN_THEN, completed_revision=revision_of("checkout", 40))
+    assert facts_of(ecs, known).serving_revision == revision_of("checkout", 40)
+
+
+def test_before_the_first_release_of_a_service_none_served_whatever_came_after_it(
+    double: EcsDouble, ecs: Ecs
+) -> None:
+    failing = service_row("checkout")["deployments"][:1]
+    double.clear()
+    double.patch({"clusters": [{"clusterArn": CLUSTER, "status": "ACTIVE"}]})
+    first = release_rows("checkout", 42, "STOPPED", 10, source=0)
+    first["serviceDeployments"][0]["sourceServiceRevisions"] = []
+    double.patch({"services": [service_row("checkout", deployments=[FIXED, *failing])]})
+    double.patch(first)
+    double.patch(release_rows("checkout", 43, "SUCCESSFUL", 3, source=42))
+    facts = facts_of(ecs)
+
+    assert (facts.failing_revision, facts.serving_revision) == (revision_of("checkout", 42), "")
+
+
+def test_a_release_that_went_live_and_fails_served_itself_though_a_fix_followed(
+    double: EcsDouble, ecs: Ecs
+) -> None:
+    live = deployment_row("checkout", 42, "ACTIVE", "COMPLETED", 10)
+    double.patch({"services": [service_row("checkout", deployments=[FIXED, live])]})
+
+    assert facts_of(ecs, KNOWN).serving_revision == revision_of("checkout", 42)
+
+
 def test_a_live_release_whose_tasks_die_is_both_what_fails_and_what_serves(
     double: EcsDouble, ecs: Ecs
 ) -> None:
@@ -863,6 +906,64 @@ def test_a_batch_that_fails_is_missing_for_all_whose_tasks_were_in_it(
     read = ecs.facts(CLUSTER, [CHECKOUT, search], START)
 
     assert [missing(facts)[0][0] for _, facts in read.values()] == ["stopped tasks"] * 2
+
+
+class Forgetful:
+    """A client of an ECS that no longer knows some of the tasks that it listed."""
+
+    def __init__(self, client: Any, *forgotten: str) -> None:
+        self.client = client
+        self.forgotten = forgotten
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    def describe_tasks(self, **asked: Any) -> Any:
+        answer = self.client.describe_tasks(**asked)
+        known = [task for task in answer["tasks"] if task["taskArn"] not in self.forgotten]
+        return answer | {"tasks": known}
+
+
+def show_two_batches(double: EcsDouble) -> tuple[str, str]:
+    """Let 99 tasks of one service and two of another have stopped: the ARNs of the latter."""
+    double.clear()
+    double.patch({"clusters": [{"clusterArn": CLUSTER, "status": "ACTIVE"}]})
+    double.patch({"services": [service_row("checkout"), service_row("search")]})
+    double.patch({"tasks": [task_row("checkout", n) for n in range(99)]})
+    two = [task_row("search", n) for n in range(2)]
+    double.patch({"tasks": two})
+    return two[0]["taskArn"], two[1]["taskArn"]
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_tasks_that_two_calls_were_needed_for_are_not_gone_when_one_of_them_is(
+    gone: int, double: EcsDouble, ecs: Ecs
+) -> None:
+    """The first is the hundredth of the first call, the second has a call of its own."""
+    client: Any = Forgetful(ecs.client(), show_two_batches(double)[gone])
+    ecs.client, ecs.may = (lambda: client), May()
+    search = Asked(service="search", deployment_id=FAILING)
+    facts = ecs.facts(CLUSTER, [CHECKOUT, search], START)["search"][1]
+
+    assert double.calls["DescribeTasks"] == 2
+    assert (len(facts.stopped_tasks), missing(facts)) == (1, [])
+
+
+def test_tasks_are_not_said_to_be_gone_that_could_not_be_read(double: EcsDouble, ecs: Ecs) -> None:
+    """One call answers that it knows no such task, the other one is refused."""
+    client: Any = Forgetful(ecs.client(), show_two_batches(double)[0])
+    ecs.client, ecs.may, ecs.at_once = (lambda: client), May(), in_turn
+
+    def describe_tasks(**asked: Any) -> Any:
+        if len(asked["tasks"]) == 1:
+            double.fail("DescribeTasks", THROTTLED)
+        return Forgetful.describe_tasks(client, **asked)
+
+    client.describe_tasks = describe_tasks
+    search = Asked(service="search", deployment_id=FAILING)
+    facts = ecs.facts(CLUSTER, [CHECKOUT, search], START)["search"][1]
+
+    assert missing(facts) == [("stopped tasks", "throttled", "ecs:DescribeTasks")]
 
 
 class Slow:
