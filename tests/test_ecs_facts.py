@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
 from notifier.ecs import Ecs, May
-from notifier.ecs.logs import LONGEST_LINE
+from notifier.ecs.logs import LONGEST_LINE, place_of
 from notifier.ecs.reads import in_threads, in_turn
 from notifier.errors import ReadFailed
 from notifier.facts import Asked, Facts
@@ -643,6 +643,37 @@ def test_logs_are_read_only_where_somebody_said_so(
     assert logs is not None  # its place is known all the same, for a link
     assert len(logs.lines) == lines
     assert double.calls["GetLogEvents"] == (1 if lines else 0)
+
+
+@pytest.mark.parametrize(
+    ("which", "tag", "calls"),
+    [
+        (ReadLogs.OFF, "true", []),
+        (ReadLogs.TAGGED, "true", ["DescribeServices", "GetLogEvents"]),
+        (ReadLogs.TAGGED, "false", ["DescribeServices"]),
+        (ReadLogs.ALL, None, ["GetLogEvents"]),
+    ],
+)
+def test_a_log_whose_place_was_kept_is_read_again_only_where_somebody_said_so(
+    which: ReadLogs, tag: str | None, calls: list[str], double: EcsDouble, ecs: Ecs
+) -> None:
+    tags = [{"key": "ecs-watch:logs", "value": tag}] if tag else []
+    double.patch({"services": [service_row("checkout", tags=tags)]})
+    first = facts_of(ecs).logs
+    assert first is not None
+    ecs.may = replace(EVERYTHING, logs=which)
+    double.calls.clear()
+    place = place_of(first.group, first.stream, first.region)
+    again = ecs.log_lines(CLUSTER, "checkout", place, ecs.begin())
+
+    assert again == (first if "GetLogEvents" in calls else None)
+    assert list(double.calls.elements()) == calls
+
+
+def test_why_a_log_cannot_be_read_again_is_said_in_a_word(double: EcsDouble, ecs: Ecs) -> None:
+    double.fail("GetLogEvents", THROTTLED)
+    with pytest.raises(ReadFailed, match="throttled"):
+        ecs.log_lines(CLUSTER, "checkout", place_of("/ecs", "a/app/1", "eu-west-1"), ecs.begin())
 
 
 def test_a_line_of_a_megabyte_is_cut(double: EcsDouble, ecs: Ecs) -> None:

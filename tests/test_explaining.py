@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -13,11 +13,14 @@ from botocore.exceptions import ReadTimeoutError
 from notifier.actors import People
 from notifier.ecs import Ecs, May
 from notifier.ecs.reads import in_turn
+from notifier.explaining import Explaining
+from notifier.facts import LogTail
 from notifier.model import Phase
 from tests.simulator import ecs
 from tests.simulator.faults import CALM, Dice
 from tests.simulator.scheduler import Scheduler
 from tests.watch import (
+    CLUSTER,
     START,
     TableClient,
     Watch,
@@ -398,6 +401,21 @@ def test_a_service_that_is_explained_and_cannot_be_looked_at_hides_no_others_cau
 
     assert watch.service("second").explanation is not None
     assert "could not be read: DescribeServices: throttled" in said(watch)
+
+
+# --- the log ------------------------------------------------------------------------------------
+
+
+def test_lines_of_an_older_release_are_not_told_of_the_next(watch: Watch) -> None:
+    """One invocation tells both, and of the later one only the place of its log is kept."""
+    old = LogTail(container="app", group="/g", stream="a/app/1", region="r", lines=("old",))
+    new = replace(old, stream="a/app/2", lines=("new",))
+    watch.ecs.known["checkout"] = {"logs": new}
+    watch.offer(deployment_failed())
+    logs = {"checkout": old}
+    Explaining(watch.ecs, watch.ecs.begin(), CLUSTER, START, logs=logs).read_log(watch.service())
+
+    assert logs == {"checkout": new}
 
 
 # --- who shipped it -----------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from notifier.ecs import Budget, Callers
 from notifier.ecs.reads import in_turn
 from notifier.errors import ReadFailed
 from notifier.events import as_envelope
-from notifier.facts import Asked, Facts, Missing
+from notifier.facts import Asked, Facts, LogTail, Missing
 from notifier.intake import Intake, TakenIn
 from notifier.lookout import Lookout
 from notifier.model import (
@@ -203,7 +203,7 @@ class FakeEcs:
 
     `fails` says why services cannot be read, `lacks_client` why nothing can be. `known` are the
     facts to tell of a service, or of CLUSTER/SERVICE, `records` who deployed it, `records_fail`
-    why nobody knows that.
+    why nobody knows that, `logs_fail` why no log can be read again.
     `calls` are all looks at services; `asked` are those for facts, `looked_up` those for callers.
     """
 
@@ -216,6 +216,9 @@ class FakeEcs:
     records: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     records_fail: str = ""
     lacks_trail: str = ""
+    may_read_logs: bool = True
+    logs_fail: str = ""
+    logs_read: list[LogTail] = field(default_factory=list)
     calls: list[Sequence[str]] = field(default_factory=list)
     asked: list[Sequence[Asked]] = field(default_factory=list)
     looked_up: list[Sequence[Asked]] = field(default_factory=list)
@@ -280,6 +283,17 @@ class FakeEcs:
             missing = Missing(what="who deployed", why=self.records_fail, action=action)
             return Callers(missing=(missing,))
         return Callers({one.service: self.records.get(one.service, ()) for one in asked})
+
+    def log_lines(
+        self, cluster_arn: str, service: str, log: LogTail, _budget: Budget
+    ) -> LogTail | None:
+        self.logs_read.append(log)
+        if self.logs_fail:
+            raise ReadFailed("GetLogEvents", self.logs_fail)
+        cluster = cluster_arn.rpartition("/")[2]
+        known = self.known.get(service) or self.known.get(f"{cluster}/{service}") or {}
+        lines: tuple[str, ...] = known["logs"].lines if "logs" in known else ()
+        return replace(log, lines=lines) if self.may_read_logs else None
 
     def account_alias(self, budget: Budget | None) -> str:
         return self.alias if budget else ""

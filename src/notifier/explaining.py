@@ -11,10 +11,12 @@ from typing import Protocol
 
 from notifier.actors import NOBODY, People, shipment
 from notifier.ecs import Budget
+from notifier.ecs.logs import ACTION, place_of
 from notifier.errors import MalformedEvent, ReadFailed
 from notifier.events import as_envelope, parse
 from notifier.explanation import asked, explanation, is_wanted
-from notifier.facts import Asked, Facts, LogTail, Missing, Shipment
+from notifier.facts import Asked, Explanation, Facts, LogTail, Missing, Shipment
+from notifier.incidents import explanation_of
 from notifier.model import ApiCall, Observation, ServiceReading, ServiceState, Shipped
 
 Records = Mapping[str, Sequence[Mapping[str, object]]]
@@ -53,6 +55,11 @@ class Ecs(Protocol):
     ) -> Callers:
         """Who began these deployments, where that may be looked up."""
 
+    def log_lines(
+        self, cluster_arn: str, service: str, log: LogTail, budget: Budget
+    ) -> LogTail | None:
+        """The last lines of this log, None where they may not be read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Explaining:
@@ -77,6 +84,18 @@ class Explaining:
         wanted = [] if only_what_runs else [one for one in services if is_wanted(one)]
         others = [one for one in services if one not in wanted]
         return [*self._tried(self._explained, wanted), *self._tried(self._read, others)]
+
+    def read_log(self, service: ServiceState) -> None:
+        """Read again what a log said last, where another look read it and it is not at hand."""
+        log, known = _log(explanation_of(service)), self.logs.get(service.key)
+        if log is None or (known and known.stream == log.stream):
+            return
+        self.logs[service.key] = log  # nobody tries twice
+        try:
+            read = self.ecs.log_lines(self.cluster_arn, service.name, log, self.budget)
+            self.logs[service.key] = read or log
+        except ReadFailed as error:
+            self.missing.append(f"could not be read: log lines ({error.why})")
 
     def _tried(
         self,
@@ -123,7 +142,7 @@ class Explaining:
         reading: ServiceReading | None,
         found: Sequence[Shipment],
     ) -> Iterator[Observation]:
-        if facts.logs and facts.logs.lines:
+        if facts.logs:
             self.logs[service.key] = facts.logs
         if reading:
             yield reading
@@ -139,6 +158,13 @@ class Explaining:
                 made = isinstance(event, ApiCall) and shipment(event, self.people.session_names)
                 if made:
                     yield made
+
+
+def _log(known: Explanation | None) -> LogTail | None:
+    """Where its log is; None where there is none, or it is said already why it has no lines."""
+    if known is None or not known.log_stream or any(one.action == ACTION for one in known.missing):
+        return None
+    return place_of(known.log_group, known.log_stream, known.log_region)
 
 
 def _as_read(question: Asked, reading: ServiceReading | None, facts: Facts) -> Asked:

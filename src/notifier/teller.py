@@ -703,11 +703,21 @@ class _Taking:
             shown = in_incident(self.cluster, route)
             message = root_message(self.telling(), shown, self.previous())
         else:
-            message = reply_message(self.telling(), self.told_of(), route)
+            missing = (*self.turn.missing, *self.read_log())
+            message = reply_message(replace(self.telling(), missing=missing), self.told_of(), route)
         return plain(message) if self.turn.is_plain else message
 
     def told_of(self) -> list[ServiceState]:
         return [self.cluster.services[key] for key in self.step.tells]
+
+    def read_log(self) -> Sequence[str]:
+        """What a reply about one failure shows of its log; returns what could not be read of it."""
+        told = self.told_of()
+        if len(told) != 1 or not told[0].phase.is_open or self.turn.is_plain:
+            return ()
+        looking = self.turn.looking(self.cluster.key)
+        looking.read_log(told[0])
+        return looking.missing
 
     def previous(self) -> str:
         """Where the thread was before this root."""

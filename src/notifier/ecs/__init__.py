@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 from notifier.ecs import definitions
 from notifier.ecs.case import Case
 from notifier.ecs.cloudtrail import Callers, look_up
-from notifier.ecs.fields import rows, text, texts
+from notifier.ecs.fields import rows, tags, text, texts
 from notifier.ecs.gathering import SERVICES_A_CALL, Gathering
+from notifier.ecs.logs import may_read, read_of, with_lines
 from notifier.ecs.readings import reading
 from notifier.ecs.reads import AtOnce, Budget, Read, in_threads, is_too_slow, read_errors
 from notifier.errors import ReadFailed
-from notifier.facts import Asked, Facts, TaskDefinition
+from notifier.facts import Asked, Facts, LogTail, TaskDefinition
 from notifier.model import ServiceReading
 from notifier.settings import ReadLogs
 
@@ -179,6 +180,26 @@ class Ecs:
         with read_errors("LookupEvents"):
             client = self.other("cloudtrail", "")
         return look_up(client, budget or self.begin(), cluster_arn, asked, now)
+
+    def log_lines(
+        self, cluster_arn: str, service: str, log: LogTail, budget: Budget
+    ) -> LogTail | None:
+        """The last lines of a service's log whose place is known; None where they may not be read.
+
+        Raises ReadFailed.
+        """
+        if not self._may_read_log(cluster_arn, service, budget):
+            return None
+        with read_errors("GetLogEvents"):
+            client = self.other("logs", log.region)
+        return with_lines(log, _answer(read_of(client, log), budget))
+
+    def _may_read_log(self, cluster_arn: str, service: str, budget: Budget) -> bool:
+        """Only where services are told apart by a tag, it is read."""
+        if self.may.logs is not ReadLogs.TAGGED:
+            return may_read(self.may.logs, {})
+        answer = self._described(cluster_arn, [service], budget, include=["TAGS"])
+        return any(may_read(self.may.logs, tags(row)) for row in rows(answer, "services"))
 
     def account_alias(self, budget: Budget | None) -> str:
         """The account's alias; empty when it has none, or none can be read. Asked once.
