@@ -3,6 +3,7 @@
 import itertools
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
@@ -399,6 +400,69 @@ def test_lines_of_a_log_are_told_though_others_have_their_root_before_the_reply(
     assert told == [True] * 3
 
 
+INTERRUPTIONS = {
+    "its outcome is unknown": Unknown("timeout"),
+    "Slack has enough": RATE_LIMITED,
+}
+
+
+def interrupted(watch: Watch, by: str) -> None:
+    """A failure is told, but its first reply is another invocation's."""
+    watch.slack.answers = [None, INTERRUPTIONS[by]]  # type: ignore[list-item]
+    watch.offer(deployment_failed())
+    assert len(watch.slack.posts) == 1
+
+
+@pytest.mark.parametrize("by", INTERRUPTIONS)
+def test_lines_of_a_log_are_read_again_for_a_reply_of_another_invocation(
+    watch: Watch, by: str
+) -> None:
+    watch.ecs.known["checkout"] = {"logs": LOG}
+    interrupted(watch, by)
+    watch.ticks(4)
+
+    (reply,) = watch.slack.replies
+    assert "no database" in str(reply.message.blocks)
+    assert "the last lines of app" in str(reply.message.blocks)
+    assert [(one.group, one.stream, one.region) for one in watch.ecs.logs_read] == [
+        (LOG.group, LOG.stream, LOG.region)
+    ]
+
+
+def test_no_line_of_a_log_is_shown_again_that_may_not_be_read(watch: Watch) -> None:
+    watch.ecs.known["checkout"] = {"logs": LOG}
+    interrupted(watch, "Slack has enough")
+    watch.ecs.may_read_logs = False
+    watch.ticks(4)
+
+    (reply,) = watch.slack.replies
+    assert "the last lines" not in str(reply.message.blocks)
+    assert "could not be read" not in str(reply.message.blocks)
+
+
+def test_that_a_log_could_not_be_read_again_is_said(watch: Watch) -> None:
+    watch.ecs.known["checkout"] = {"logs": LOG}
+    interrupted(watch, "Slack has enough")
+    watch.ecs.logs_fail = "throttled"
+    watch.ticks(4)
+
+    (reply,) = watch.slack.replies
+    assert "the last lines" not in str(reply.message.blocks)
+    assert "could not be read: log lines (throttled)" in str(reply.message.blocks)
+
+
+def test_a_log_that_is_at_hand_or_says_nothing_is_not_read_again(watch: Watch) -> None:
+    watch.ecs.known["checkout"] = {"logs": LOG}
+    watch.ecs.known["search"] = {"logs": replace(LOG, lines=())}
+    watch.offer(deployment_failed())
+    watch.clock.at += timedelta(minutes=6)
+    watch.offer(deployment_failed("search"))
+    watch.ticks(30)
+
+    assert len(watch.slack.replies) >= 2
+    assert watch.ecs.logs_read == []
+
+
 @pytest.mark.parametrize("cluster", ["one", "two"])  # whichever is told first
 def test_the_log_of_one_cluster_is_not_told_of_another(watch: Watch, cluster: str) -> None:
     watch.ecs.known[f"{cluster}/checkout"] = {"logs": LOG}
@@ -420,10 +484,26 @@ def test_a_bug_in_what_explains_a_failure_makes_the_alert_plain_and_not_late(wat
 
 
 def test_the_accounts_own_name_is_told_beside_its_number(watch: Watch) -> None:
+    """No first root waits for it: the next edit has it."""
     watch.ecs.alias = "shop-prod"
     watch.offer(deployment_failed())
+    (root,) = watch.slack.roots
+    assert "shop-prod" not in str(root.message.blocks)
 
-    assert "shop-prod (123456789012)" in str(watch.slack.posts[0].message.blocks)
+    watch.offer(deployment_failed("search"))
+    watch.ticks(2)
+    assert "shop-prod (123456789012)" in str(root.message.blocks)
+
+
+def test_a_webhook_has_the_accounts_name_from_its_second_message_on() -> None:
+    watch = Watch(client=TableClient())
+    watch.slack.has_threads = False
+    watch.ecs.alias = "shop-prod"
+    watch.offer(deployment_failed())
+    watch.offer(deployment_failed("search"))
+
+    told = ["shop-prod (123456789012)" in str(one.message.blocks) for one in watch.slack.posts]
+    assert told == [False, True]
 
 
 def test_who_deployed_is_told_in_the_thread_once_it_is_known(watch: Watch) -> None:

@@ -95,9 +95,12 @@ def shipped_by(service: ServiceState) -> str:
 
 
 def rung(service: ServiceState, news: Sequence[Reason]) -> str:
-    """The Slack id of whoever shipped it, where it is news to them and certain; else empty."""
+    """The Slack id of whoever certainly shipped it, where it is news to them; else empty.
+
+    Nobody is rung for capacity, or for trouble of AWS, which no release brought.
+    """
     known = explanation_of(service)
-    actor = known.actor if known else None
+    actor = known.actor if known and known.diagnosis.is_of_release else None
     is_news = bool(_NEWS_TO_THE_DEPLOYER & set(news)) and service.phase.is_open
     return actor.slack_id if actor and actor.is_certain and is_news else ""
 

@@ -18,6 +18,7 @@ from typing import Protocol, TypedDict
 from notifier import explaining
 from notifier.actors import NOBODY, People
 from notifier.arns import cluster_name, parse_arn
+from notifier.ecs import Budget
 from notifier.errors import Conflict, LeaseLost, StoreUnavailable, WatchError
 from notifier.explaining import Explaining
 from notifier.explanation import is_wanted
@@ -108,7 +109,7 @@ class Store(Table, Protocol):
 class Ecs(explaining.Ecs, Protocol):
     """What telling reads to explain a failure, and to name the account."""
 
-    def account_alias(self) -> str: ...
+    def account_alias(self, budget: Budget | None) -> str: ...
 
 
 class Door(Protocol):
@@ -370,6 +371,7 @@ class _Turn:
     owed: Owed
     missing: tuple[str, ...] = ()
     known: ClusterState | None = None  # as last read, with what was told since
+    budget: Budget | None = None
 
     @property
     def store(self) -> Store:
@@ -503,8 +505,7 @@ class _Turn:
         services = _to_read(cluster, self.owed.route)
         if not services:
             return ()
-        teller = self.holding.teller
-        looking = Explaining(teller.ecs, cluster.key, self.now, teller.people, self.logs)
+        looking = self.looking(cluster.key)
         # In a storm every cluster has its root first; why it fails comes with the replies.
         hurried = not self.owed.has_root and self.holding.is_hurried(self.owed)
         seen = looking.look(services, only_what_runs=hurried)
@@ -512,6 +513,16 @@ class _Turn:
         with suppress(Conflict):  # busy until our time ran out: what is known is told all the same
             save_decision(self.store, cluster, seen, self.holding.run, policy)
         return tuple(looking.missing)
+
+    def looking(self, cluster_arn: str) -> Explaining:
+        teller = self.holding.teller
+        budget, logs = self.reads(), self.logs
+        return Explaining(teller.ecs, budget, cluster_arn, self.now, teller.people, logs)
+
+    def reads(self) -> Budget:
+        """The time that all reads of this turn have together."""
+        self.budget = self.budget or self.holding.teller.ecs.begin()
+        return self.budget
 
     # --- attempts -----------------------------------------------------------------------------
 
@@ -703,11 +714,21 @@ class _Taking:
             shown = in_incident(self.cluster, route)
             message = root_message(self.telling(), shown, self.previous())
         else:
-            message = reply_message(self.telling(), self.told_of(), route)
+            missing = (*self.turn.missing, *self.read_log())
+            message = reply_message(replace(self.telling(), missing=missing), self.told_of(), route)
         return plain(message) if self.turn.is_plain else message
 
     def told_of(self) -> list[ServiceState]:
         return [self.cluster.services[key] for key in self.step.tells]
+
+    def read_log(self) -> Sequence[str]:
+        """What a reply about one failure shows of its log; returns what could not be read of it."""
+        told = self.told_of()
+        if len(told) != 1 or not told[0].phase.is_open or self.turn.is_plain:
+            return ()
+        looking = self.turn.looking(self.cluster.key)
+        looking.read_log(told[0])
+        return looking.missing
 
     def previous(self) -> str:
         """Where the thread was before this root."""
@@ -726,12 +747,27 @@ class _Taking:
             mentions=route.mentions if self.rings() and not route.quiet else (),
             missing=self.turn.missing,
             logs=self.turn.logs,
-            alias=self.holding.teller.ecs.account_alias(),
+            alias=self.alias(),
             own_secrets=self.holding.teller.own_secrets,
             rings_deployers=not route.quiet,
             is_flat=self.step.kind is StepKind.FLAT,
             instead_of=self.turn.owed.instead_of,
         )
+
+    def alias(self) -> str:
+        """The account's name; what alerts first does not wait for it, the root's next edit has it.
+
+        A plain message shows none.
+        """
+        may_wait = not self.alerts_first and not self.turn.is_plain
+        return self.holding.teller.ecs.account_alias(self.turn.reads() if may_wait else None)
+
+    @property
+    def alerts_first(self) -> bool:
+        if self.step.kind is not StepKind.FLAT:
+            return self.step.kind is StepKind.ROOT
+        route = self.turn.owed.route
+        return not any(route in one.told for one in self.cluster.services.values())
 
     def rings(self) -> bool:
         """A root rings its people; without threads, each failure that begins does."""
