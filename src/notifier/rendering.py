@@ -65,6 +65,7 @@ GROUPS_SHOWN = 5
 NAMES_AT_MOST = 600  # characters, escaped: the names of several services in a root
 NAMES_OF_A_FOLD = 900
 NAMES_ON_A_PHONE = 60
+CAUSES_ON_A_PHONE = 3
 DEPLOYERS_SHOWN = (5, 1, 0)  # of a fold that fails: as many as leave room for why it does
 RUNS_AT_MOST = 900  # characters: the links to a deployer's runs, with their labels
 NAME_AT_MOST = 255  # characters, escaped
@@ -72,6 +73,8 @@ LINKS_SHOWN = 4
 LOG_LINE_AT_MOST = 300  # characters, escaped
 URL_AT_MOST = 600  # characters: a page of the console has about 200
 TOLD_LATE = timedelta(minutes=5)  # after it began: the reply then says since when
+
+_A_NAME = re.compile(r"[\w/-]+")  # as ECS and CodeDeploy name services and groups
 
 _SIGN = {Impact.DOWN: "⛔", Impact.REDUCED: "🔴", Impact.SERVING: "🟠", Impact.UNKNOWN: "🔴"}
 _SIGN_OVER = {
@@ -189,6 +192,7 @@ def _root(telling: Telling, services: Sequence[ServiceState], previous: str, roo
         [group[0] for group in shown if len(group) == 1],
         where=True,
         lines=[_row_of(group, is_over=telling.is_over) for group in shown],
+        causes=[_group(*group) for group in _by_cause(failing)[:CAUSES_ON_A_PHONE]],
         more=len(rest),
         rest=_listed(map(_name, rest), NAMES_AT_MOST),
         failing=[_name(one) for one in failing[: SHOWN_ONE_BY_ONE + 1]],
@@ -219,8 +223,17 @@ def _cause_of_any(service: ServiceState) -> tuple[str, str]:
     if first is None:
         return "", ""
     said = main_why_of(service) or first.reason
-    reason = said.replace(service.name, "#").lower() if service.name else said
-    return first.event, re.sub(r"[0-9a-f-]{8,}|\d+", "#", reason)[:200]
+    reason = _A_NAME.sub(lambda word: "#" if word[0] == service.name else word[0], said)
+    return first.event, re.sub(r"[0-9a-f-]{8,}|\d+", "#", reason.lower())[:200]
+
+
+def _by_cause(failing: Sequence[ServiceState]) -> list[tuple[str, list[ServiceState]]]:
+    """Whatever runs of them: what is wrong in words, and of whom."""
+    groups: dict[object, list[ServiceState]] = {}
+    for one in failing:
+        same = (_happened(one, is_one=False), *_cause_of_any(one))
+        groups.setdefault(same, []).append(one)
+    return [(_what_is_wrong(of[0], is_one=False), of) for of in groups.values()]
 
 
 def _by_end(over: Sequence[ServiceState]) -> list[list[ServiceState]]:
@@ -387,7 +400,8 @@ def _badness(service: ServiceState) -> tuple[bool, bool, Impact]:
 
 def _group(why: str, services: Sequence[ServiceState]) -> tuple[str, int, str, str]:
     """Why, how many, who for a phone, and who in full."""
-    who = _listed(map(_name, services), NAMES_ON_A_PHONE)
+    names = map(_name if len(services) > 1 else _label, services)
+    who = _listed(names, NAMES_ON_A_PHONE)
     return why, len(services), who, _listed(map(_label, services), NAMES_OF_A_FOLD)
 
 
