@@ -12,7 +12,7 @@ import pytest
 
 from notifier import teller as telling
 from notifier.errors import Conflict, StoreUnavailable
-from notifier.facts import LogTail
+from notifier.facts import Container, LogTail, Missing, ServiceDeployment, StoppedTask
 from notifier.model import CannotLook, Mute, Owed, Refusal, Refused, Unknown
 from notifier.store import Store
 from tests.watch import (
@@ -398,6 +398,68 @@ def test_lines_of_a_log_are_told_though_others_have_their_root_before_the_reply(
     assert [one.thread_ts is None for one in watch.slack.posts] == [True] * 3 + [False] * 3
     told = ["no database" in str(one.message.blocks) for one in watch.slack.replies]
     assert told == [True] * 3
+
+
+FOREIGN = "wolpertinger"
+
+
+def foreign_facts() -> dict[str, Any]:
+    """Everything that somebody else has written, and what comes of it."""
+    container = Container(name=FOREIGN, image=FOREIGN, exit_code=3, reason=FOREIGN)
+    task = StoppedTask(
+        arn="arn:aws:ecs:eu-west-1:123456789012:task/prod-web/0123456789abcdef",
+        started_by="ecs-svc/42",
+        stopped_reason=f"{FOREIGN}: Essential container in task exited",
+        started_at=START,
+        containers=(container,),
+    )
+    release = ServiceDeployment(
+        arn="", status_reason=FOREIGN, failure_count=2, threshold=3, alarms=(FOREIGN,)
+    )
+    return {
+        "stopped_tasks": (task, task),
+        "messages": (f"{FOREIGN} is unhealthy",),
+        "tags": {"ecs-watch:actor": FOREIGN},
+        "service_deployment": release,
+        "failing_images": {FOREIGN: FOREIGN},
+        "serving_images": {FOREIGN: f"another {FOREIGN}"},
+        "logs": replace(LOG, container=FOREIGN, lines=(FOREIGN,)),
+        "missing": (
+            Missing(what="log lines", why=f"{FOREIGN} logs to splunk"),
+            Missing(what="task definitions", why="throttled", action="ecs:X"),
+        ),
+    }
+
+
+@pytest.mark.parametrize("has_threads", [True, False])
+@pytest.mark.parametrize("only_our_words", [True, False])
+def test_where_secrets_cannot_be_told_apart_nothing_is_told_in_others_words(
+    watch: Watch, only_our_words: bool, has_threads: bool
+) -> None:
+    watch.slack.has_threads = has_threads
+    watch.teller = replace(watch.teller, only_our_words=only_our_words)
+    watch.lookout = replace(watch.lookout, teller=watch.teller)
+    watch.ecs.known["checkout"] = foreign_facts()
+    watch.offer(deployment_failed(reason=f"{FOREIGN}: tasks failed to start."))
+    every = [str(one.message) for one in watch.slack.posts]
+    watch.offer(placement_failure("search", reason=FOREIGN), placement_failure("cart"))
+    watch.ticks(3)
+    every += [str(one.message) for one in watch.slack.posts]
+    recover(watch, "checkout", "search", "cart")
+    every += [str(one.message) for one in watch.slack.posts]
+
+    assert any(FOREIGN in text for text in every) is not only_our_words
+    assert "42 deployment failed" in every[0]
+    assert "1 of 2 running" in every[0]
+    assert any("recovered" in text for text in every)
+    foot = "RedactPatterns cannot be understood: only ecs-watch's own words are told"
+    assert all((foot in text) is only_our_words for text in every)
+    if only_our_words:
+        reply = every[0 if not has_threads else 1]
+        assert "2 of 2 exited 3" in reply
+        assert "task definitions (throttled)" in reply
+        assert "|stopped task>" in reply
+        assert "|logs>" in reply
 
 
 INTERRUPTIONS = {

@@ -15,9 +15,24 @@ from notifier.ecs.logs import ACTION, place_of
 from notifier.errors import MalformedEvent, ReadFailed
 from notifier.events import as_envelope, parse
 from notifier.explanation import asked, explanation, is_wanted
-from notifier.facts import Asked, Explanation, Facts, LogTail, Missing, Shipment
+from notifier.facts import (
+    Asked,
+    Diagnosis,
+    Explanation,
+    Facts,
+    LogTail,
+    Missing,
+    Shipment,
+)
 from notifier.incidents import explanation_of
-from notifier.model import ApiCall, Observation, ServiceReading, ServiceState, Shipped
+from notifier.model import (
+    ApiCall,
+    ClusterState,
+    Observation,
+    ServiceReading,
+    ServiceState,
+    Shipped,
+)
 
 Records = Mapping[str, Sequence[Mapping[str, object]]]
 
@@ -158,6 +173,36 @@ class Explaining:
                 made = isinstance(event, ApiCall) and shipment(event, self.people.session_names)
                 if made:
                     yield made
+
+
+def in_our_words(cluster: ClusterState) -> ClusterState:
+    """The cluster without anything that others have written, but for names, counts and links.
+
+    It is what may be told where nobody can say what others keep secret.
+    """
+    services = {key: _in_our_words(one) for key, one in cluster.services.items()}
+    return replace(cluster, services=services)
+
+
+def _in_our_words(service: ServiceState) -> ServiceState:
+    causes = tuple(replace(one, reason="") for one in service.causes)
+    known = explanation_of(service)
+    return replace(service, causes=causes, explanation=known and _bare(known))
+
+
+def _bare(known: Explanation) -> Explanation:
+    return Explanation(
+        service=known.service,
+        read_at=known.read_at,
+        diagnosis=Diagnosis(cause=""),
+        deployment_id=known.deployment_id,
+        tasks=known.tasks,
+        task=known.task,
+        log_group=known.log_group,
+        log_stream=known.log_stream,
+        log_region=known.log_region,
+        missing=tuple(one for one in known.missing if one.action),
+    )
 
 
 def _log(known: Explanation | None) -> LogTail | None:

@@ -36,6 +36,7 @@ from notifier.incidents import (
     cause,
     explanation_of,
     failed_deployment,
+    impact_of,
 )
 from notifier.model import (
     Census,
@@ -66,6 +67,7 @@ NAMES_AT_MOST = 600  # characters, escaped: the names of several services in a r
 NAMES_OF_FOLDS = 4_500  # of all groups of one together
 NAMES_OF_ONE = 2_000
 NAMES_ON_A_PHONE = 60
+CAUSES_ON_A_PHONE = 3
 DEPLOYERS_SHOWN = (5, 1, 0)  # of a fold that fails: as many as leave room for why it does
 RUNS_AT_MOST = 900  # characters: the links to a deployer's runs, with their labels
 NAME_AT_MOST = 255  # characters, escaped
@@ -73,6 +75,8 @@ LINKS_SHOWN = 4
 LOG_LINE_AT_MOST = 300  # characters, escaped
 URL_AT_MOST = 600  # characters: a page of the console has about 200
 TOLD_LATE = timedelta(minutes=5)  # after it began: the reply then says since when
+
+_A_NAME = re.compile(r"[\w/-]+")  # as ECS and CodeDeploy name services and groups
 
 _SIGN = {Impact.DOWN: "⛔", Impact.REDUCED: "🔴", Impact.SERVING: "🟠", Impact.UNKNOWN: "🔴"}
 _SIGN_OVER = {
@@ -190,6 +194,7 @@ def _root(telling: Telling, services: Sequence[ServiceState], previous: str, roo
         [group[0] for group in shown if len(group) == 1],
         where=True,
         lines=[_row_of(group, is_over=telling.is_over) for group in shown],
+        causes=[_group(*group, NAMES_AT_MOST) for group in _by_cause(failing)[:CAUSES_ON_A_PHONE]],
         more=len(rest),
         rest=_listed(map(_name, rest), NAMES_AT_MOST),
         failing=[_name(one) for one in failing[: SHOWN_ONE_BY_ONE + 1]],
@@ -220,8 +225,17 @@ def _cause_of_any(service: ServiceState) -> tuple[str, str]:
     if first is None:
         return "", ""
     said = main_why_of(service) or first.reason
-    reason = said.replace(service.name, "#").lower() if service.name else said
-    return first.event, re.sub(r"[0-9a-f-]{8,}|\d+", "#", reason)[:200]
+    reason = _A_NAME.sub(lambda word: "#" if word[0] == service.name else word[0], said)
+    return first.event, re.sub(r"[0-9a-f-]{8,}|\d+", "#", reason.lower())[:200]
+
+
+def _by_cause(failing: Sequence[ServiceState]) -> list[tuple[str, list[ServiceState]]]:
+    """Whatever runs of them: what is wrong in words, and of whom."""
+    groups: dict[object, list[ServiceState]] = {}
+    for one in failing:
+        same = (_happened(one, is_one=False), *_cause_of_any(one))
+        groups.setdefault(same, []).append(one)
+    return [(_what_is_wrong(of[0], is_one=False), of) for of in groups.values()]
 
 
 def _by_end(over: Sequence[ServiceState]) -> list[list[ServiceState]]:
@@ -389,7 +403,8 @@ def _badness(service: ServiceState) -> tuple[bool, bool, Impact]:
 
 def _group(why: str, services: Sequence[ServiceState], room: int) -> tuple[str, int, str, str]:
     """Why, how many, who for a phone, and who in full, in so many characters."""
-    who = _listed(map(_name, services), NAMES_ON_A_PHONE)
+    names = map(_name if len(services) > 1 else _label, services)
+    who = _listed(names, NAMES_ON_A_PHONE)
     return why, len(services), who, _listed(map(_label, services), room)
 
 
@@ -466,10 +481,16 @@ def _line(
     )
 
 
+def _impact_shown(service: ServiceState) -> Impact:
+    """The worst since it began; while it looks well, what runs now."""
+    is_well = service.phase is Phase.RECOVERING
+    return impact_of(service.reading) if is_well else service.impact
+
+
 def _sign(service: ServiceState, *, is_over: bool) -> str:
     """The first thing a reader sees. What never went live is no trouble once all is over."""
     if service.phase.is_open:
-        return _SIGN[service.impact]
+        return _SIGN[_impact_shown(service)]
     return "☑️" if is_over and service.not_live else _SIGN_OVER[service.phase]
 
 
@@ -689,7 +710,7 @@ def _replaced(old: str, new: str) -> str:
 
 def _root_sign(cluster: ClusterState, services: Sequence[ServiceState]) -> str:
     if cluster.open_services:
-        open_ones = [one.impact for one in services if one.phase.is_open]
+        open_ones = [_impact_shown(one) for one in services if one.phase.is_open]
         return _SIGN[max(open_ones, default=Impact.UNKNOWN)]
     if any(service.not_live or service.phase is Phase.NOT_LIVE for service in services):
         return "☑️"

@@ -20,7 +20,7 @@ from notifier.actors import NOBODY, People
 from notifier.arns import cluster_name, parse_arn
 from notifier.ecs import Budget
 from notifier.errors import Conflict, LeaseLost, StoreUnavailable, WatchError
-from notifier.explaining import Explaining
+from notifier.explaining import Explaining, in_our_words
 from notifier.explanation import is_wanted
 from notifier.facts import LogTail
 from notifier.incidents import BEGINNING, Policy
@@ -63,6 +63,7 @@ TRIES = 5  # turns that ended in an exception of ours, or in our death
 WITHOUT_FACTS_FROM = 2
 SERVICES_READ_AT_ONCE = 10  # one call of DescribeServices; the tick reads the others
 READ_ANEW = 100  # services, which are one page: asking first whether anybody saved costs as much
+WITHHELD = "RedactPatterns cannot be understood: only ecs-watch's own words are told"
 SUMMARY = "summary"  # what the first census owes each channel, in place of a cluster
 KEY_OF = "ecs_watch"  # event_type of the metadata by which a post is found again
 
@@ -158,7 +159,11 @@ class Mine(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Teller:
-    """Posts what channels are owed. `door` gives the way to Slack for a destination."""
+    """Posts what channels are owed. `door` gives the way to Slack for a destination.
+
+    With `only_our_words` nothing is told that others have written: what of it is secret to the
+    stack's owner cannot be known.
+    """
 
     store: Store
     ecs: Ecs
@@ -166,6 +171,7 @@ class Teller:
     routes: tuple[Route, ...]
     people: People = NOBODY
     own_secrets: tuple[re.Pattern[str], ...] = ()
+    only_our_words: bool = False
 
     def tell(self, destination: str, run: Invocation, until: datetime) -> bool:
         """Tell this channel what it is owed, as long as we hold it and `until` has not come.
@@ -424,7 +430,8 @@ class _Turn:
         step = next_step(cluster, thread, self.place(), self.now)
         if isinstance(step, Wait):
             raise _EndTurn(step.until)
-        return _Taking(self, cluster, thread, step) if step else None
+        shown = in_our_words(cluster) if self.holding.teller.only_our_words else cluster
+        return _Taking(self, shown, thread, step) if step else None
 
     def load(self) -> tuple[ClusterState | None, Thread | None]:
         """What is and what was told. Whatever is saved after this has another nonce."""
@@ -714,9 +721,17 @@ class _Taking:
             shown = in_incident(self.cluster, route)
             message = root_message(self.telling(), shown, self.previous())
         else:
-            missing = (*self.turn.missing, *self.read_log())
+            missing = (*self.read_log(), *self.missing())
             message = reply_message(replace(self.telling(), missing=missing), self.told_of(), route)
         return plain(message) if self.turn.is_plain else message
+
+    @property
+    def only_our_words(self) -> bool:
+        return self.holding.teller.only_our_words
+
+    def missing(self) -> tuple[str, ...]:
+        """What a reader must not look for in this message."""
+        return (*self.turn.missing, WITHHELD) if self.only_our_words else self.turn.missing
 
     def told_of(self) -> list[ServiceState]:
         return [self.cluster.services[key] for key in self.step.tells]
@@ -724,7 +739,8 @@ class _Taking:
     def read_log(self) -> Sequence[str]:
         """What a reply about one failure shows of its log; returns what could not be read of it."""
         told = self.told_of()
-        if len(told) != 1 or not told[0].phase.is_open or self.turn.is_plain:
+        is_of_one = len(told) == 1 and told[0].phase.is_open
+        if not is_of_one or self.turn.is_plain or self.only_our_words:
             return ()
         looking = self.turn.looking(self.cluster.key)
         looking.read_log(told[0])
@@ -745,8 +761,8 @@ class _Taking:
             cluster=self.cluster,
             now=self.now,
             mentions=route.mentions if self.rings() and not route.quiet else (),
-            missing=self.turn.missing,
-            logs=self.turn.logs,
+            missing=self.missing(),
+            logs={} if self.only_our_words else self.turn.logs,
             alias=self.alias(),
             own_secrets=self.holding.teller.own_secrets,
             rings_deployers=not route.quiet,

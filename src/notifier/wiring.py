@@ -1,10 +1,12 @@
 """The only place where real clients are built, each when it is first needed."""
 
+import logging
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from notifier.actors import People, parse_actors, parse_session_names
 from notifier.ecs import Ecs, May
@@ -24,6 +26,9 @@ from notifier.teller import Door, Teller
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ecs import ECSClient
+
+logger = logging.getLogger(__name__)
+Read = TypeVar("Read")
 
 
 @dataclass
@@ -64,16 +69,17 @@ class Program:
 
     @cached_property
     def people(self) -> People:
-        """Whom the settings know; SettingsError when they cannot be understood."""
+        """Whom the settings know. A typo in them silences no alert: then it is what is shipped."""
         return People(
-            slack_ids=parse_actors(self.settings.actors),
-            session_names=parse_session_names(self.settings.session_names),
+            slack_ids=_understood(parse_actors, self.settings.actors) or {},
+            session_names=_understood(parse_session_names, self.settings.session_names)
+            or parse_session_names(),
         )
 
     @cached_property
-    def own_secrets(self) -> tuple[re.Pattern[str], ...]:
-        """What the stack's owner calls a secret; SettingsError when it is no pattern."""
-        return parse_patterns(self.settings.redact_patterns)
+    def own_secrets(self) -> tuple[re.Pattern[str], ...] | None:
+        """What the stack's owner calls a secret; None when nobody can say what that is."""
+        return _understood(parse_patterns, self.settings.redact_patterns)
 
     @cached_property
     def intake(self) -> Intake:
@@ -93,7 +99,15 @@ class Program:
         def door(destination: str) -> Door:
             return webhook if destination == WEBHOOK else slack
 
-        return Teller(self.store, self.ecs, door, self.routes, self.people, self.own_secrets)
+        return Teller(
+            self.store,
+            self.ecs,
+            door,
+            self.routes,
+            self.people,
+            self.own_secrets or (),
+            only_our_words=self.own_secrets is None,
+        )
 
     @cached_property
     def _token(self) -> Secret:
@@ -112,6 +126,15 @@ class Program:
             client=lambda: _client(service),
             monotonic=_monotonic,
         )
+
+
+def _understood(parse: Callable[[str], Read], setting: str) -> Read | None:
+    """The setting as it is parsed; where that is wrong the log says what, and it is None."""
+    try:
+        return parse(setting)
+    except SettingsError as error:
+        logger.error("setting not understood", extra={"why": str(error)})
+        return None
 
 
 def store_of(table_name: str) -> Store:
