@@ -38,7 +38,7 @@ def test_a_typo_in_who_is_who_is_logged_and_silences_nothing(
     ours = program(actors="mika", session_names="Jenkins: [")
 
     assert ours.teller().people == People(session_names=parse_session_names())
-    assert ours.intake.session_names == parse_session_names()
+    assert ours.intake.people.session_names == parse_session_names()
     assert ours.lookout().teller
     assert "'mika' is not a name" in logged(caplog)
     assert "'[' is not a regular expression" in logged(caplog)

@@ -443,7 +443,7 @@ class Watch:
         self.routes: tuple[Route, ...] = parse_channels(channels)
         door = door or self.ecs
         self.teller = Teller(self.store, door, lambda _: self.slack, self.routes, people)
-        self.intake = Intake(self.store, self.routes, "ecs-watch", people.session_names)
+        self.intake = Intake(self.store, self.routes, "ecs-watch", people)
         self.lookout = Lookout(self.store, door, self.teller, self.routes)
         self._ids = itertools.count(1)
         if not is_new:

@@ -175,14 +175,23 @@ def actor(
     return _told(_merged(tagged, shipment), is_certain, slack_ids)
 
 
-def shipment(call: ApiCall, session_names: Iterable[SessionName]) -> Shipment | None:
-    """What the record of a call says of who shipped; None for a call that began no deployment."""
+def shipment(
+    call: ApiCall,
+    session_names: Iterable[SessionName],
+    slack_ids: Mapping[str, str] | None = None,
+) -> Shipment | None:
+    """What the record of a call says of who shipped; None for a call that began no deployment.
+
+    A record that names its deployment may come when that has been told already: then it is rung for
+    by what stands here, so it has the Slack id with it.
+    """
     if not call.begins_deployment:
         return None
     who, is_person = _recorded(call, tuple(session_names))
+    known = (slack_ids or {}).get(who.name.casefold(), "") if call.deployment_id else ""
     return Shipment(
         at=call.occurred_at,
-        actor=who,
+        actor=replace(who, slack_id=known),
         deployment_id=call.deployment_id,
         task_definition=call.task_definition,
         is_person=is_person,

@@ -84,8 +84,7 @@ class Program:
     @cached_property
     def intake(self) -> Intake:
         """Step one."""
-        names = self.people.session_names
-        return Intake(self.store, self.routes, self.settings.stack_name, names)
+        return Intake(self.store, self.routes, self.settings.stack_name, self.people)
 
     def lookout(self) -> Lookout:
         """Step two."""
