@@ -1893,7 +1893,7 @@ def test_a_function_killed_at_any_effect_loses_nothing_and_repeats_only_what_nob
     effects = story_effects()
     assert effects > 50
     repeated = 0
-    step = 4  # the scoreboard's matrix has every effect, in the whole program
+    step = 3  # the scoreboard's matrix has every effect, in the whole program
     for at in range(2 if can_look else 1, effects + 1, step):
         watch = watching("*=C01")
         watch.slack.can_look = can_look

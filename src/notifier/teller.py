@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Protocol, TypedDict
 
@@ -53,11 +53,14 @@ from notifier.threads import BETWEEN_EDITS, FLAT, Place, Wait, in_incident, next
 logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=60)
+RENEWED_AFTER = timedelta(seconds=10)  # before a turn; before each post it always is
+BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 NEEDED_FOR_A_POST = timedelta(seconds=25)  # of the lease and of the function's time
 BETWEEN_POSTS = timedelta(seconds=1)  # https://docs.slack.dev/apis/web-api/rate-limits
 AFTER_UNKNOWN = timedelta(seconds=30)  # Slack may still commit a post whose answer was lost
 LOOK_AGAIN_FOR = timedelta(minutes=10)  # since the attempt; then it is posted again
 PROBE_EVERY = timedelta(seconds=60)  # of a channel or token that refuses
+MUTES_STAND_FOR = timedelta(seconds=10)
 BUDGET_IS_BACK_IN = timedelta(seconds=10)
 TRIES = 5  # turns that ended in an exception of ours, or in our death
 WITHOUT_FACTS_FROM = 2
@@ -212,8 +215,11 @@ class _Holding:
     destination: str
     run: Invocation
     until: datetime
+    held_at: datetime = BEFORE_ALL
     last_post_at: datetime | None = None
     seen: Sequence[Owed] = ()
+    mutes_read: Sequence[Mute] = ()
+    mutes_at: datetime | None = None
     visited: set[str] = field(default_factory=set)
     closed_until: dict[str, datetime] = field(default_factory=dict)
     logs: dict[str, dict[str, LogTail]] = field(default_factory=dict)
@@ -269,6 +275,7 @@ class _Holding:
     def take(self, *, again: bool = False) -> bool:
         now = self.run.now()
         until = now + LEASE
+        self.held_at = now
         return self.store.hold(self.destination, self.run.id, now=now, until=until, again=again)
 
     def let_go(self) -> None:
@@ -297,18 +304,28 @@ class _Holding:
         others = {one.cluster_key for one in due if not one.has_root} - self.visited
         return bool(others - {owed.cluster_key})
 
+    def mutes(self) -> Sequence[Mute]:
+        """The mutes, as they were some seconds ago at the most."""
+        if self.mutes_at is None or self.run.now() - self.mutes_at > MUTES_STAND_FOR:
+            self.mutes_read, self.mutes_at = self.store.mutes(), self.run.now()
+        return self.mutes_read
+
     def is_hurried(self, owed: Owed) -> bool:
         """Whether others waited for their root when this turn began."""
         return self.others_wait_for_their_root(owed, self.seen)
 
     def let_others_have_their_root(self, owed: Owed) -> None:
-        """A turn ends with each message while others wait for their root."""
-        if self.others_wait_for_their_root(owed, self.due()):
+        """A turn ends with each message while others wait for their root.
+
+        Those that waited when it began are known; only if none did it is asked who came since.
+        """
+        if self.is_hurried(owed) or self.others_wait_for_their_root(owed, self.due()):
             raise _EndTurn(self.run.now())
 
     def turn(self, owed: Owed) -> None:
         """One cluster's turn. An exception of ours ends this turn, never the holder's."""
-        self.hold()
+        if self.run.now() - self.held_at > RENEWED_AFTER:
+            self.hold()
         self.store.begin_try(owed, self.run.now() + _back_off(owed.tries), **self.mine)
         turn = _Turn(self, owed)
         try:
@@ -491,7 +508,7 @@ class _Turn:
     def heed_mutes(self) -> None:
         """Nothing is told before a mute's end; what began and was over by then never is."""
         name = cluster_name(self.owed.cluster_key)
-        ends = [mute.until for mute in self.store.mutes() if fnmatchcase(name, mute.pattern)]
+        ends = [mute.until for mute in self.holding.mutes() if fnmatchcase(name, mute.pattern)]
         if not ends:
             return
         cluster, _ = self.load()
