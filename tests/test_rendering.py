@@ -671,6 +671,15 @@ def test_what_runs_again_is_not_counted_as_down() -> None:
     assert "no task running in 2" in lines(root(*services))[0]
 
 
+def test_a_reply_about_some_of_many_says_how_many_fail_in_all() -> None:
+    some = [replace(one, told={}) for one in outage(1, 1, 0)]
+
+    assert lines(reply(*some, cluster={"open_services": 12}))[0].endswith(
+        "failing, no task running in 1 · 12 in all*"
+    )
+    assert "in all" not in blocks(reply(*some, cluster={"open_services": 3}))
+
+
 def test_services_that_fail_alike_are_apart_once_some_look_well() -> None:
     looks_well = outage(4, 4, 4, 4, phase=Phase.RECOVERING, well_since=START + 9 * MINUTE)
     told = lines(root(*outage(1, 1, 1, 1), *looks_well))

@@ -384,6 +384,7 @@ def _fold(telling: Telling, heard: Sequence[Heard], deployers: int) -> Message:
         sign=_worst_sign(telling, services),
         total=len(services),
         failing=failing,
+        open_count=telling.cluster.open_services,
         over=end or "over",
         down=_down(services),
         groups=[_group(why, of, room) for why, of in by_size[:GROUPS_SHOWN]],
