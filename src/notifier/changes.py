@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
 from notifier.arns import revision_label
-from notifier.facts import ContainerDefinition, Facts, TaskDefinition
+from notifier.facts import UNREAD, ContainerDefinition, Facts, TaskDefinition
 from notifier.redaction import redacted
 
 LINES_AT_MOST = 8
@@ -80,14 +80,14 @@ def _lines(facts: Facts) -> Iterator[str]:
 def _nothing_to_compare(facts: Facts) -> str:
     unread = _unread(facts, _READS_OF_DEPLOYMENTS)
     if unread or not facts.failing_revision:
-        return unread or "could not be read: which task definitions were deployed"
+        return unread or f"{UNREAD}which task definitions were deployed"
     return FIRST
 
 
 def _unread(facts: Facts, actions: frozenset[str]) -> str:
     """The first that is missing of what these actions read."""
     missing = (one for one in facts.missing if one.action in actions)
-    return next((f"could not be read: {one.what} ({one.why})" for one in missing), "")
+    return next((f"{UNREAD}{one.what} ({one.why})" for one in missing), "")
 
 
 def _has_completed(facts: Facts) -> bool:

@@ -16,6 +16,7 @@ from notifier.errors import MalformedEvent, ReadFailed
 from notifier.events import as_envelope, parse
 from notifier.explanation import asked, explanation, is_wanted
 from notifier.facts import (
+    UNREAD,
     Asked,
     Diagnosis,
     Explanation,
@@ -110,7 +111,7 @@ class Explaining:
             read = self.ecs.log_lines(self.cluster_arn, service.name, log, self.budget)
             self.logs[service.key] = read or log
         except ReadFailed as error:
-            self.missing.append(f"could not be read: log lines ({error.why})")
+            self.missing.append(f"{UNREAD}log lines ({error.why})")
 
     def _tried(
         self,
@@ -120,7 +121,7 @@ class Explaining:
         try:
             return list(read(services)) if services else []
         except ReadFailed as error:
-            self.missing.append(f"could not be read: {error}")
+            self.missing.append(f"{UNREAD}{error}")
             return []
 
     def _read(self, services: Sequence[ServiceState]) -> Iterable[ServiceReading]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from notifier.ecs.case import SERVICE, Case
 from notifier.ecs.definitions import task_definition
 from notifier.ecs.fields import Row, rows, tags, text, texts
-from notifier.ecs.logs import LINES, NoLog, log_of, may_read, with_lines
+from notifier.ecs.logs import ACTION, NoLog, log_of, may_read, read_of, with_lines
 from notifier.ecs.readings import reading
 from notifier.ecs.reads import GONE, Budget, Read, read_errors
 from notifier.ecs.tasks import stopped_task
@@ -249,19 +249,12 @@ class Gathering:
             with read_errors("GetLogEvents"):
                 return self.logs(log.region)
         except ReadFailed as failed:
-            case.miss_read(LOGS, failed, "logs:GetLogEvents")
+            case.miss_read(LOGS, failed, ACTION)
             return None
 
 
 def _tail(case: Case, log: LogTail, client: Any) -> Step:
-    call = partial(
-        client.get_log_events,
-        logGroupName=log.group,
-        logStreamName=log.stream,
-        limit=LINES,
-        startFromHead=False,
-    )
-    return Step(Read("logs:GetLogEvents", call), LOGS, [case], partial(_take_lines, case, log))
+    return Step(read_of(client, log), LOGS, [case], partial(_take_lines, case, log))
 
 
 def _take_arns(case: Case, answer: Row) -> None:
