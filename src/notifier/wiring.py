@@ -13,19 +13,19 @@ from notifier.ecs import Ecs, May
 from notifier.ecs.reads import in_threads
 from notifier.errors import SettingsError
 from notifier.intake import Intake
-from notifier.lookout import Lookout
 from notifier.model import Route
-from notifier.redaction import parse_patterns
 from notifier.routing import WEBHOOK, parse_channels
 from notifier.secrets import Secret
 from notifier.settings import SecretStore, Settings
 from notifier.slack import Slack, Webhook
 from notifier.store import Store
-from notifier.teller import Door, Teller
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ecs import ECSClient
+
+    from notifier.lookout import Lookout
+    from notifier.teller import Door, Teller
 
 logger = logging.getLogger(__name__)
 Read = TypeVar("Read")
@@ -79,6 +79,8 @@ class Program:
     @cached_property
     def own_secrets(self) -> tuple[re.Pattern[str], ...] | None:
         """What the stack's owner calls a secret; None when nobody can say what that is."""
+        from notifier.redaction import parse_patterns
+
         return _understood(parse_patterns, self.settings.redact_patterns)
 
     @cached_property
@@ -86,16 +88,23 @@ class Program:
         """Step one."""
         return Intake(self.store, self.routes, self.settings.stack_name, self.people)
 
-    def lookout(self) -> Lookout:
+    def lookout(self) -> "Lookout":
         """Step two."""
+        from notifier.lookout import Lookout
+
         return Lookout(self.store, self.ecs, self.teller(), self.routes)
 
-    def teller(self) -> Teller:
-        """Step three; its connections to Slack live as long as it does."""
+    def teller(self) -> "Teller":
+        """Step three; its connections to Slack live as long as it does.
+
+        All that explains and tells is imported here: most events are only taken in.
+        """
+        from notifier.teller import Teller
+
         slack = Slack(base_url=self.settings.slack_api_url, token=self._token)
         webhook = Webhook(url=self._webhook_url)
 
-        def door(destination: str) -> Door:
+        def door(destination: str) -> "Door":
             return webhook if destination == WEBHOOK else slack
 
         return Teller(
