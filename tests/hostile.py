@@ -177,7 +177,14 @@ def _of_cluster(field: Mapping[str, str]) -> Iterator[Message]:
     yield reply_message(telling, [bad], "C01")
     yield reply_message(flat, [bad], "C01")
     yield reply_message(telling, [replace(bad, explanation=None)], "C01")
+    known_of_others = [
+        replace(one, transitions=_news(Reason.DEPLOYER_KNOWN), explanation=_shipped_by(n, field))
+        for n, one in enumerate(others)
+    ]
     yield reply_message(telling, [known_now], "C01")
+    yield reply_message(telling, [known_now] * 4, "C01")
+    yield reply_message(telling, [known_now, *known_of_others], "C01")
+    yield reply_message(telling, [*others, *known_of_others], "C01")
     yield from (reply_message(telling, [one], "C01") for one in ends)
     yield reply_message(telling, [bad, *ends], "C01")
     yield reply_message(telling, others, "C01")
@@ -283,6 +290,11 @@ def _explanation(field: Mapping[str, str]) -> Explanation:
             Missing(what="tasks", why="no permission", action=field["missing action"]),
         ),
     )
+
+
+def _shipped_by(number: int, field: Mapping[str, str]) -> Explanation:
+    who = Actor(name=f"{field['actor']} {number % 3}", url=field["actor's run"] + str(number))
+    return replace(_explanation(field), actor=who)
 
 
 def _over(bad: ServiceState, phase: Phase) -> ServiceState:

@@ -13,7 +13,8 @@ from notifier.ecs.accounts import REMEMBERED, Accounts, Clients
 from notifier.ecs.reads import in_turn
 from notifier.ecs.roles import LEFT, Credentials, Roles
 from notifier.errors import ReadFailed
-from notifier.facts import Asked
+from notifier.facts import Asked, LogTail
+from notifier.settings import ReadLogs
 from tests.test_wiring import program
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -77,6 +78,9 @@ class Client:
     def lookup_events(self, **_: Any) -> Any:
         return {"Events": []}
 
+    def get_log_events(self, **_: Any) -> Any:
+        return {"events": [{"message": f"log of {self.name}"}]}
+
     def get_paginator(self, _operation: str) -> Any:
         return self
 
@@ -96,7 +100,7 @@ class World:
     def __post_init__(self) -> None:
         self.roles = Roles(lambda: self.sts, lambda: self.sts.now)  # type: ignore[arg-type, return-value]
         own: Any = Client("ecs", HOME[1], "us")
-        may = May(callers=True)
+        may = May(callers=True, logs=ReadLogs.ALL)
         home = Ecs(lambda: own, lambda *_: own, may, in_turn)
 
         def member(account: str, region: str) -> Ecs:
@@ -104,6 +108,9 @@ class World:
             return Ecs(clients.ecs, clients.other, may, in_turn)
 
         self.door = Accounts(home, self.account, HOME[1], member)
+
+    def alias(self, place: tuple[str, str]) -> str:
+        return self.door.account_alias(*place, self.door.begin(cluster(place)))
 
     def make(self, service: str, region: str, credentials: Credentials) -> Any:
         self.made.append((service, region, credentials.access_key_id))
@@ -151,15 +158,19 @@ def test_everything_that_is_read_of_a_member_is_read_there() -> None:
     world, arn, name = World(), cluster(MEMBER), f"{NAME}-{MEMBER[1]}#1"
     asked = [Asked(service="checkout", began_at=START)]
 
-    reading, _ = world.door.facts(arn, asked, START)["checkout"]
+    reading, _ = world.door.facts(arn, asked, START, world.door.begin(arn))["checkout"]
     assert reading is not None
     assert reading.status == name
     assert world.door.service_names(arn, "") == ([name], "")
     assert world.door.clusters_of(*MEMBER) == [f"cluster of {name}"]
-    assert world.door.account_alias(*MEMBER) == f"alias of {name}"
-    world.door.callers(arn, asked, START)
+    assert world.alias(MEMBER) == f"alias of {name}"
+    world.door.callers(arn, asked, START, world.door.begin(arn))
+    tail = LogTail(container="app", group="/shop", stream="app/1", region=MEMBER[1])
+    log = world.door.log_lines(arn, "checkout", tail, world.door.begin(arn))
+    assert log is not None
+    assert log.lines == (f"log of {name}",)
     assert {region for _, region, _ in world.made} == {MEMBER[1]}
-    assert {service for service, _, _ in world.made} == {"ecs", "iam", "cloudtrail"}
+    assert {service for service, _, _ in world.made} == {"ecs", "iam", "cloudtrail", "logs"}
     assert len(world.sts.asked) == 1
 
 
@@ -167,7 +178,7 @@ def test_what_is_ours_is_not_taken_for_a_members() -> None:
     world = World()
 
     assert world.door.clusters() == ["cluster of us"]
-    assert world.door.account_alias(*HOME) == "alias of us"
+    assert world.alias(HOME) == "alias of us"
     assert world.door.is_ours(*HOME)
     assert not world.door.is_ours(*MEMBER)
     assert not world.door.is_ours(HOME[0], MEMBER[1])
@@ -233,7 +244,7 @@ def test_a_role_that_cannot_be_assumed_is_a_read_that_failed_and_says_which(
 
     assert str(failed.value) == f"sts:AssumeRole: {why}"
     assert world.read(cluster(HOME)) == "us"
-    assert world.door.account_alias(*MEMBER) == ""
+    assert world.alias(MEMBER) == ""
 
 
 def test_a_refusal_holds_for_a_minute_so_that_nobody_waits_for_it_again_and_again() -> None:

@@ -146,6 +146,16 @@ def test_of_several_that_may_be_it_the_newest_is_named_and_who_is_certain_before
     assert told(facts(), later, shipped(), earlier).name == "Alice"
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_two_calls_that_name_the_deployment_the_first_began_it(turned: bool) -> None:
+    """The second one changed nothing, and is answered with the same deployment."""
+    began = shipped(at=NOON - 5 * MINUTE)
+    again = shipped(at=NOON - 4 * MINUTE, actor=Actor(name="Olga"))
+    calls = (again, began) if turned else (began, again)
+
+    assert told(facts(), *calls, slack_ids={"alice": "U1", "olga": "U2"}).slack_id == "U1"
+
+
 def test_who_called_at_another_time_than_the_deployment_began_did_not_begin_it() -> None:
     at_noon = facts(service_deployment=ServiceDeployment(arn="", created_at=NOON - 4 * MINUTE))
     long_before = facts(service_deployment=ServiceDeployment(arn="", created_at=NOON - 9 * MINUTE))
@@ -190,12 +200,18 @@ def test_the_task_definitions_tags_go_before_the_services() -> None:
     assert told(facts(tags={ACTOR_TAG: "alice", URL_TAG: RUN})).name == "alice"
 
 
-def test_a_tag_of_the_revision_says_whom_the_pipeline_shipped_for() -> None:
+def test_a_tag_of_the_revision_says_whom_the_pipeline_shipped_for_and_rings_nobody() -> None:
     pipeline = shipped(actor=Actor(name="GitHub Actions", via="role deployer"), is_person=False)
 
     who = told(of_revision({ACTOR_TAG: "mika"}), pipeline, slack_ids={"mika": "U1"})
 
-    assert who == Actor(name="mika", via="GitHub Actions", is_certain=True, slack_id="U1")
+    assert who == Actor(name="mika", via="GitHub Actions")
+
+
+def test_a_tag_that_names_whom_the_record_names_rings() -> None:
+    who = told(of_revision({ACTOR_TAG: "alice"}), shipped(), slack_ids={"alice": "U2"})
+
+    assert who == Actor(name="Alice", is_certain=True, slack_id="U2")
 
 
 def test_a_tag_that_the_record_speaks_against_is_shown_but_rings_nobody() -> None:

@@ -284,6 +284,16 @@ def test_whoever_only_probably_shipped_it_is_not_mentioned() -> None:
     assert "<@U0MIKA>" not in blocks(told)
 
 
+@pytest.mark.parametrize("reason", [Reason.NEWLY_FAILING, Reason.DEPLOYER_KNOWN])
+def test_the_deployer_is_not_mentioned_for_trouble_that_is_not_of_the_release(
+    reason: Reason,
+) -> None:
+    told = reply(replace(diagnosed(is_of_release=False), **news(reason)))
+
+    assert "deployed by mika" in blocks(told)
+    assert "<@U0MIKA>" not in blocks(told)
+
+
 def test_in_a_quiet_cluster_nobody_is_mentioned() -> None:
     assert "<@U0MIKA>" not in blocks(reply(explained(), rings_deployers=False))
 
@@ -304,6 +314,146 @@ def test_late_knowledge_of_who_shipped_it_is_one_short_reply_that_mentions() -> 
     assert "deployed by mika via GitHub Actions" in told.text
     assert "<@U0MIKA>" in blocks(told)
     assert RAN_OUT.remedy not in blocks(told)
+
+
+OLGA = Actor(
+    name="olga",
+    via="GitLab CI",
+    url="https://gitlab.com/shop/search/-/pipelines/9",
+    is_certain=True,
+    slack_id="U0OLGA",
+)
+
+
+def several(*actors: Actor | None, reason: Reason = Reason.NEWLY_FAILING) -> list[ServiceState]:
+    """A service of each actor, `s0` and so on, and what is news of it."""
+    told = news(reason)
+    return [replace(explained(actor=who), name=f"s{n}", **told) for n, who in enumerate(actors)]
+
+
+def late(*actors: Actor | None) -> list[ServiceState]:
+    return several(*actors, reason=Reason.DEPLOYER_KNOWN)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_the_late_deployer_of_several_services_is_told_and_not_the_outage_again(count: int) -> None:
+    told = reply(*late(*[MIKA] * count))
+    names = ", ".join(f"s{n}" for n in range(count))
+
+    assert told.text == f"🔴 prod-web: deployed by mika via GitHub Actions: {names}"
+    assert lines(told) == [
+        f"🔴 *prod-web · {count} services*  deployed by mika via GitHub Actions · "
+        f"<{MIKA.url}|their run> <@U0MIKA>",
+        names,
+    ]
+    assert RAN_OUT.cause not in blocks(told)
+
+
+def test_several_late_deployers_are_each_told_with_what_they_shipped_and_rung_once() -> None:
+    told = reply(*late(OLGA, MIKA, MIKA, OLGA, MIKA))
+
+    assert told.text == (
+        "🔴 prod-web: deployed by mika via GitHub Actions: s1, s2, s4 · "
+        "deployed by olga via GitLab CI: s0, s3"
+    )
+    assert lines(told) == [
+        "🔴 *prod-web · 5 services*  who deployed them is known now <@U0OLGA> <@U0MIKA>",
+        f"deployed by mika via GitHub Actions: s1, s2, s4 · <{MIKA.url}|their run>",
+        f"deployed by olga via GitLab CI: s0, s3 · <{OLGA.url}|their run>",
+    ]
+
+
+def test_services_that_one_person_shipped_by_several_runs_have_a_link_each() -> None:
+    told = reply(*late(*(replace(MIKA, url=f"https://ci.example.com/{n}") for n in range(3))))
+
+    assert "<https://ci.example.com/0|s0>, <https://ci.example.com/1|s1>" in lines(told)[0]
+    assert "|their run>" not in blocks(told)
+
+
+def test_of_many_runs_with_long_addresses_as_many_are_linked_as_fit() -> None:
+    long = [replace(MIKA, url=f"https://ci.example.com/{n}/" + "x" * 400) for n in range(9)]
+
+    assert blocks(reply(*late(*long))).count("https://ci.example.com/") == 2
+
+
+def test_of_many_late_deployers_five_are_rung_and_the_services_of_all_are_named() -> None:
+    many = [replace(MIKA, name=f"dev{n}", slack_id=f"U0DEV{n}") for n in range(9)]
+    told = blocks(reply(*late(*many)))
+
+    assert re.findall("<@U0DEV[0-9]>", told) == [f"<@U0DEV{n}>" for n in range(5)]
+    assert "deployed by dev4" in told
+    assert "… and 4 services more: s5, s6, s7, s8" in told
+
+
+def test_a_fold_names_who_shipped_what_fails_below_why_and_rings_each_once() -> None:
+    told = reply(*several(MIKA, OLGA, MIKA, None))
+
+    assert lines(told)[0].endswith("4 services failing* <@U0MIKA> <@U0OLGA>")
+    assert lines(told)[1].startswith("deployment failed: out of memory")
+    assert lines(told)[-2:] == [
+        f"*Who*  deployed by mika via GitHub Actions: s0, s2 · <{MIKA.url}|their run>",
+        f"*Who*  deployed by olga via GitLab CI: s1 · <{OLGA.url}|its run>",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "more"),
+    [
+        (Reason.STILL_FAILING, {}),
+        (Reason.NEWLY_FAILING, {"rings_deployers": False}),
+        (Reason.NEWLY_FAILING, {"mentions": ("U0MIKA",)}),
+    ],
+    ids=["no news to them", "quiet", "the route's people"],
+)
+def test_a_fold_rings_no_deployer_where_a_single_reply_would_not(
+    reason: Reason, more: dict[str, Any]
+) -> None:
+    told = blocks(reply(*several(MIKA, MIKA, MIKA, reason=reason), **more))
+
+    assert told.count("<@U0MIKA>") == len(more.get("mentions", ()))
+    assert "deployed by mika" in told
+
+
+def test_a_fold_rings_whom_it_is_news_to_and_nobody_whose_service_is_over() -> None:
+    ended = explained(over(Phase.RECOVERED, name="old"))
+    told = reply(*several(OLGA, reason=Reason.WORSE), *several(MIKA), ended)
+
+    assert "<@U0MIKA>" in lines(told)[0]
+    assert "<@U0OLGA>" not in blocks(told)
+    assert "old" not in "".join(one for one in lines(told) if one.startswith("*Who*"))
+
+
+def test_a_fold_of_failures_and_of_a_late_deployer_tells_no_failure_again() -> None:
+    again = [replace(one, name=f"told{n}") for n, one in enumerate(late(OLGA, OLGA))]
+    told = reply(*several(MIKA, MIKA), *again)
+
+    assert told.text.startswith("🔴 prod-web: 2 services failing · ")
+    assert "told" not in told.text
+    assert "<@U0OLGA>" in lines(told)[0]
+    assert (
+        f"deployed by olga via GitLab CI: told0, told1 · <{OLGA.url}|their run>" in lines(told)[-1]
+    )
+
+
+def test_who_shipped_it_gives_way_where_an_outage_needs_the_room() -> None:
+    who = [replace(MIKA, name=f"dev{n}" * 20, url=OLGA.url + "x" * 500) for n in range(60)]
+    names = [f"{n:03d}" + "x" * 240 for n in range(60)]
+    causes = [replace(RAN_OUT, cause=f"cause {n % 5} " + "y" * 400) for n in range(60)]
+    services = [
+        replace(one, name=name, explanation=replace(one.explanation, diagnosis=why))
+        for one, name, why in zip(several(*who), names, causes, strict=True)
+        if one.explanation
+    ]
+
+    assert blocks(reply(*services)).count("*12 services:*") == 5
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_who_shipped_it_is_no_news_while_nobody_can_be_named(count: int) -> None:
+    told = reply(*late(*[None] * count))
+
+    assert "deployment failed: " + RAN_OUT.cause in told.text
+    assert "deployed" not in blocks(told)
 
 
 # --- what must not be seen ----------------------------------------------------------------------

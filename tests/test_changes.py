@@ -1,5 +1,6 @@
 """What a reader is told of what changed between the release that fails and the one before."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -222,6 +223,7 @@ def test_the_words_of_a_command_that_differ_are_shown_if_they_are_few() -> None:
     assert command("serve", "serve --fast") == ("command changed: nothing → --fast",)
     assert command("serve --fast", "serve") == ("command changed: --fast → nothing",)
     assert command("serve", "") == ("command removed",)
+    assert command("serve web", "serve api") == ("command changed: web → api",)
 
 
 @pytest.mark.parametrize(
@@ -235,17 +237,68 @@ def test_the_words_of_a_command_that_differ_are_shown_if_they_are_few() -> None:
         ("a b c d e", "v w x y z"),
         ("serve a b", "serve c b d"),
         ("serve " + "x" * 40, "serve " + "y" * 40),
+        ("mysql -u root -phunter2", "mysql -u root -phunter3"),
+        ("redis-cli -a S3cr3tPw ping", "redis-cli -a An0therPw ping"),
+        ("redis-cli -a secretly ping", "redis-cli -a silently ping"),
+        ("curl -u bob:hunter2 localhost", "curl -u bob:hunter3 localhost"),
+        ("curl -u bob:hunter2 localhost up", "curl -u bob:hunter2 localhost down"),
+        ("serve --password admin hunter2", "serve --password admin hunter3"),
+        ("serve --password admin hunter", "serve --password admin fisher"),
+        ("serve --pw hunter2", "serve --pw hunter3"),
+        ("serve --pw hunter", "serve"),
+        ("serve --phrase correct horse", "serve --phrase correct zebra"),
+        ("serve --pin 12", "serve --pin 34"),
+        ("serve -v 12", "serve -v 34"),
+        ("serve -zab", "serve -zcd"),
+        ("serve -zab", "serve"),
+        ("serve --mode=ab", "serve --mode=cd"),
+        ("serve mode=ab", "serve mode=cd"),
+        ("serve bob:ab", "serve bob:cd"),
+        ("login bob hunter2", "login bob hunter3"),
+        ("export PGPASSWORD=hunter2 serve web", "export PGPASSWORD=hunter2 serve api"),
     ],
 )
 def test_words_that_may_be_secret_or_are_many_stay_away(old: str, new: str) -> None:
     assert command(old, new) == ("command changed",)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("CMD-SHELL mysql -u root -phunter2", "CMD-SHELL mysql -u root -phunter3"),
+        ("CMD redis-cli -a S3cr3tPw ping", "CMD redis-cli -a An0therPw ping"),
+        ("CMD redis-cli -a S3cr3tPw ping every 5 s", "CMD redis-cli -a S3cr3tPw ping every 9 s"),
+    ],
+)
+def test_a_password_in_a_health_check_stays_away(old: str, new: str) -> None:
+    before, after = replace(APP, health_check=old), replace(APP, health_check=new)
+
+    assert between(definition(before), definition(after)) == ("health check changed",)
+
+
+def test_long_commands_are_compared_at_once() -> None:
+    (line,) = command("a " * 30_000, "b " * 30_000)
+
+    assert line == "command changed"
+
+
+@given(st.lists(st.sampled_from(["a", "-x", "--xy", "hunter2", "b:c", "d=e"]), max_size=5))
+def test_no_value_of_an_option_is_ever_shown(words: list[str]) -> None:
+    later = ("serve", *words)
+    for told in (*command("serve", " ".join(later)), *command(" ".join(later), "serve")):
+        assert not words or re.fullmatch(r"command changed(: .*)?", told)
+        assert not words or not re.search(r"hunter2|b:c|d=e", told)
+
+
 def test_a_health_check_that_changed_shows_how() -> None:
-    before = replace(APP, health_check="CMD curl localhost/up every 30 s")
-    after = replace(APP, health_check="CMD curl localhost/up every 5 s")
+    before = replace(
+        APP, health_check="CMD curl -f localhost/up, every 30 s, retries 3, timeout 5 s"
+    )
+    after = replace(APP, health_check="CMD curl -f localhost/up, every 5 s, retries 3, timeout 5 s")
+    tried = replace(before, health_check=before.health_check.replace("3,", "9,"))
 
     assert between(definition(before), definition(after)) == ("health check changed: 30 → 5",)
+    assert between(definition(before), definition(tried)) == ("health check changed: 3 → 9",)
 
 
 # --- the same task definition -----------------------------------------------------------------

@@ -1100,6 +1100,28 @@ def test_out_of_memory_comes_with_its_limit(
     assert of_tasks(task, failing=definition(asked, memory=memory)).cause == cause
 
 
+BESIDE_A_FAILURE = stopped(ended(137, OUT_OF_MEMORY, name="envoy"), ended(1))
+
+
+def test_out_of_memory_beside_a_container_that_failed_by_itself_may_be_a_side_cars() -> None:
+    found = of_tasks(BESIDE_A_FAILURE)
+
+    assert (found.cause, found.confidence) == ("out of memory: container envoy", LIKELY)
+    both = definition(APP, ContainerDefinition(name="envoy"))
+    assert of_tasks(BESIDE_A_FAILURE, failing=both).confidence is CERTAIN
+    aside = of_tasks(BESIDE_A_FAILURE, failing=definition(APP, SIDE_CAR))
+    assert aside.cause == "container app exited with code 1: the program failed"
+
+
+@pytest.mark.parametrize(
+    "other", [ended(0), ended(137), ended(143), ended(None), ended(1, name="aws-guardduty-agent-0")]
+)
+def test_out_of_memory_beside_what_ecs_stopped_with_it_is_certain(other: Container) -> None:
+    task = stopped(ended(137, OUT_OF_MEMORY, name="envoy"), other)
+
+    assert of_tasks(task).confidence is CERTAIN
+
+
 def test_the_limit_of_another_revision_is_not_told() -> None:
     task = stopped(ended(137, OUT_OF_MEMORY), of=ORDERS_18)
 
@@ -1171,8 +1193,18 @@ def test_a_programs_last_words_say_more_than_its_exit_code(line: str, cause: str
 
     found = of_tasks(stopped(ended(1)), logs=tail)
 
-    assert (found.cause, found.evidence) == (cause, line)
+    assert found.cause == cause
     assert of_tasks(stopped(ended(1)), logs=replace(tail, container="envoy")).evidence == EXITED
+
+
+def test_a_line_of_a_log_is_nowhere_in_what_is_kept() -> None:
+    line = "exec format error of customer 4711"
+    tail = LogTail(container="app", group="g", stream="s", region="r", lines=(line,))
+
+    found = of_tasks(stopped(ended(1)), logs=tail)
+
+    assert found.evidence == EXITED
+    assert "4711" not in repr(found)
 
 
 def test_every_kind_of_last_words_is_met() -> None:
@@ -1672,6 +1704,29 @@ def test_a_message_within_another_is_found(text: str) -> None:
 def test_a_code_of_ecs_is_not_found_in_any_text(word: str) -> None:
     for text in (f"the {word} of my program", f"MY_{word}", word.lower(), f"{word}S"):
         assert rule_of(text) is None, text
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (
+            "There is a connection issue between the task and Amazon ECR. Check your task network "
+            "configuration.",
+            "no network connection to Amazon ECR",
+        ),
+        (
+            "AccessDeniedException: User: arn:aws:sts::123456789012:assumed-role/shop/0 is not "
+            "authorized to perform: ecr:GetAuthorizationToken",
+            "the role may not log in to Amazon ECR",
+        ),
+    ],
+)
+def test_a_login_to_ecr_is_not_taken_for_a_secret(said: str, cause: str) -> None:
+    before = "ResourceInitializationError: unable to pull secrets or registry auth: "
+    found = rule_of(f"{before}The task cannot pull registry auth from Amazon ECR: {said}")
+
+    assert found
+    assert found.cause == cause
 
 
 def test_both_apostrophes_of_aws_are_the_same() -> None:

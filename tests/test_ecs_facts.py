@@ -15,8 +15,9 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
 from notifier.ecs import Ecs, May
-from notifier.ecs.logs import LONGEST_LINE
+from notifier.ecs.logs import LONGEST_LINE, place_of
 from notifier.ecs.reads import in_threads, in_turn
+from notifier.errors import ReadFailed
 from notifier.facts import Asked, Facts
 from notifier.settings import ReadLogs
 from sandbox.ecs_double import ACCESS_DENIED, SERVER_ERROR, THROTTLED, EcsDouble, Fault, Json
@@ -398,6 +399,49 @@ def test_what_we_know_to_have_completed_is_believed_before_what_it_came_from(
     assert facts_of(ecs, known).serving_revision == revision_of("checkout", 40)
 
 
+FIXED = deployment_row("checkout", 43, "PRIMARY", "COMPLETED", 3)
+BEGAN_THEN = replace(CHECKOUT, began_at=START - timedelta(minutes=10))
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_a_fix_is_not_what_served_before_the_release_that_failed(
+    is_shown: bool, double: EcsDouble, ecs: Ecs
+) -> None:
+    """:43 was live within minutes: ECS shows it as completed, beside :42 or without it."""
+    failing = service_row("checkout")["deployments"][:1] if is_shown else []
+    double.patch({"services": [service_row("checkout", deployments=[FIXED, *failing])]})
+    double.patch(release_rows("checkout", 43, "SUCCESSFUL", 3, source=41))
+
+    assert facts_of(ecs, BEGAN_THEN).serving_revision == revision_of("checkout", 41)
+    known = replace(BEGAN_THEN, completed_revision=revision_of("checkout", 40))
+    assert facts_of(ecs, known).serving_revision == revision_of("checkout", 40)
+
+
+def test_before_the_first_release_of_a_service_none_served_whatever_came_after_it(
+    double: EcsDouble, ecs: Ecs
+) -> None:
+    failing = service_row("checkout")["deployments"][:1]
+    double.clear()
+    double.patch({"clusters": [{"clusterArn": CLUSTER, "status": "ACTIVE"}]})
+    first = release_rows("checkout", 42, "STOPPED", 10, source=0)
+    first["serviceDeployments"][0]["sourceServiceRevisions"] = []
+    double.patch({"services": [service_row("checkout", deployments=[FIXED, *failing])]})
+    double.patch(first)
+    double.patch(release_rows("checkout", 43, "SUCCESSFUL", 3, source=42))
+    facts = facts_of(ecs)
+
+    assert (facts.failing_revision, facts.serving_revision) == (revision_of("checkout", 42), "")
+
+
+def test_a_release_that_went_live_and_fails_served_itself_though_a_fix_followed(
+    double: EcsDouble, ecs: Ecs
+) -> None:
+    live = deployment_row("checkout", 42, "ACTIVE", "COMPLETED", 10)
+    double.patch({"services": [service_row("checkout", deployments=[FIXED, live])]})
+
+    assert facts_of(ecs, KNOWN).serving_revision == revision_of("checkout", 42)
+
+
 def test_a_live_release_whose_tasks_die_is_both_what_fails_and_what_serves(
     double: EcsDouble, ecs: Ecs
 ) -> None:
@@ -599,6 +643,37 @@ def test_logs_are_read_only_where_somebody_said_so(
     assert logs is not None  # its place is known all the same, for a link
     assert len(logs.lines) == lines
     assert double.calls["GetLogEvents"] == (1 if lines else 0)
+
+
+@pytest.mark.parametrize(
+    ("which", "tag", "calls"),
+    [
+        (ReadLogs.OFF, "true", []),
+        (ReadLogs.TAGGED, "true", ["DescribeServices", "GetLogEvents"]),
+        (ReadLogs.TAGGED, "false", ["DescribeServices"]),
+        (ReadLogs.ALL, None, ["GetLogEvents"]),
+    ],
+)
+def test_a_log_whose_place_was_kept_is_read_again_only_where_somebody_said_so(
+    which: ReadLogs, tag: str | None, calls: list[str], double: EcsDouble, ecs: Ecs
+) -> None:
+    tags = [{"key": "ecs-watch:logs", "value": tag}] if tag else []
+    double.patch({"services": [service_row("checkout", tags=tags)]})
+    first = facts_of(ecs).logs
+    assert first is not None
+    ecs.may = replace(EVERYTHING, logs=which)
+    double.calls.clear()
+    place = place_of(first.group, first.stream, first.region)
+    again = ecs.log_lines(CLUSTER, "checkout", place, ecs.begin())
+
+    assert again == (first if "GetLogEvents" in calls else None)
+    assert list(double.calls.elements()) == calls
+
+
+def test_why_a_log_cannot_be_read_again_is_said_in_a_word(double: EcsDouble, ecs: Ecs) -> None:
+    double.fail("GetLogEvents", THROTTLED)
+    with pytest.raises(ReadFailed, match="throttled"):
+        ecs.log_lines(CLUSTER, "checkout", place_of("/ecs", "a/app/1", "eu-west-1"), ecs.begin())
 
 
 def test_a_line_of_a_megabyte_is_cut(double: EcsDouble, ecs: Ecs) -> None:
@@ -864,6 +939,64 @@ def test_a_batch_that_fails_is_missing_for_all_whose_tasks_were_in_it(
     assert [missing(facts)[0][0] for _, facts in read.values()] == ["stopped tasks"] * 2
 
 
+class Forgetful:
+    """A client of an ECS that no longer knows some of the tasks that it listed."""
+
+    def __init__(self, client: Any, *forgotten: str) -> None:
+        self.client = client
+        self.forgotten = forgotten
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    def describe_tasks(self, **asked: Any) -> Any:
+        answer = self.client.describe_tasks(**asked)
+        known = [task for task in answer["tasks"] if task["taskArn"] not in self.forgotten]
+        return answer | {"tasks": known}
+
+
+def show_two_batches(double: EcsDouble) -> tuple[str, str]:
+    """Let 99 tasks of one service and two of another have stopped: the ARNs of the latter."""
+    double.clear()
+    double.patch({"clusters": [{"clusterArn": CLUSTER, "status": "ACTIVE"}]})
+    double.patch({"services": [service_row("checkout"), service_row("search")]})
+    double.patch({"tasks": [task_row("checkout", n) for n in range(99)]})
+    two = [task_row("search", n) for n in range(2)]
+    double.patch({"tasks": two})
+    return two[0]["taskArn"], two[1]["taskArn"]
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_tasks_that_two_calls_were_needed_for_are_not_gone_when_one_of_them_is(
+    gone: int, double: EcsDouble, ecs: Ecs
+) -> None:
+    """The first is the hundredth of the first call, the second has a call of its own."""
+    client: Any = Forgetful(ecs.client(), show_two_batches(double)[gone])
+    ecs.client, ecs.may = (lambda: client), May()
+    search = Asked(service="search", deployment_id=FAILING)
+    facts = ecs.facts(CLUSTER, [CHECKOUT, search], START)["search"][1]
+
+    assert double.calls["DescribeTasks"] == 2
+    assert (len(facts.stopped_tasks), missing(facts)) == (1, [])
+
+
+def test_tasks_are_not_said_to_be_gone_that_could_not_be_read(double: EcsDouble, ecs: Ecs) -> None:
+    """One call answers that it knows no such task, the other one is refused."""
+    client: Any = Forgetful(ecs.client(), show_two_batches(double)[0])
+    ecs.client, ecs.may, ecs.at_once = (lambda: client), May(), in_turn
+
+    def describe_tasks(**asked: Any) -> Any:
+        if len(asked["tasks"]) == 1:
+            double.fail("DescribeTasks", THROTTLED)
+        return Forgetful.describe_tasks(client, **asked)
+
+    client.describe_tasks = describe_tasks
+    search = Asked(service="search", deployment_id=FAILING)
+    facts = ecs.facts(CLUSTER, [CHECKOUT, search], START)["search"][1]
+
+    assert missing(facts) == [("stopped tasks", "throttled", "ecs:DescribeTasks")]
+
+
 class Slow:
     """A client that takes its time, and a clock that shows it: seconds by the method's name."""
 
@@ -936,6 +1069,57 @@ def test_what_there_is_no_time_for_is_not_asked_any_more(double: EcsDouble, ecs:
     assert clock.now == 5
     assert missing(facts) == [("task definitions", "too slow", "ecs:DescribeTaskDefinition")]
     assert clock.calls.count("describe_task_definition") == 1
+
+
+@pytest.mark.parametrize("takes", [{"": 30.0}, {"": 30.0, "describe_services": 0.1}])
+def test_all_that_is_read_before_a_message_has_five_seconds_together(
+    takes: Mapping[str, float], ecs: Ecs
+) -> None:
+    door, clock = slow(ecs, takes)
+    door.may = replace(door.may, callers=True)
+    door.other = lambda _service, _region: door.client()
+    budget = door.begin()
+    facts = door.facts(CLUSTER, [KNOWN], START, budget)["checkout"][1]
+    callers = door.callers(CLUSTER, [replace(KNOWN, began_at=START)], START, budget)
+    with pytest.raises(ReadFailed, match="too slow"):
+        door.services(CLUSTER, ["search"], START, budget)
+    assert door.account_alias(budget) == ""
+
+    assert clock.now == 5
+    assert {one.why for one in (*facts.missing, *callers.missing)} == {"too slow"}
+
+
+def test_a_service_is_not_waited_for_longer_than_a_round(ecs: Ecs) -> None:
+    door, clock = slow(ecs, {"": 30})
+    with pytest.raises(ReadFailed, match="too slow"):
+        door.services(CLUSTER, ["search"], START, door.begin())
+
+    assert clock.now == 2.5
+
+
+@pytest.mark.parametrize(("takes", "asked_again"), [(30.0, False), (0.1, True)])
+def test_ecs_that_was_silent_is_not_asked_for_a_minute(
+    takes: float, asked_again: bool, ecs: Ecs
+) -> None:
+    door, clock = slow(ecs, {"": takes})
+    facts_of(door)
+    calls = len(clock.calls)
+    clock.now = 60
+    facts_of(door)
+    assert (len(clock.calls) > calls) is asked_again
+
+    clock.now = 66
+    clock.takes = {}
+    assert facts_of(door).missing == ()
+
+
+def test_ecs_that_refuses_is_not_silent(double: EcsDouble, ecs: Ecs) -> None:
+    for operation in ("DescribeServices", "ListTasks", "ListServiceDeployments"):
+        double.fail(operation, ACCESS_DENIED)
+    budget = ecs.begin()
+    ecs.facts(CLUSTER, [CHECKOUT], START, budget)
+
+    assert not budget.ecs_is_silent
 
 
 def test_a_read_that_hangs_is_left_behind() -> None:
@@ -1071,14 +1255,14 @@ def test_the_accounts_alias_is_asked_once_and_may_be_absent(
     iam = Iam(answer)
     ecs.other = lambda _service, _region: iam
 
-    assert [ecs.account_alias(), ecs.account_alias()] == [alias, alias]
+    assert [ecs.account_alias(ecs.begin()), ecs.account_alias(None)] == [alias, alias]
     assert iam.calls == 1
 
 
 def test_without_any_other_client_there_is_no_alias_and_no_log(ecs: Ecs) -> None:
     alone = Ecs(ecs.client, may=EVERYTHING)
 
-    assert alone.account_alias() == ""
+    assert alone.account_alias(alone.begin()) == ""
     assert [what for what, _, _ in missing(facts_of(alone))] == ["log lines"]
 
 

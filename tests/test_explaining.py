@@ -1,7 +1,8 @@
 """What is read before a failure is told: once, in batches, and never in the way of the alert."""
 
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -12,11 +13,15 @@ from botocore.exceptions import ReadTimeoutError
 from notifier.actors import People
 from notifier.ecs import Ecs, May
 from notifier.ecs.reads import in_turn
+from notifier.explaining import Explaining
+from notifier.facts import LogTail
 from notifier.model import Phase
 from tests.simulator import ecs
 from tests.simulator.faults import CALM, Dice
 from tests.simulator.scheduler import Scheduler
 from tests.watch import (
+    CLUSTER,
+    START,
     TableClient,
     Watch,
     api_call,
@@ -39,33 +44,62 @@ READS = [
 MIKA = People(slack_ids={"mika": "U0123456789"})
 
 
+A_TIMEOUT = timedelta(seconds=4)  # of a client: two seconds, and once more
+
+
 @dataclass
 class Aws(ecs.Client):
-    """The simulator's ECS, which refuses some reads or answers none in time, and a CloudTrail."""
+    """The simulator's ECS, which refuses some reads or answers none in time, and a CloudTrail.
+
+    `slow` are the operations that hang until the client gives up; all of them where it is True.
+    What is waited for passes on the clock of the `watch`.
+    """
 
     refused: dict[str, str] = field(default_factory=dict)
-    slow: bool = False
+    slow: bool | Sequence[str] = False
     records: Sequence[Any] = ()
+    watch: Watch | None = None
 
     def _read(self, operation: str, about: str, show: Callable[[], Any]) -> Any:
         answer = super()._read(operation, about, show)
-        if self.slow:
+        if self.slow is True or (self.slow and operation in self.slow):
+            assert self.watch is not None
+            self.watch.clock.sleep(A_TIMEOUT)
             raise ReadTimeoutError(endpoint_url="ecs")
         if operation in self.refused:
             raise ecs._refused(operation, self.refused[operation])
         return answer
 
+    def monotonic(self) -> float:
+        assert self.watch is not None
+        return self.watch.clock.at.timestamp()
+
+    def at_once(
+        self, reads: Sequence[Callable[[], Any]], seconds: float
+    ) -> Sequence[Any | Exception]:
+        """All begin now; whoever waits for them waits for the slowest, but no longer than told."""
+        assert self.watch is not None
+        clock, latest = self.watch.clock, timedelta(seconds=seconds)
+        began, ends, outcomes = clock.at, [clock.at], list[Any | Exception]()
+        for read in reads:
+            clock.at = began
+            outcome = in_turn([read], seconds)[0]
+            outcomes.append(outcome if clock.at - began <= latest else TimeoutError())
+            ends.append(clock.at)
+        clock.at = min(max(ends), began + latest)
+        return outcomes
+
     def lookup_events(self, **_asked: Any) -> Any:
         return self._read("LookupEvents", "", lambda: {"Events": self.records})
 
 
-def aws(*names: str) -> Aws:
+def aws(*names: str, clusters: Sequence[str] = ("prod-web",)) -> Aws:
     """An account in which a deployment of each of these services has just failed."""
     rng = Random(1)
     scheduler = Scheduler(rng)
     account = ecs.Account(scheduler, Dice(CALM, rng), lambda _body: None)
-    for name in names:
-        service = account.service("prod-web", name)
+    for cluster, name in itertools.product(clusters, names):
+        service = account.service(cluster, name)
         new = service.deploy()
         for _ in range(3):
             service.place_task(new)
@@ -77,18 +111,29 @@ def aws(*names: str) -> Aws:
 
 def watching(client: Aws, *, callers: bool = False) -> Watch:
     may = May(task_definitions=True, callers=callers)
-    door = Ecs(lambda: client, lambda *_: client, may, in_turn)  # type: ignore[arg-type, return-value]
-    return Watch(client=TableClient(), door=door)
+    given: Any = client
+    door = Ecs(lambda: given, lambda *_: given, may, client.at_once, client.monotonic)
+    client.watch = Watch(client=TableClient(), door=door)
+    return client.watch
 
 
 def offer_all(watch: Watch, client: Aws) -> None:
     """Their events, each with the id that its deployment has."""
     watch.offer(
         *(
-            deployment_failed(one.name, int(one.primary.id.removeprefix("ecs-svc/")))
+            in_cluster(
+                one.cluster,
+                deployment_failed(one.name, int(one.primary.id.removeprefix("ecs-svc/"))),
+            )
             for one in client.account.services.values()
         )
     )
+
+
+def in_cluster(cluster: str, event: Any) -> Any:
+    arn = f"arn:aws:ecs:eu-west-1:123456789012:service/{cluster}/checkout"
+    name = event["resources"][0].rpartition("/")[2]
+    return {**event, "resources": [arn.replace("checkout", name)], "id": f"{cluster}-{name}"}
 
 
 def said(watch: Watch) -> str:
@@ -219,9 +264,89 @@ def test_ecs_that_answers_nothing_in_time_is_said_in_a_line_and_holds_nothing_ba
     watch = watching(client)
     offer_all(watch, client)
 
-    assert len(watch.slack.posts) == 2
+    root, reply = watch.slack.posts
+    assert root.at - START <= timedelta(seconds=6)
+    assert reply.at - root.at <= timedelta(seconds=1)
     assert "could not be read: the service (too slow)" in said(watch)
-    assert "the circuit breaker stopped the deployment" in watch.slack.texts[0]
+    assert "the circuit breaker stopped the deployment" in root.message.text
+
+
+def test_everything_that_hangs_has_five_seconds_together(watch: Watch) -> None:
+    """What explains some, what runs of others, who deployed, and the account's name."""
+    client = aws("known", "new")
+    watch = watching(client, callers=True)
+    known, new = client.account.services.values()
+    numbers = [int(one.primary.id.removeprefix("ecs-svc/")) for one in (known, new)]
+    watch.offer(deployment_failed("known", numbers[0]))
+    begun = {"eventType": "INFO", "eventName": "SERVICE_DEPLOYMENT_IN_PROGRESS"}
+    watch.take_in(deployment_failed("new", numbers[1], **begun, reason=""))
+    watch.clock.at += timedelta(minutes=6)
+    client.slow, before, began = True, len(watch.slack.posts), watch.clock.at
+    watch.offer(deployment_failed("new", numbers[1], updatedAt="2026-11-23T12:05:00Z"))
+
+    first, *_ = watch.slack.posts[before:]
+    assert first.at - began <= timedelta(seconds=6)
+    explanation = watch.service("new").explanation
+    assert explanation is not None
+    assert [one.why for one in explanation.missing if one.what == "who deployed"] == ["too slow"]
+    assert "could not be read: DescribeServices: too slow" in said(watch)  # of the other one
+
+
+def test_ecs_that_hangs_holds_back_no_root_of_many_clusters() -> None:
+    client = aws("checkout", clusters=[f"cluster-{n:02}" for n in range(20)])
+    client.slow = True
+    watch = watching(client)
+    offer_all(watch, client)
+    watch.ticks(3)
+
+    assert len(watch.slack.roots) == 20
+    assert max(one.at for one in watch.slack.roots) - START <= timedelta(seconds=60)
+    assert watch.slack.roots[0].at - START <= timedelta(seconds=6)
+    assert "could not be read: the service (too slow)" in said(watch)
+
+
+def test_ecs_that_answered_nothing_is_left_alone_for_a_minute_and_then_asked_again() -> None:
+    client = aws("checkout")
+    client.slow = True
+    watch = watching(client)
+    offer_all(watch, client)
+    asked = dict(client.calls)
+    watch.clock.at += timedelta(seconds=30)
+    watch.offer(deployment_failed("other", 7))
+    assert client.calls == asked
+
+    client.slow = False
+    watch.clock.at += timedelta(seconds=60)
+    watch.offer(deployment_failed("another", 7))
+    assert client.calls["ListTasks"] > asked["ListTasks"]
+
+
+def test_one_read_that_hangs_is_no_reason_to_ask_for_nothing_any_more() -> None:
+    client = aws("checkout", clusters=["one", "two"])
+    client.slow = ["ListTasks", "ListAccountAliases"]
+    watch = watching(client)
+    offer_all(watch, client)
+
+    assert client.calls["ListTasks"] == 2
+    assert client.calls["ListAccountAliases"] == 1  # of a name nobody waits twice
+
+
+def test_the_accounts_name_is_asked_for_when_the_first_root_is_told() -> None:
+    client = aws("checkout")
+    watch = watching(client)
+    client.slow = ["ListAccountAliases"]
+    offer_all(watch, client)
+    root, reply = watch.slack.posts
+    assert root.at == START
+    assert reply.at - START <= timedelta(seconds=5)
+    assert "shop (123456789012)" not in said(watch)
+
+    client.slow = False
+    watch.clock.at += timedelta(minutes=6)
+    watch.offer(placement_failure("checkout", at="12:05:00"))
+    watch.ticks(6)
+    assert root.edits
+    assert "shop (123456789012)" in str(root.message.blocks)
 
 
 def test_a_deleted_cluster_is_told_and_not_asked_for_again() -> None:
@@ -276,6 +401,21 @@ def test_a_service_that_is_explained_and_cannot_be_looked_at_hides_no_others_cau
 
     assert watch.service("second").explanation is not None
     assert "could not be read: DescribeServices: throttled" in said(watch)
+
+
+# --- the log ------------------------------------------------------------------------------------
+
+
+def test_lines_of_an_older_release_are_not_told_of_the_next(watch: Watch) -> None:
+    """One invocation tells both, and of the later one only the place of its log is kept."""
+    old = LogTail(container="app", group="/g", stream="a/app/1", region="r", lines=("old",))
+    new = replace(old, stream="a/app/2", lines=("new",))
+    watch.ecs.known["checkout"] = {"logs": new}
+    watch.offer(deployment_failed())
+    logs = {"checkout": old}
+    Explaining(watch.ecs, watch.ecs.begin(), CLUSTER, START, logs=logs).read_log(watch.service())
+
+    assert logs == {"checkout": new}
 
 
 # --- who shipped it -----------------------------------------------------------------------------

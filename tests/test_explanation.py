@@ -96,6 +96,30 @@ def test_the_newest_that_completed_is_what_served() -> None:
     assert asked(service(SERVED, older, FAILED)).completed_revision == revision(41)
 
 
+@pytest.mark.parametrize("began", [NOON + MINUTE, None])
+def test_a_fix_is_not_what_served_before_the_release_that_failed(began: datetime | None) -> None:
+    fix = deployment(43, 5, began_at=began, completed_at=NOON + 5 * MINUTE)
+
+    assert asked(service(SERVED, FAILED, fix)).completed_revision == revision(41)
+    assert asked(service(FAILED, fix)).completed_revision == ""
+    unknown = replace(FAILED, began_at=None)
+    assert asked(service(SERVED, unknown, fix)).completed_revision == revision(41)
+
+
+def test_what_served_is_told_by_when_it_completed_and_not_by_when_it_was_seen() -> None:
+    older = deployment(40, -1, completed_at=NOON - 900 * MINUTE)
+
+    assert asked(service(SERVED, older, FAILED)).completed_revision == revision(41)
+
+
+def test_what_was_first_seen_completed_after_the_release_began_served_before_it() -> None:
+    seen = replace(SERVED, began_at=NOON - 500 * MINUTE, completed_at=NOON - MINUTE)
+    back = replace(SERVED, began_at=NOON - MINUTE)
+
+    assert asked(service(seen, FAILED)).completed_revision == revision(41)
+    assert asked(service(back, FAILED)).completed_revision == revision(41)
+
+
 def test_what_failed_or_never_completed_did_not_serve() -> None:
     failed = replace(SERVED, failed_at=NOON - 400 * MINUTE)
     unfinished = replace(SERVED, completed_at=None)

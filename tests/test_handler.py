@@ -1,6 +1,8 @@
 """What Lambda calls."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -146,3 +148,10 @@ def test_missing_settings_hand_the_batch_back_and_say_what_is_missing(
 
     with pytest.raises(SettingsError, match="TABLE_NAME is not set"):
         handler.on_events(records(deployment_failed()), Context())
+
+
+@pytest.mark.parametrize("module", ["teller", "rendering", "diagnosis", "redaction"])
+def test_what_explains_and_tells_is_not_imported_before_something_is_told(module: str) -> None:
+    check = f"import sys, notifier.handler; sys.exit('notifier.{module}' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -1575,6 +1575,9 @@ def shipped(number: int | None = 42, minutes: float = -9, name: str = "mika") ->
     return Shipped(service="checkout", shipment=made)
 
 
+MADE = shipped().shipment
+
+
 def known_of(story: Story) -> Explanation:
     known = explanation_of(story.service)
     assert known is not None
@@ -1768,6 +1771,95 @@ def test_a_call_is_news_where_somebody_was_only_likely() -> None:
     explain(story, actor=Actor(name="a tag"))
 
     assert story.decide(shipped(), at(3)) is Reason.DEPLOYER_KNOWN
+
+
+LIKELY = Actor(name="a tag")
+
+
+@pytest.mark.parametrize("earlier", [None, LIKELY], ids=["nobody", "somebody likely"])
+def test_who_is_known_too_late_is_named_before_ecs_is_read_again(earlier: Actor | None) -> None:
+    story = failing()
+    explain(story, actor=earlier, tasks="3 of 3 never started")
+    story.decide(shipped(), at(3))
+
+    assert known_of(story).actor == SURE
+    assert known_of(story).tasks == "3 of 3 never started"
+
+
+def test_a_slack_id_that_came_with_the_call_is_kept_and_what_is_read_next_adds_one() -> None:
+    story, rung = failing(), replace(SURE, slack_id="U0MIKA")
+    explain(story)
+    story.decide(Shipped(service="checkout", shipment=replace(MADE, actor=rung)), at(3))
+    assert known_of(story).actor == rung
+
+    story = failing()
+    explain(story)
+    story.decide(shipped(), at(3))
+    explain(story, actor=rung)
+    assert known_of(story).actor == rung
+
+
+def test_what_was_read_while_the_call_came_does_not_forget_who_it_was() -> None:
+    story = failing()
+    explain(story)
+    read_meanwhile = why(story)
+    story.decide(shipped(), at(3))
+    story.decide(read_meanwhile, at(3))
+
+    assert known_of(story).actor == SURE
+
+
+def test_a_tag_that_speaks_against_the_call_is_heard_as_long_as_the_call_is_known() -> None:
+    story = failing()
+    explain(story, actor=LIKELY)
+    story.decide(shipped(), at(3))
+    explain(story, actor=LIKELY)
+
+    assert known_of(story).actor == LIKELY
+
+
+SEEN: dict[str, Any] = {
+    "tasks": "3 of 3 out of memory",
+    "task": THE_TASK,
+    "containers": (APP,),
+    "changes": ("app image v1 → v2",),
+    "circuit_breaker": "circuit breaker 3 of 3",
+    "messages": ("(service checkout) is unhealthy",),
+    "log_stream": "ecs/app/0",
+}
+
+
+def fails_again_after(minutes: float) -> Story:
+    """The same deployment, for the same cause; all was explained the first time."""
+    story = failing(action(PLACEMENT, 0))
+    explain(story, None, actor=SURE, **SEEN)
+    story.recovers(1)
+    story.gets(action(PLACEMENT, minutes))
+    return story
+
+
+def test_what_was_seen_of_an_earlier_trouble_is_not_shown_in_a_new_one() -> None:
+    story = fails_again_after(30 * 60)
+
+    assert known_of(story) == Explanation(
+        service="checkout",
+        read_at=NOON,
+        diagnosis=Diagnosis(cause="", evidence=""),
+        explains=cause_name(story.service),
+        actor=SURE,
+    )
+    assert not is_explained(story.service)
+
+    explain(story, None, diagnosis=VAGUE)
+    assert known_of(story).actor == SURE
+    assert (known_of(story).tasks, known_of(story).changes) == ("", ())
+    assert known_of(story).diagnosis == VAGUE
+
+
+def test_what_was_seen_stays_while_it_is_the_same_story() -> None:
+    story = fails_again_after(40)
+
+    assert {name: getattr(known_of(story), name) for name in SEEN} == SEEN
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)

@@ -250,3 +250,19 @@ def test_a_call_in_an_ignored_cluster_leaves_nothing_in_the_table() -> None:
     watch.take_in(api_call(update_service()))
 
     assert watch.store.load(CLUSTER) is None
+
+
+def test_the_record_of_a_call_brings_the_slack_id_of_whom_it_names() -> None:
+    watch = Watch(client=TableClient(), people=People({"mika": "U0MIKA"}))
+    watch.take_in(api_call(update_service()))
+
+    (known,) = watch.service().shipments
+    assert known.actor.slack_id == "U0MIKA"
+
+
+def test_a_record_that_names_no_deployment_rings_nobody() -> None:
+    watch = Watch(client=TableClient(), people=People({"mika": "U0MIKA"}))
+    watch.take_in(api_call(update_service(responseElements=None)))
+
+    (known,) = watch.service().shipments
+    assert known.actor.slack_id == ""

@@ -14,6 +14,7 @@ from unittest.mock import patch
 import pytest
 
 from notifier import incidents
+from notifier.ecs import Budget
 from notifier.errors import ReadFailed, StoreUnavailable
 from notifier.model import Phase, Refusal, Refused, ServiceReading
 from notifier.store import Store
@@ -279,10 +280,14 @@ class ManyClusters(FakeEcs):
         return super().service_names(cluster, page)
 
     def services(
-        self, cluster: str, names: Sequence[str], now: datetime
+        self,
+        cluster: str,
+        names: Sequence[str],
+        now: datetime,
+        budget: Budget | None = None,
     ) -> Mapping[str, ServiceReading]:
         self.shown = self.by_cluster[cluster]
-        return super().services(cluster, names, now)
+        return super().services(cluster, names, now, budget)
 
     def add(self, name: str, *, well: int = 0, broken: int = 0) -> None:
         shown = {f"{name}-well-{n}": healthy(f"{name}-well-{n}") for n in range(well)}

@@ -60,20 +60,20 @@ def test_the_hub_reads_a_members_services_facts_and_name() -> None:
     door = hub().accounts
     (arn,) = door.clusters_of(MEMBER, REGION)
     reading = door.services(arn, ["checkout"], NOW)["checkout"]
-    shown, facts = door.facts(arn, [Asked(service="checkout")], NOW)["checkout"]
+    shown, facts = door.facts(arn, [Asked(service="checkout")], NOW, door.begin(arn))["checkout"]
 
     assert arn == f"arn:aws:ecs:{REGION}:{MEMBER}:cluster/prod"
     assert door.service_names(arn, "")[0] == ["checkout"]
     assert (reading.status, reading.desired_count) == ("ACTIVE", 2)
     assert shown is not None
     assert facts.failing_revision == f"arn:aws:ecs:{REGION}:{MEMBER}:task-definition/checkout:1"
-    assert door.account_alias(MEMBER, REGION) == "shop-test"
+    assert door.account_alias(MEMBER, REGION, door.begin(arn)) == "shop-test"
 
 
 def test_what_is_a_members_is_not_found_at_home_nor_in_another_member() -> None:
     door = hub().accounts
 
     assert door.clusters() == []
-    assert door.account_alias(HUB, "eu-west-1") == ""
+    assert door.account_alias(HUB, "eu-west-1", door.begin("")) == ""
     assert door.clusters_of("333333333333", REGION) == []
     assert door.clusters_of(MEMBER, "us-east-1") == []

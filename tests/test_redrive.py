@@ -31,13 +31,13 @@ REFUSED = Refused(Refusal.PAYLOAD, "invalid_blocks")
 class BlindEcs(FakeEcs):
     """An ECS of which nothing may be read: what events say is told."""
 
-    def facts(self, _cluster: str, _asked: Any, _now: Any) -> Any:
+    def facts(self, _cluster: str, _asked: Any, _now: Any, _budget: Any) -> Any:
         raise ReadFailed("DescribeServices", "no permission")
 
-    def callers(self, _cluster: str, _asked: Any, _now: Any) -> Any:
+    def callers(self, _cluster: str, _asked: Any, _now: Any, _budget: Any) -> Any:
         return None
 
-    def account_alias(self, *_of: str) -> str:
+    def account_alias(self, *_of: Any) -> str:
         return ""
 
 

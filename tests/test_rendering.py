@@ -571,7 +571,46 @@ def test_a_root_of_several_shows_the_worst_sign_and_names_up_to_three() -> None:
     told = root(failing(name="a", impact=Impact.DOWN), *services)
 
     assert lines(told)[0] == "⛔ *prod-web* · a, b, c failing"
-    assert told.text.startswith("⛔ prod-web: a, b, c failing · a: ")
+    assert told.text == (
+        "⛔ prod-web: 3 services failing, no task running in 1 · "
+        f"deployment failed: {FAILED.reason} (a, b, c)"
+    )
+
+
+@pytest.mark.parametrize("kind", [reply, root])
+@pytest.mark.parametrize("count", [2, 3, 12])
+def test_a_phone_shows_how_bad_an_outage_is_and_why_before_long_names(
+    kind: Callable[..., Message], count: int
+) -> None:
+    services = [replace(one, name="x" * 200 + one.name) for one in outage(*[0] * count)]
+    told = kind(*services).text
+
+    assert told[:130].startswith(
+        f"⛔ prod-web: {count} services failing, no task running in {count} · "
+        "tasks cannot be placed: no Fargate capacity ("
+    )
+
+
+def test_a_phone_shows_a_cause_that_differs_by_names_alone_once() -> None:
+    told = root(
+        *(failing(f"service s{n} cannot reach i-0123456{n}", name=f"s{n}") for n in range(4))
+    )
+
+    assert told.text.endswith("cannot reach i-01234560 (s0, s1, s2, s3)")
+
+
+@pytest.mark.parametrize("kind", [reply, root])
+def test_a_phone_shows_of_two_that_fail_differently_what_runs_of_each(
+    kind: Callable[..., Message],
+) -> None:
+    (placed,) = outage(0)
+    broken = failing("broken", name="other", reading=reading("other", running=1, desired=2))
+    told = kind(placed, broken)
+
+    assert told.text == (
+        "⛔ prod-web: 2 services failing, no task running in 1 · tasks cannot be placed: "
+        "no Fargate capacity (s00 0 of 4) · deployment failed: broken (other 1 of 2)"
+    )
 
 
 def outage(*running: int, desired: int = 4, **more: Any) -> list[ServiceState]:
@@ -608,8 +647,8 @@ def test_an_outage_is_two_rows_of_its_root_what_is_down_and_what_is_not() -> Non
         "s04 1 of 4, s05 1 of 4, s06 2 of 4, s07 3 of 4",
     ]
     assert told.text == (
-        "⛔ prod-web: 8 services failing, no task running in 4 · s00, s01, s02, s03: "
-        "0 running, tasks cannot be placed: no Fargate capacity"
+        "⛔ prod-web: 8 services failing, no task running in 4 · "
+        "tasks cannot be placed: no Fargate capacity (s00, s01, s02, s03, s04, s05, s06, s07)"
     )
 
 
@@ -632,12 +671,21 @@ def test_what_runs_again_is_not_counted_as_down() -> None:
     assert "no task running in 2" in lines(root(*services))[0]
 
 
+def test_a_reply_about_some_of_many_says_how_many_fail_in_all() -> None:
+    some = [replace(one, told={}) for one in outage(1, 1, 0)]
+
+    assert lines(reply(*some, cluster={"open_services": 12}))[0].endswith(
+        "failing, no task running in 1 · 12 in all*"
+    )
+    assert "in all" not in blocks(reply(*some, cluster={"open_services": 3}))
+
+
 def test_services_that_fail_alike_are_apart_once_some_look_well() -> None:
     looks_well = outage(4, 4, 4, 4, phase=Phase.RECOVERING, well_since=START + 9 * MINUTE)
     told = lines(root(*outage(1, 1, 1, 1), *looks_well))
 
     (row,) = [line for line in told if "looks well since <!date^" in line]
-    assert row.startswith("🔴 *4 services*")
+    assert row.startswith("🟠 *4 services*")
 
 
 def test_a_root_of_many_causes_names_who_has_no_row() -> None:
@@ -687,11 +735,18 @@ def test_a_root_holds_nothing_that_slack_does_not_let_us_edit() -> None:
     assert "rich_text" not in blocks(root())
 
 
-def test_a_service_that_looks_well_is_still_shown_as_it_was() -> None:
-    told = root(failing(phase=Phase.RECOVERING, well_since=START + MINUTE))
+def test_a_service_that_looks_well_is_shown_as_it_runs_now_and_what_was_as_past() -> None:
+    now = reading("checkout", running=1, desired=1, rows=[deployment_row(43, running=1)])
+    was_down = failing(
+        phase=Phase.RECOVERING, well_since=START + MINUTE, impact=Impact.DOWN, reading=now
+    )
+    told = root(was_down)
 
-    assert lines(told)[1].startswith("🔴 *checkout*")
-    assert "looks well since <!date^" in lines(told)[1]
+    assert lines(told)[1].startswith(
+        "🟠 *checkout*  1 of 1 running on :43 · looks well since <!date^"
+    )
+    assert "watched · it was: :42 deployment failed" in lines(told)[1]
+    assert "looks well for now, it was: :42 deployment failed" in told.text
 
 
 def test_a_closed_root_says_that_it_is_over_and_after_how_long() -> None:
@@ -760,8 +815,8 @@ def test_an_outage_is_grouped_by_cause() -> None:
     told = reply(*placed, failing("broken", name="other"))
 
     assert told.text == (
-        "🔴 prod-web: 12 services failing · s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10: "
-        "tasks cannot be placed: no Fargate capacity · other: deployment failed: broken"
+        "🔴 prod-web: 12 services failing · tasks cannot be placed: no Fargate capacity "
+        "(s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10) · deployment failed: broken (other)"
     )
     assert "*11 services:* tasks cannot be placed: no Fargate capacity" in lines(told)
     assert ", ".join(f"s{n}" for n in range(11)) in lines(told)

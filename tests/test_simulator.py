@@ -35,7 +35,7 @@ from tests.simulator.scripts import HEALTHY, TROUBLE
 from tests.simulator.slack import Posted, Told, link_to
 
 SEEDS = range(2)
-MUTANT_SEEDS = range(60)
+MUTANT_SEEDS = range(120)
 
 # What the program does not keep yet. Strict: whoever mends it is told to take the line away.
 KNOWN: dict[str, str] = {}

@@ -884,7 +884,15 @@ def test_every_resource_is_one_of_this_account_but_the_members_role() -> None:
                 continue
             if isinstance(resource, str) and resource.startswith("arn:"):
                 assert "${AWS::Partition}" in resource
-                assert "${AWS::Region}:${AWS::AccountId}" in resource
+                region = "*" if actions(statement) == ["logs:GetLogEvents"] else "${AWS::Region}"
+                assert f":{region}:${{AWS::AccountId}}:" in resource
+
+
+def test_a_log_is_read_in_whatever_region_a_container_writes_it() -> None:
+    (statement,) = (s for s in STATEMENTS if "logs:GetLogEvents" in actions(s))
+    assert statement["Resource"] == {
+        "Fn::Sub": "arn:${AWS::Partition}:logs:*:${AWS::AccountId}:log-group:*:log-stream:*"
+    }
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from notifier import wiring
+from notifier.actors import People, parse_session_names
 from notifier.ecs import May
 from notifier.settings import ReadLogs, Settings
 from notifier.wiring import Program
@@ -25,6 +26,41 @@ def program(**more: Any) -> Program:
 )
 def test_only_what_the_settings_allow_may_be_read(settings: Any, may: May) -> None:
     assert program(**settings).ecs.may == may
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> str:
+    return " ".join(str(line.__dict__) for line in caplog.records if line.levelname == "ERROR")
+
+
+def test_a_typo_in_who_is_who_is_logged_and_silences_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ours = program(actors="mika", session_names="Jenkins: [")
+
+    assert ours.teller().people == People(session_names=parse_session_names())
+    assert ours.intake.people.session_names == parse_session_names()
+    assert ours.lookout().teller
+    assert "'mika' is not a name" in logged(caplog)
+    assert "'[' is not a regular expression" in logged(caplog)
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("actors", "session_names")])
+def test_a_typo_in_one_setting_leaves_the_other_as_it_is(wrong: str, right: str) -> None:
+    people = program(**{wrong: "mika", right: "Jenkins: jenkins-(?P<actor>.+)"}).people
+
+    assert people.slack_ids == {}
+    assert people.session_names[0].tool == "Jenkins"
+
+
+@pytest.mark.parametrize("patterns", ["acme-[", "acme-[0-9]{4};;("])
+def test_with_a_pattern_that_is_none_only_our_own_words_are_told(
+    patterns: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    teller = program(redact_patterns=patterns).teller()
+
+    assert teller.only_our_words
+    assert "is not a regular expression" in logged(caplog)
+    assert not program(redact_patterns="acme-[0-9]{4}").teller().only_our_words
 
 
 def test_looking_and_telling_share_a_door_that_remembers() -> None:

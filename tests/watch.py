@@ -16,10 +16,11 @@ import boto3
 from botocore.exceptions import ClientError
 
 from notifier.actors import NOBODY, People
-from notifier.ecs import Callers
+from notifier.ecs import Budget, Callers
+from notifier.ecs.reads import in_turn
 from notifier.errors import ReadFailed
 from notifier.events import as_envelope
-from notifier.facts import Asked, Facts, Missing
+from notifier.facts import Asked, Facts, LogTail, Missing
 from notifier.intake import Intake, TakenIn
 from notifier.lookout import Lookout
 from notifier.model import (
@@ -202,7 +203,7 @@ class FakeEcs:
 
     `fails` says why services cannot be read, `lacks_client` why nothing can be. `known` are the
     facts to tell of a service, or of CLUSTER/SERVICE, `records` who deployed it, `records_fail`
-    why nobody knows that.
+    why nobody knows that, `logs_fail` why no log can be read again.
     `calls` are all looks at services; `asked` are those for facts, `looked_up` those for callers.
     """
 
@@ -215,12 +216,23 @@ class FakeEcs:
     records: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     records_fail: str = ""
     lacks_trail: str = ""
+    may_read_logs: bool = True
+    logs_fail: str = ""
+    logs_read: list[LogTail] = field(default_factory=list)
     calls: list[Sequence[str]] = field(default_factory=list)
     asked: list[Sequence[Asked]] = field(default_factory=list)
     looked_up: list[Sequence[Asked]] = field(default_factory=list)
 
+    def begin(self, _cluster_key: str = "") -> Budget:
+        """It answers at once."""
+        return Budget(in_turn, lambda: 0.0, ends_at=5.0, a_round=2.5)
+
     def services(
-        self, _cluster_arn: str, names: Sequence[str], now: datetime
+        self,
+        _cluster_arn: str,
+        names: Sequence[str],
+        now: datetime,
+        _budget: Budget | None = None,
     ) -> Mapping[str, ServiceReading]:
         self.calls.append(names)
         if self.fails:
@@ -229,7 +241,7 @@ class FakeEcs:
         return {name: replace(one, read_at=now) for name, one in shown.items()}
 
     def facts(
-        self, cluster_arn: str, asked: Sequence[Asked], now: datetime
+        self, cluster_arn: str, asked: Sequence[Asked], now: datetime, _budget: Budget
     ) -> Mapping[str, tuple[ServiceReading | None, Facts]]:
         self.calls.append([one.service for one in asked])
         self.asked.append(asked)
@@ -260,7 +272,9 @@ class FakeEcs:
             return ()
         return (Missing(what="the service", why=self.fails, action="ecs:DescribeServices"),)
 
-    def callers(self, _cluster_arn: str, asked: Sequence[Asked], _now: datetime) -> Callers:
+    def callers(
+        self, _cluster_arn: str, asked: Sequence[Asked], _now: datetime, _budget: Budget
+    ) -> Callers:
         self.looked_up.append(asked)
         if self.lacks_trail:
             raise ReadFailed("LookupEvents", self.lacks_trail)
@@ -270,8 +284,19 @@ class FakeEcs:
             return Callers(missing=(missing,))
         return Callers({one.service: self.records.get(one.service, ()) for one in asked})
 
-    def account_alias(self, _account: str = "", _region: str = "") -> str:
-        return self.alias
+    def log_lines(
+        self, cluster_arn: str, service: str, log: LogTail, _budget: Budget
+    ) -> LogTail | None:
+        self.logs_read.append(log)
+        if self.logs_fail:
+            raise ReadFailed("GetLogEvents", self.logs_fail)
+        cluster = cluster_arn.rpartition("/")[2]
+        known = self.known.get(service) or self.known.get(f"{cluster}/{service}") or {}
+        lines: tuple[str, ...] = known["logs"].lines if "logs" in known else ()
+        return replace(log, lines=lines) if self.may_read_logs else None
+
+    def account_alias(self, _account: str, _region: str, budget: Budget | None) -> str:
+        return self.alias if budget else ""
 
     def clusters(self) -> Sequence[str]:
         self.calls.append(["ListClusters"])
@@ -424,7 +449,7 @@ class Watch:
         self.routes: tuple[Route, ...] = parse_channels(channels)
         door = door or self.ecs
         self.teller = Teller(self.store, door, lambda _: self.slack, self.routes, people)
-        self.intake = Intake(self.store, self.routes, "ecs-watch", people.session_names)
+        self.intake = Intake(self.store, self.routes, "ecs-watch", people)
         self.lookout = Lookout(self.store, door, self.teller, self.routes)
         self._ids = itertools.count(1)
         if not is_new:
@@ -508,7 +533,7 @@ def deployment_failed(service: str = "checkout", number: int = 42, **more: Any) 
     return envelope(
         "ECS Deployment State Change",
         service,
-        eventName="SERVICE_DEPLOYMENT_FAILED",
+        eventName=more.pop("eventName", "SERVICE_DEPLOYMENT_FAILED"),
         deploymentId=f"ecs-svc/{number}",
         updatedAt=more.pop("updatedAt", "2026-11-23T11:59:30Z"),
         reason=more.pop("reason", "ECS deployment circuit breaker: tasks failed to start."),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from notifier import metrics
+from notifier.ecs import Budget
 from notifier.model import ServiceReading
 from sandbox.transform import plain_cloudformation, read_template
 from tests.simulator.dynamodb import _size as size_of
@@ -141,7 +142,7 @@ class Services(FakeEcs):
     ill: set[str] = field(default_factory=set)
 
     def services(
-        self, _cluster_arn: str, names: Sequence[str], now: datetime
+        self, _cluster_arn: str, names: Sequence[str], now: datetime, _budget: Budget | None = None
     ) -> Mapping[str, ServiceReading]:
         """Ten a call, as ECS takes them."""
         self.calls += [names[start : start + 10] for start in range(0, len(names), 10)]

@@ -161,28 +161,37 @@ def actor(
     """Who shipped the deployment that `facts` is about; None when nothing says it.
 
     `shipments` are calls for this service, `began_at` is when the deployment did if that is known
-    from elsewhere. Certain is who is in a record that names the
-    deployment; a tag goes before the record, but it outlives what it was written for, so it is
-    certain only where the record does not speak against it.
+    from elsewhere. Certain is who is in a record that names the deployment. A tag goes before the
+    record, but anybody can write it and it outlives what it was written for: it is certain only
+    where it names whom the record names.
     """
     known = tuple(shipments)
     named = _named(facts, known)
     shipment = named or _probable(facts, known, began_at)
-    tagged, is_of_revision = _tagged(facts)
+    tagged = _tagged(facts)
     if not tagged:
         return _told(shipment.actor, named is not None, slack_ids) if shipment else None
-    is_certain = named is not None and _agree(tagged, named, is_of_revision)
+    is_certain = named is not None and _agree(tagged, named)
     return _told(_merged(tagged, shipment), is_certain, slack_ids)
 
 
-def shipment(call: ApiCall, session_names: Iterable[SessionName]) -> Shipment | None:
-    """What the record of a call says of who shipped; None for a call that began no deployment."""
+def shipment(
+    call: ApiCall,
+    session_names: Iterable[SessionName],
+    slack_ids: Mapping[str, str] | None = None,
+) -> Shipment | None:
+    """What the record of a call says of who shipped; None for a call that began no deployment.
+
+    A record that names its deployment may come when that has been told already: then it is rung for
+    by what stands here, so it has the Slack id with it.
+    """
     if not call.begins_deployment:
         return None
     who, is_person = _recorded(call, tuple(session_names))
+    known = (slack_ids or {}).get(who.name.casefold(), "") if call.deployment_id else ""
     return Shipment(
         at=call.occurred_at,
-        actor=who,
+        actor=replace(who, slack_id=known),
         deployment_id=call.deployment_id,
         task_definition=call.task_definition,
         is_person=is_person,
@@ -195,11 +204,15 @@ def _told(who: Actor, is_certain: bool, slack_ids: Mapping[str, str]) -> Actor:
 
 
 def _named(facts: Facts, shipments: tuple[Shipment, ...]) -> Shipment | None:
-    """The call whose record names the deployment."""
+    """The call that began the deployment: of those whose records name it, the first.
+
+    A later call that changes nothing is answered with the deployment that is there already.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html
+    """
     if facts.deployment_id is None:
         return None
     named = [one for one in shipments if one.deployment_id == facts.deployment_id]
-    return max(named, key=lambda one: one.at, default=None)
+    return min(named, key=lambda one: one.at, default=None)
 
 
 def _probable(
@@ -231,12 +244,9 @@ def _is_of(revision: str, task_definition: str) -> bool:
 # --- tags ---------------------------------------------------------------------------------------
 
 
-def _tagged(facts: Facts) -> tuple[Actor | None, bool]:
-    """What tags say, and whether they are of the revision itself and not of the service."""
-    revision = facts.failing.tags if facts.failing else {}
-    if who := _of_tags(revision):
-        return who, True
-    return _of_tags(facts.tags), False
+def _tagged(facts: Facts) -> Actor | None:
+    """What tags say: those of the revision itself, else those of the service."""
+    return _of_tags(facts.failing.tags if facts.failing else {}) or _of_tags(facts.tags)
 
 
 def _of_tags(tags: Mapping[str, str]) -> Actor | None:
@@ -245,9 +255,8 @@ def _of_tags(tags: Mapping[str, str]) -> Actor | None:
     return Actor(name=name, url=url) if name or url else None
 
 
-def _agree(tagged: Actor, named: Shipment, is_of_revision: bool) -> bool:
-    is_same = tagged.name.casefold() in ("", named.actor.name.casefold())
-    return is_same or (is_of_revision and not named.is_person)
+def _agree(tagged: Actor, named: Shipment) -> bool:
+    return tagged.name.casefold() in ("", named.actor.name.casefold())
 
 
 def _merged(tagged: Actor, shipment: Shipment | None) -> Actor:

@@ -8,13 +8,12 @@ from datetime import datetime
 from notifier import arns
 from notifier.changes import deployed_at
 from notifier.diagnosis import ALSO
-from notifier.facts import Actor, Confidence, Container, Explanation, LogTail, Missing
+from notifier.facts import UNREAD, Actor, Confidence, Container, Explanation, LogTail, Missing
 from notifier.incidents import cause, explanation_of
 from notifier.model import Reason, ServiceState
 
 _FAILED = "deployment failed:"  # which the message says already
 _ENDED = "Essential container in task exited"  # which says less than the exit code beside it
-_UNREAD = "could not be read: "
 MISSING_SHOWN = 3
 CONTAINERS_SHOWN = 6
 RUNG_AT_MOST = 5
@@ -95,9 +94,12 @@ def shipped_by(service: ServiceState) -> str:
 
 
 def rung(service: ServiceState, news: Sequence[Reason]) -> str:
-    """The Slack id of whoever shipped it, where it is news to them and certain; else empty."""
+    """The Slack id of whoever certainly shipped it, where it is news to them; else empty.
+
+    Nobody is rung for capacity, or for trouble of AWS, which no release brought.
+    """
     known = explanation_of(service)
-    actor = known.actor if known else None
+    actor = known.actor if known and known.diagnosis.is_of_release else None
     is_news = bool(_NEWS_TO_THE_DEPLOYER & set(news)) and service.phase.is_open
     return actor.slack_id if actor and actor.is_certain and is_news else ""
 
@@ -108,7 +110,7 @@ def missing_of(services: Sequence[ServiceState]) -> str:
     different = list(dict.fromkeys(_missing(one) for each in known for one in each.missing))
     more = len(different) - MISSING_SHOWN
     shown = different[:MISSING_SHOWN] + ([f"{more} more"] if more > 0 else [])
-    return _UNREAD + ", ".join(shown) if shown else ""
+    return UNREAD + ", ".join(shown) if shown else ""
 
 
 def pages_of(service: ServiceState) -> Iterator[tuple[str, str | None]]:
@@ -134,7 +136,7 @@ def _quotes(known: Explanation, said: Sequence[str]) -> Iterator[str]:
 def _changed(known: Explanation) -> Iterator[str]:
     """The lines; of what could not be read the message's foot tells where others are known."""
     lines = [line for line in known.changes if not deployed_at(line)]
-    read = [line for line in lines if not line.startswith(_UNREAD)]
+    read = [line for line in lines if not line.startswith(UNREAD)]
     yield from read or lines
 
 

@@ -1,16 +1,16 @@
 """What changed between the release that fails and the last one that completed, in lines.
 
-Of variables and secrets only names are known here. A command can hold a secret in plain words:
-which of its words differ is shown only where they are few and look like none.
+Of variables and secrets only names are known here. A command or health check can hold a secret in
+any of its words: which of them differ is shown only where they are few and none can be one.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from difflib import SequenceMatcher
 
 from notifier.arns import revision_label
-from notifier.facts import ContainerDefinition, Facts, TaskDefinition
+from notifier.facts import UNREAD, ContainerDefinition, Facts, TaskDefinition
+from notifier.redaction import redacted
 
 LINES_AT_MOST = 8
 _NAMES_AT_MOST = 5
@@ -31,11 +31,15 @@ _READS_OF_DEPLOYMENTS = frozenset(
     }
 )
 _READ_OF_DEFINITIONS = "ecs:DescribeTaskDefinition"
-# The word itself or the one before it says that it may be secret; or it is long and mixed.
+# The word itself or the one before it says that it may be secret.
 _MAY_BE_SECRET = re.compile(
     r"(?i)pass|pwd|secret|token|key|cred|auth|dsn|private|bearer|sign|salt|pin\b|://|@"
-    r"|(?=\S*\d)(?=\S*[a-z])[\w+/=.-]{16,}"
 )
+# Words that hold no value: an option's own name, a number, a size of Java's memory.
+_OPTION = re.compile(r"-[a-z]|--[a-z]+(?:-[a-z]+)*", re.IGNORECASE | re.ASCII)
+_NUMBER = re.compile(r"\d{1,4},?", re.ASCII)
+_JAVA_MEMORY = re.compile(r"-Xm[nsx]\d{1,6}[kmg]?", re.IGNORECASE | re.ASCII)
+_LETTERS = re.compile(r"(?!-)[a-z_./-]{1,24}", re.IGNORECASE | re.ASCII)
 
 
 def changes(facts: Facts) -> tuple[str, ...]:
@@ -76,14 +80,14 @@ def _lines(facts: Facts) -> Iterator[str]:
 def _nothing_to_compare(facts: Facts) -> str:
     unread = _unread(facts, _READS_OF_DEPLOYMENTS)
     if unread or not facts.failing_revision:
-        return unread or "could not be read: which task definitions were deployed"
+        return unread or f"{UNREAD}which task definitions were deployed"
     return FIRST
 
 
 def _unread(facts: Facts, actions: frozenset[str]) -> str:
     """The first that is missing of what these actions read."""
     missing = (one for one in facts.missing if one.action in actions)
-    return next((f"could not be read: {one.what} ({one.why})" for one in missing), "")
+    return next((f"{UNREAD}{one.what} ({one.why})" for one in missing), "")
 
 
 def _has_completed(facts: Facts) -> bool:
@@ -286,23 +290,47 @@ def _words(what: str, old: str, new: str) -> Iterator[str]:
         yield f"{what} {'added' if new else 'removed'}"
         return
     shown = _difference(old.split(), new.split())
-    yield f"{what} changed{shown and f': {shown}'}"
+    is_clean = bool(shown) and (redacted(old), redacted(new)) == (old, new)
+    yield f"{what} changed{f': {shown}' if is_clean else ''}"
 
 
 def _difference(old: list[str], new: list[str]) -> str:
-    """The words that differ, with the one before them; empty where they are many or secret."""
-    parts = [
-        part for part in SequenceMatcher(None, old, new, False).get_opcodes() if part[0] != "equal"
-    ]
-    if len(parts) != 1:
-        return ""
-    (_, start, end, start_of_new, end_of_new) = parts[0]
-    before, after = old[start:end], new[start_of_new:end_of_new]
-    context = " ".join([*old[max(start - 1, 0) : end], *after])
+    """The words that differ; empty where they are many, or one of them may be a secret."""
+    start = _alike(old, new)
+    rest = _alike(old[start:][::-1], new[start:][::-1])
+    before, after = old[start : len(old) - rest], new[start : len(new) - rest]
+    context = " ".join([*old[max(start - 1, 0) : start], *before, *after])
     is_long = len(before) + len(after) > _WORDS_AT_MOST or len(context) > _SHORT
     if is_long or _MAY_BE_SECRET.search(context):
         return ""
-    return f"{' '.join(before) or 'nothing'} → {' '.join(after) or 'nothing'}"
+    if not all(_may_be_shown(words, start, len(words) - rest) for words in (old, new)):
+        return ""
+    was, now = (" ".join(words).rstrip(",") or "nothing" for words in (before, after))
+    return f"{was} → {now}"
+
+
+def _alike(old: list[str], new: list[str]) -> int:
+    """How many words both begin with."""
+    pairs = zip(old, new, strict=False)
+    return next((n for n, (was, now) in enumerate(pairs) if was != now), min(len(old), len(new)))
+
+
+def _may_be_shown(words: list[str], start: int, end: int) -> bool:
+    return all(_is_harmless(words[:place], words[place]) for place in range(start, end))
+
+
+def _is_harmless(before: list[str], word: str) -> bool:
+    """Whether the word can be no secret: never the value of an option, apart or glued to it.
+
+    How many values an option takes nobody knows here: behind any of them, letters may be a value.
+    """
+    if _JAVA_MEMORY.fullmatch(word):
+        return True
+    if before and before[-1].startswith("-"):
+        return False
+    if _OPTION.fullmatch(word) or _NUMBER.fullmatch(word):
+        return True
+    return bool(_LETTERS.fullmatch(word)) and not any(one.startswith("-") for one in before)
 
 
 def _secrets(whose: str, was: ContainerDefinition, now: ContainerDefinition) -> Iterator[str]:

@@ -10,11 +10,30 @@ from datetime import datetime
 from typing import Protocol
 
 from notifier.actors import NOBODY, People, shipment
+from notifier.ecs import Budget
+from notifier.ecs.logs import ACTION, place_of
 from notifier.errors import MalformedEvent, ReadFailed
 from notifier.events import as_envelope, parse
 from notifier.explanation import asked, explanation, is_wanted
-from notifier.facts import Asked, Facts, LogTail, Missing, Shipment
-from notifier.model import ApiCall, Observation, ServiceReading, ServiceState, Shipped
+from notifier.facts import (
+    UNREAD,
+    Asked,
+    Diagnosis,
+    Explanation,
+    Facts,
+    LogTail,
+    Missing,
+    Shipment,
+)
+from notifier.incidents import explanation_of
+from notifier.model import (
+    ApiCall,
+    ClusterState,
+    Observation,
+    ServiceReading,
+    ServiceState,
+    Shipped,
+)
 
 Records = Mapping[str, Sequence[Mapping[str, object]]]
 
@@ -34,18 +53,28 @@ class Callers(Protocol):
 class Ecs(Protocol):
     """What is read to explain a failure. Each raises ReadFailed."""
 
+    def begin(self, cluster_key: str, /) -> Budget:
+        """The time that all of it has together."""
+
     def services(
-        self, cluster_arn: str, names: Sequence[str], now: datetime
+        self, cluster_arn: str, names: Sequence[str], now: datetime, budget: Budget
     ) -> Mapping[str, ServiceReading]:
         """What runs now."""
 
     def facts(
-        self, cluster_arn: str, asked: Sequence[Asked], now: datetime
+        self, cluster_arn: str, asked: Sequence[Asked], now: datetime, budget: Budget
     ) -> Mapping[str, tuple[ServiceReading | None, Facts]]:
         """What runs now, and why it fails, of each that was asked about."""
 
-    def callers(self, cluster_arn: str, asked: Sequence[Asked], now: datetime) -> Callers:
+    def callers(
+        self, cluster_arn: str, asked: Sequence[Asked], now: datetime, budget: Budget
+    ) -> Callers:
         """Who began these deployments, where that may be looked up."""
+
+    def log_lines(
+        self, cluster_arn: str, service: str, log: LogTail, budget: Budget
+    ) -> LogTail | None:
+        """The last lines of this log, None where they may not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +86,7 @@ class Explaining:
     """
 
     ecs: Ecs
+    budget: Budget
     cluster_arn: str
     now: datetime
     people: People = NOBODY
@@ -71,6 +101,18 @@ class Explaining:
         others = [one for one in services if one not in wanted]
         return [*self._tried(self._explained, wanted), *self._tried(self._read, others)]
 
+    def read_log(self, service: ServiceState) -> None:
+        """Read again what a log said last, where another look read it and it is not at hand."""
+        log, known = _log(explanation_of(service)), self.logs.get(service.key)
+        if log is None or (known and known.stream == log.stream):
+            return
+        self.logs[service.key] = log  # nobody tries twice
+        try:
+            read = self.ecs.log_lines(self.cluster_arn, service.name, log, self.budget)
+            self.logs[service.key] = read or log
+        except ReadFailed as error:
+            self.missing.append(f"{UNREAD}log lines ({error.why})")
+
     def _tried(
         self,
         read: Callable[[Sequence[ServiceState]], Iterable[Observation]],
@@ -79,16 +121,16 @@ class Explaining:
         try:
             return list(read(services)) if services else []
         except ReadFailed as error:
-            self.missing.append(f"could not be read: {error}")
+            self.missing.append(f"{UNREAD}{error}")
             return []
 
     def _read(self, services: Sequence[ServiceState]) -> Iterable[ServiceReading]:
         names = [one.name for one in services]
-        return self.ecs.services(self.cluster_arn, names, self.now).values()
+        return self.ecs.services(self.cluster_arn, names, self.now, self.budget).values()
 
     def _explained(self, services: Sequence[ServiceState]) -> Iterator[Observation]:
         questions = [asked(one) for one in services]
-        read = self.ecs.facts(self.cluster_arn, questions, self.now)
+        read = self.ecs.facts(self.cluster_arn, questions, self.now, self.budget)
         begun = {one.service: _as_read(one, *read[one.service]) for one in questions}
         unknown = [begun[one.name] for one in services if not _is_shipped(one, begun[one.name])]
         records, missing = self._records(unknown)
@@ -101,11 +143,13 @@ class Explaining:
 
     def _records(self, unknown: Sequence[Asked]) -> tuple[Records, Sequence[Missing]]:
         """Who called, of those of whom nobody told it; and what could not be looked up."""
+        if not unknown:
+            return {}, ()
         try:
-            callers = self.ecs.callers(self.cluster_arn, unknown, self.now) if unknown else None
+            callers = self.ecs.callers(self.cluster_arn, unknown, self.now, self.budget)
         except ReadFailed as error:
             return {}, (Missing(what="who deployed", why=error.why),)
-        return (callers.records, callers.missing) if callers else ({}, ())
+        return callers.records, callers.missing
 
     def _of_one(
         self,
@@ -114,7 +158,7 @@ class Explaining:
         reading: ServiceReading | None,
         found: Sequence[Shipment],
     ) -> Iterator[Observation]:
-        if facts.logs and facts.logs.lines:
+        if facts.logs:
             self.logs[service.key] = facts.logs
         if reading:
             yield reading
@@ -130,6 +174,43 @@ class Explaining:
                 made = isinstance(event, ApiCall) and shipment(event, self.people.session_names)
                 if made:
                     yield made
+
+
+def in_our_words(cluster: ClusterState) -> ClusterState:
+    """The cluster without anything that others have written, but for names, counts and links.
+
+    It is what may be told where nobody can say what others keep secret.
+    """
+    services = {key: _in_our_words(one) for key, one in cluster.services.items()}
+    return replace(cluster, services=services)
+
+
+def _in_our_words(service: ServiceState) -> ServiceState:
+    causes = tuple(replace(one, reason="") for one in service.causes)
+    known = explanation_of(service)
+    return replace(service, causes=causes, explanation=known and _bare(known))
+
+
+def _bare(known: Explanation) -> Explanation:
+    return Explanation(
+        service=known.service,
+        read_at=known.read_at,
+        diagnosis=Diagnosis(cause=""),
+        deployment_id=known.deployment_id,
+        tasks=known.tasks,
+        task=known.task,
+        log_group=known.log_group,
+        log_stream=known.log_stream,
+        log_region=known.log_region,
+        missing=tuple(one for one in known.missing if one.action),
+    )
+
+
+def _log(known: Explanation | None) -> LogTail | None:
+    """Where its log is; None where there is none, or it is said already why it has no lines."""
+    if known is None or not known.log_stream or any(one.action == ACTION for one in known.missing):
+        return None
+    return place_of(known.log_group, known.log_stream, known.log_region)
 
 
 def _as_read(question: Asked, reading: ServiceReading | None, facts: Facts) -> Asked:

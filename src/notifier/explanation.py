@@ -5,6 +5,7 @@ Pure. What the facts mean is for `diagnosis`, `changes` and `actors`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from notifier.actors import actor
 from notifier.changes import changes
@@ -18,6 +19,7 @@ MESSAGES_KEPT = 3
 # Far more of a foreign text than is shown: what a reader sees is redacted first, and a secret that
 # is cut here must not be one that the redaction no longer knows.
 LONGEST_TEXT = 2_000
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def is_wanted(service: ServiceState) -> bool:
@@ -29,19 +31,34 @@ def is_wanted(service: ServiceState) -> bool:
 def asked(service: ServiceState) -> Asked:
     """What is to be read about, and what is known of it already."""
     failing = _failing(service)
-    completed = [
-        one
-        for one in service.deployments
-        if one.completed_at and one.revision and one is not failing and not one.failed_at
-    ]
-    last = max(completed, key=lambda one: one.updated_at, default=None)
     return Asked(
         service=service.name,
         deployment_id=failing_id(service),
         failing_revision=failing.revision if failing else "",
-        completed_revision=last.revision if last else "",
+        completed_revision=_completed_before(service, failing),
         began_at=failing.began_at if failing else None,
     )
+
+
+def _completed_before(service: ServiceState, failing: KnownDeployment | None) -> str:
+    """The revision of the last that completed before this one; a fix completes after it."""
+    completed = [
+        (one.completed_at, one.revision)
+        for one in service.deployments
+        if one.completed_at and one.revision and one is not failing and not one.failed_at
+        if _came_before(one, failing)
+    ]
+    return max(completed, default=(None, ""))[1]
+
+
+def _came_before(one: KnownDeployment, failing: KnownDeployment | None) -> bool:
+    """Whether it began or completed first; both can be later: of a row that is updated, a way back.
+
+    Without the time when the failing one began, that of its failure has to do.
+    """
+    until = (failing.began_at or failing.failed_at) if failing else None
+    known = filter(None, (one.began_at, one.completed_at))
+    return min(known) <= (until or _NEVER)
 
 
 def explanation(

@@ -115,6 +115,9 @@ class ServiceDeployment:
     alarms: tuple[str, ...] = ()
 
 
+UNREAD = "could not be read: "  # how a line about what is missing begins
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
     """What could not be read, in a reader's words, and why; `action` is IAM's name of the read."""

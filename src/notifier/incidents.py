@@ -629,9 +629,11 @@ def _name(failure: Failure) -> tuple[str, str]:
 
 def _begun(case: _Case, failing: ServiceState, failure: Failure, reason: Reason) -> ServiceState:
     """A service that was not failing begins to: what is told of it starts anew."""
-    chain = failing.flaps if _is_again(case.before, case.now, case.policy) else ()
+    is_again = _is_again(case.before, case.now, case.policy)
+    chain = failing.flaps if is_again else ()
     return replace(
         failing,
+        explanation=failing.explanation if is_again else _aged(failing),
         impact=Impact.UNKNOWN,
         reading=None,
         count=0,
@@ -640,6 +642,21 @@ def _begun(case: _Case, failing: ServiceState, failure: Failure, reason: Reason)
         is_flapping=reason is Reason.FLAPPING,
         is_late=case.is_late,
         destination=case.policy.route.destination,
+    )
+
+
+def _aged(service: ServiceState) -> Explanation | None:
+    """What is still true of an explanation from an earlier trouble: who shipped the deployment."""
+    old, first = service.explanation, cause(service)
+    if old is None or first is None:
+        return None
+    return Explanation(
+        service=old.service,
+        read_at=old.read_at,
+        diagnosis=Diagnosis(cause=first.reason, evidence=first.reason),
+        deployment_id=old.deployment_id,
+        explains=cause_name(service),
+        actor=old.actor,
     )
 
 
@@ -1155,7 +1172,8 @@ def _on_explanation(before: ServiceState, new: Explanation) -> tuple[ServiceStat
     """
     old = before.explanation
     if old is not None and old.deployment_id == new.deployment_id:
-        new = _with_what_was_seen(new, old)
+        actor = new.actor if _tells_more_of_actor(new, old, before.shipments) else old.actor
+        new = replace(_with_what_was_seen(new, old), actor=actor)
     return replace(before, explanation=replace(new, revision=before.revision)), Reason.EXPLAINED
 
 
@@ -1169,7 +1187,6 @@ def _with_what_was_seen(new: Explanation, old: Explanation) -> Explanation:
         changes=new.changes if _tells_more_of_changes(new, old) else old.changes,
         circuit_breaker=new.circuit_breaker or old.circuit_breaker,
         messages=new.messages or old.messages,
-        actor=new.actor if _tells_more_of_actor(new, old) else old.actor,
         log_group=new.log_group or old.log_group,
         log_stream=new.log_stream or old.log_stream,
         log_region=new.log_region or old.log_region,
@@ -1189,10 +1206,14 @@ def _unread_of_changes(known: Explanation) -> set[str]:
     return {one.action for one in known.missing if one.action in _READS_OF_CHANGES}
 
 
-def _tells_more_of_actor(new: Explanation, old: Explanation) -> bool:
-    """Who is certain stays: the record of the call named this deployment."""
+def _tells_more_of_actor(new: Explanation, old: Explanation, shipments: Iterable[Shipment]) -> bool:
+    """Who is certain stays: the record of the call named this deployment.
+
+    But a tag that speaks against a record which is still known was weighed against it.
+    """
     was_certain = old.actor is not None and old.actor.is_certain
-    return new.actor is not None and (new.actor.is_certain or not was_certain)
+    is_weighed = any(one.deployment_id == new.deployment_id for one in shipments)
+    return new.actor is not None and (new.actor.is_certain or not was_certain or is_weighed)
 
 
 def _on_shipment(before: ServiceState, shipment: Shipment) -> tuple[ServiceState, Reason]:
@@ -1201,7 +1222,11 @@ def _on_shipment(before: ServiceState, shipment: Shipment) -> tuple[ServiceState
     if shipment in before.shipments or shipment not in known:
         return before, Reason.SECOND_COPY
     after = replace(before, shipments=tuple(known))
-    return after, Reason.DEPLOYER_KNOWN if _is_of_told(before, shipment) else Reason.SHIPPED
+    if before.explanation is None or not _is_of_told(before, shipment):
+        return after, Reason.SHIPPED
+    who = replace(shipment.actor, is_certain=True)  # the record names the deployment
+    told = replace(before.explanation, actor=who)
+    return replace(after, explanation=told), Reason.DEPLOYER_KNOWN
 
 
 def _is_of_told(service: ServiceState, shipment: Shipment) -> bool:

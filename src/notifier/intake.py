@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from notifier import incidents
-from notifier.actors import SessionName, shipment
+from notifier.actors import NOBODY, People, shipment
 from notifier.errors import Conflict, MalformedEvent, StoreUnavailable, WatchError
 from notifier.events import parse
 from notifier.incidents import Decision, Policy
@@ -68,7 +68,7 @@ class Intake:
     store: Store
     routes: tuple[Route, ...]
     stack_name: str
-    session_names: tuple[SessionName, ...] = ()
+    people: People = NOBODY
 
     def take_in(self, messages: Sequence[Mapping[str, object]], run: Invocation) -> TakenIn:
         """Save what the messages tell. A message that cannot be saved is among the failed ones."""
@@ -154,7 +154,7 @@ class Intake:
         """A call that began a deployment tells who it was; every other event is what it is."""
         event = observed.event
         if isinstance(event, ApiCall) and event.service:
-            made = shipment(event, self.session_names)
+            made = shipment(event, self.people.session_names, self.people.slack_ids)
             return Shipped(service=event.service, shipment=made) if made else observed
         return observed
 

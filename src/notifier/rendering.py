@@ -28,7 +28,16 @@ from notifier.causes import (
     why_of,
 )
 from notifier.facts import LogTail
-from notifier.incidents import BEGINNING, CLOCKS, FAILED, IN_PROGRESS, cause, failed_deployment
+from notifier.incidents import (
+    BEGINNING,
+    CLOCKS,
+    FAILED,
+    IN_PROGRESS,
+    cause,
+    explanation_of,
+    failed_deployment,
+    impact_of,
+)
 from notifier.model import (
     Census,
     Checkup,
@@ -59,11 +68,16 @@ NAMES_AT_MOST = 600  # characters, escaped: the names of several services in a r
 NAMES_OF_FOLDS = 4_500  # of all groups of one together
 NAMES_OF_ONE = 2_000
 NAMES_ON_A_PHONE = 60
+CAUSES_ON_A_PHONE = 3
+DEPLOYERS_SHOWN = (5, 1, 0)  # of a fold that fails: as many as leave room for why it does
+RUNS_AT_MOST = 900  # characters: the links to a deployer's runs, with their labels
 NAME_AT_MOST = 255  # characters, escaped
 LINKS_SHOWN = 4
 LOG_LINE_AT_MOST = 300  # characters, escaped
 URL_AT_MOST = 600  # characters: a page of the console has about 200
 TOLD_LATE = timedelta(minutes=5)  # after it began: the reply then says since when
+
+_A_NAME = re.compile(r"[\w/-]+")  # as ECS and CodeDeploy name services and groups
 
 _SIGN = {Impact.DOWN: "⛔", Impact.REDUCED: "🔴", Impact.SERVING: "🟠", Impact.UNKNOWN: "🔴"}
 _SIGN_OVER = {
@@ -93,6 +107,7 @@ class Room:
     one_by_one: int = SHOWN_ONE_BY_ONE
 
 
+Heard = tuple[ServiceState, Sequence[Reason]]  # a service, and what is news of it to this route
 ROOMS = (Room(), Room(one_by_one=1), Room(rows=5, one_by_one=1), Room(rows=2, one_by_one=1))
 
 
@@ -122,6 +137,19 @@ class Line:
     notes: tuple[str, ...] = ()
     names: str = ""
     shipped: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployer:
+    """Who shipped several services: `who` in words, their `names`, short for a phone too.
+
+    `runs` are labels and addresses of what deployed them.
+    """
+
+    who: str
+    names: str
+    on_a_phone: str
+    runs: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +195,7 @@ def _root(telling: Telling, services: Sequence[ServiceState], previous: str, roo
         [group[0] for group in shown if len(group) == 1],
         where=True,
         lines=[_row_of(group, is_over=telling.is_over) for group in shown],
+        causes=[_group(*group, NAMES_AT_MOST) for group in _by_cause(failing)[:CAUSES_ON_A_PHONE]],
         more=len(rest),
         rest=_listed(map(_name, rest), NAMES_AT_MOST),
         failing=[_name(one) for one in failing[: SHOWN_ONE_BY_ONE + 1]],
@@ -197,8 +226,17 @@ def _cause_of_any(service: ServiceState) -> tuple[str, str]:
     if first is None:
         return "", ""
     said = main_why_of(service) or first.reason
-    reason = said.replace(service.name, "#").lower() if service.name else said
-    return first.event, re.sub(r"[0-9a-f-]{8,}|\d+", "#", reason)[:200]
+    reason = _A_NAME.sub(lambda word: "#" if word[0] == service.name else word[0], said)
+    return first.event, re.sub(r"[0-9a-f-]{8,}|\d+", "#", reason.lower())[:200]
+
+
+def _by_cause(failing: Sequence[ServiceState]) -> list[tuple[str, list[ServiceState]]]:
+    """Whatever runs of them: what is wrong in words, and of whom."""
+    groups: dict[object, list[ServiceState]] = {}
+    for one in failing:
+        same = (_happened(one, is_one=False), *_cause_of_any(one))
+        groups.setdefault(same, []).append(one)
+    return [(_what_is_wrong(of[0], is_one=False), of) for of in groups.values()]
 
 
 def _by_end(over: Sequence[ServiceState]) -> list[list[ServiceState]]:
@@ -262,20 +300,27 @@ def _listed(labels: Iterable[str], at_most: int) -> str:
 
 def reply_message(telling: Telling, services: Sequence[ServiceState], route: str) -> Message:
     """What happened to one service, or to several at once, since this route was told last."""
+    heard = [(service, _news_of(service, route)) for service in services]
+    if all(_is_shipped(service, news) for service, news in heard):
+        return _within_budget(_shipped(telling, heard))
     if len(services) > 1:
-        return _folded(telling, services, route)
-    (service,) = services
-    line = _line(service, is_over=telling.is_over, news=_news_of(service, route), now=telling.now)
+        return _folded(telling, heard)
+    return _within_budget(_of_one(telling, *heard[0]))
+
+
+def _of_one(telling: Telling, service: ServiceState, news: Sequence[Reason]) -> Message:
+    line = _line(service, is_over=telling.is_over, news=news, now=telling.now)
     if not service.phase.is_open:
-        return _render("over.j2", telling, services, s=line)
-    news = _news_of(service, route)
-    why = _without_secrets(cause_of(service, telling.logs.get(service.key)), telling.own_secrets)
-    if set(news) == {Reason.DEPLOYER_KNOWN}:
-        return _render("shipped.j2", telling, services, news, s=line, why=why)
-    is_late = service.since is not None and telling.now - service.since > TOLD_LATE
-    table = _table(service.reading)
+        return _render("over.j2", telling, [service], s=line)
     return _render(
-        "failure.j2", telling, services, news, s=line, why=why, deployments=table, late=is_late
+        "failure.j2",
+        telling,
+        [service],
+        [(service, news)],
+        s=line,
+        why=_without_secrets(cause_of(service, telling.logs.get(service.key)), telling.own_secrets),
+        deployments=_table(service.reading),
+        late=service.since is not None and telling.now - service.since > TOLD_LATE,
     )
 
 
@@ -319,29 +364,50 @@ def _section_lines(blocks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield from filter(None, block["text"]["text"].splitlines())
 
 
-def _folded(telling: Telling, services: Sequence[ServiceState], route: str) -> Message:
+def _folded(telling: Telling, heard: Sequence[Heard]) -> Message:
+    """Several services: why they fail or how it ended, then who shipped them, if there is room."""
+    for deployers in DEPLOYERS_SHOWN:
+        message = _fold(telling, heard, deployers)
+        if _length(message.blocks) <= MESSAGE_AT_MOST:
+            return message
+    return _within_budget(message)
+
+
+def _fold(telling: Telling, heard: Sequence[Heard], deployers: int) -> Message:
+    """Of whom is known only now who shipped them, nothing else is told again."""
+    told = [(one, news) for one, news in heard if not _is_shipped(one, news)]
+    services = [one for one, _ in told]
     failing = sum(one.phase.is_open for one in services)
     ends = {_end(one, is_one=False) for one in services if not one.phase.is_open}
     end = ends.pop() if len(ends) == 1 else ""
     groups: dict[str, list[ServiceState]] = {}
-    for service in services:
-        said = _said_of_many(service, _news_of(service, route), "" if failing else end)
+    for service, news in told:
+        said = _said_of_many(service, news, "" if failing else end)
         groups.setdefault(said, []).append(service)
     by_size = sorted(groups.items(), key=lambda group: -len(group[1]))
     room = min(NAMES_OF_FOLDS // min(len(groups), GROUPS_SHOWN), NAMES_OF_ONE)
+    rest = [one for _, of in by_size[GROUPS_SHOWN:] for one in of]
+    shipped = _by_deployer([one for one, _ in heard])
     return _render(
         "folded.j2",
         telling,
-        services if len(services) < LINKS_SHOWN else (),
-        sign=_line(max(services, key=_badness), is_over=telling.is_over).sign,
+        [one for one, _ in heard] if len(heard) < LINKS_SHOWN else (),
+        heard,
+        sign=_worst_sign(telling, services),
         total=len(services),
         failing=failing,
+        open_count=telling.cluster.open_services,
         over=end or "over",
         down=_down(services),
         groups=[_group(why, of, room) for why, of in by_size[:GROUPS_SHOWN]],
-        more=sum(len(of) for _, of in by_size[GROUPS_SHOWN:]),
-        rest=_listed((_name(one) for _, of in by_size[GROUPS_SHOWN:] for one in of), NAMES_AT_MOST),
+        more=len(rest),
+        rest=_listed(map(_name, rest), NAMES_AT_MOST),
+        deployers=[_deployer(*group, NAMES_ON_A_PHONE) for group in shipped[:deployers]],
     )
+
+
+def _worst_sign(telling: Telling, services: Sequence[ServiceState]) -> str:
+    return _sign(max(services, key=_badness), is_over=telling.is_over)
 
 
 def _badness(service: ServiceState) -> tuple[bool, bool, Impact]:
@@ -350,7 +416,8 @@ def _badness(service: ServiceState) -> tuple[bool, bool, Impact]:
 
 def _group(why: str, services: Sequence[ServiceState], room: int) -> tuple[str, int, str, str]:
     """Why, how many, who for a phone, and who in full, in so many characters."""
-    who = _listed(map(_name, services), NAMES_ON_A_PHONE)
+    names = map(_name if len(services) > 1 else _label, services)
+    who = _listed(names, NAMES_ON_A_PHONE)
     return why, len(services), who, _listed(map(_label, services), room)
 
 
@@ -427,10 +494,16 @@ def _line(
     )
 
 
+def _impact_shown(service: ServiceState) -> Impact:
+    """The worst since it began; while it looks well, what runs now."""
+    is_well = service.phase is Phase.RECOVERING
+    return impact_of(service.reading) if is_well else service.impact
+
+
 def _sign(service: ServiceState, *, is_over: bool) -> str:
     """The first thing a reader sees. What never went live is no trouble once all is over."""
     if service.phase.is_open:
-        return _SIGN[service.impact]
+        return _SIGN[_impact_shown(service)]
     return "☑️" if is_over and service.not_live else _SIGN_OVER[service.phase]
 
 
@@ -495,6 +568,66 @@ def _said_first(service: ServiceState, news: Sequence[Reason]) -> str:
     if Reason.SUPERSEDED in news:
         return _superseded(service)
     return next((_NEWS[one] for one in reversed(news) if one in _NEWS), "")
+
+
+# --- who shipped it -----------------------------------------------------------------------------
+
+
+def _is_shipped(service: ServiceState, news: Sequence[Reason]) -> bool:
+    """Whether all that is news of it is who shipped it, and somebody can be named."""
+    is_late = set(news) == {Reason.DEPLOYER_KNOWN} and service.phase.is_open
+    return is_late and bool(shipped_by(service))
+
+
+def _shipped(telling: Telling, heard: Sequence[Heard]) -> Message:
+    services = [one for one, _ in heard]
+    groups = _by_deployer(services)
+    rest = [one for _, of in groups[GROUPS_SHOWN:] for one in of]
+    return _render(
+        "shipped.j2",
+        telling,
+        services if len(services) < LINKS_SHOWN else (),
+        heard,
+        sign=_worst_sign(telling, services),
+        total=len(services),
+        name=_name(services[0]),
+        deployers=[_deployer(*group, NAMES_AT_MOST) for group in groups[:GROUPS_SHOWN]],
+        more=len(rest),
+        rest=_listed(map(_name, rest), NAMES_AT_MOST),
+    )
+
+
+def _by_deployer(services: Sequence[ServiceState]) -> list[tuple[str, list[ServiceState]]]:
+    """Each who shipped any of what fails, and what they shipped; who shipped most comes first."""
+    groups: dict[str, list[ServiceState]] = {}
+    for service in services:
+        if service.phase.is_open and (who := shipped_by(service)):
+            groups.setdefault(who, []).append(service)
+    return sorted(groups.items(), key=lambda group: -len(group[1]))
+
+
+def _deployer(who: str, services: Sequence[ServiceState], names_at_most: int) -> Deployer:
+    return Deployer(
+        who=who,
+        names=_listed(map(_name, services), names_at_most),
+        on_a_phone=_listed(map(_name, services), NAMES_ON_A_PHONE),
+        runs=tuple(_runs(services)),
+    )
+
+
+def _runs(services: Sequence[ServiceState]) -> Iterator[tuple[str, str]]:
+    """The run that deployed them all, or the run of each by its name; as many as fit."""
+    runs: dict[str, str] = {}
+    for service in services:
+        known = explanation_of(service)
+        if known and known.actor and known.actor.url:
+            runs.setdefault(known.actor.url, _name(service))
+    left = RUNS_AT_MOST
+    for url, name in list(runs.items())[:LINKS_SHOWN]:
+        label = "its run" if len(services) == 1 else "their run" if len(runs) == 1 else name
+        left -= _cost(url) + _cost(label)
+        if left >= 0:
+            yield label, url
 
 
 # --- how it ended -------------------------------------------------------------------------------
@@ -590,7 +723,7 @@ def _replaced(old: str, new: str) -> str:
 
 def _root_sign(cluster: ClusterState, services: Sequence[ServiceState]) -> str:
     if cluster.open_services:
-        open_ones = [one.impact for one in services if one.phase.is_open]
+        open_ones = [_impact_shown(one) for one in services if one.phase.is_open]
         return _SIGN[max(open_ones, default=Impact.UNKNOWN)]
     if any(service.not_live or service.phase is Phase.NOT_LIVE for service in services):
         return "☑️"
@@ -693,19 +826,19 @@ def _render(
     template: str,
     telling: Telling,
     services: Sequence[ServiceState],
-    news: Sequence[Reason] = (),
+    heard: Sequence[Heard] = (),
     **context: Any,
 ) -> Message:
-    """The message. `news` is what the deployers of these services are rung for."""
+    """The message, with links to these services; whoever shipped what is `heard` is rung."""
     cluster = telling.cluster
     account = f"{telling.alias} ({cluster.account})" if telling.alias else cluster.account
-    missing = tuple(filter(None, (*telling.missing, missing_of(_unread(template, services, news)))))
+    missing = tuple(filter(None, (*telling.missing, missing_of(_unread(template, services)))))
     everywhere = {
         "cluster": cut(clean(arns.cluster_name(cluster.key)), NAME_AT_MOST),
         "account": cut(clean(account), NAME_AT_MOST),
         "region": cut(clean(cluster.region), NAME_AT_MOST),
         "where": telling.is_flat,
-        "mentions": (*telling.mentions, *_deployers(telling, services, news)),
+        "mentions": (*telling.mentions, *_deployers(telling, heard)),
         "missing": missing,
         "flat": telling.is_flat,
         "told_at": telling.now,
@@ -714,27 +847,21 @@ def _render(
     cleaned = _cleaned({**everywhere, **context}, telling.own_secrets)
     text = _templates().get_template(template).render(links=_links(cluster, services), **cleaned)
     payload = json.loads(text)
-    message = Message(text=payload["text"], blocks=tuple(payload["blocks"]))
-    return message if template == "root.j2" else _within_budget(message)
+    return Message(text=payload["text"], blocks=tuple(payload["blocks"]))
 
 
-def _unread(
-    template: str, services: Sequence[ServiceState], news: Sequence[Reason]
-) -> Sequence[ServiceState]:
+def _unread(template: str, services: Sequence[ServiceState]) -> Sequence[ServiceState]:
     """Those whose gaps a reader must know of: a root says only that it cannot say what runs."""
     if template == "root.j2":
         return [one for one in services if one.phase.is_open and one.reading is None]
-    is_shipped = set(news) == {Reason.DEPLOYER_KNOWN}
-    return services if (news and not is_shipped) or template == "folded.j2" else ()
+    return services if template in ("failure.j2", "folded.j2") else ()
 
 
-def _deployers(
-    telling: Telling, services: Sequence[ServiceState], news: Sequence[Reason]
-) -> list[str]:
+def _deployers(telling: Telling, heard: Sequence[Heard]) -> list[str]:
     """Whom to ring besides the route's people, each once."""
     if not telling.rings_deployers:
         return []
-    found = dict.fromkeys(filter(None, (rung(one, news) for one in services)))
+    found = dict.fromkeys(filter(None, (rung(one, news) for one, news in heard)))
     return [one for one in found if one not in telling.mentions][:RUNG_AT_MOST]
 
 
@@ -793,7 +920,7 @@ def _cleaned(value: Any, own_secrets: Sequence[re.Pattern[str]] = ()) -> Any:
         return {name: _cleaned(item, own_secrets) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_cleaned(item, own_secrets) for item in value]
-    if isinstance(value, Line | Cause):
+    if isinstance(value, Line | Cause | Deployer):
         of = {field.name: getattr(value, field.name) for field in fields(value)}
         return _cleaned(of, own_secrets)
     return value

@@ -11,15 +11,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Protocol, TypedDict
 
 from notifier import explaining
 from notifier.actors import NOBODY, People
 from notifier.arns import cluster_name, parse_arn
+from notifier.ecs import Budget
 from notifier.errors import Conflict, LeaseLost, StoreUnavailable, WatchError
-from notifier.explaining import Explaining
+from notifier.explaining import Explaining, in_our_words
 from notifier.explanation import is_wanted
 from notifier.facts import LogTail
 from notifier.incidents import BEGINNING, Policy
@@ -61,16 +62,20 @@ from notifier.threads import BETWEEN_EDITS, FLAT, Place, Wait, in_incident, next
 logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=60)
+RENEWED_AFTER = timedelta(seconds=10)  # before a turn; before each post it always is
+BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 NEEDED_FOR_A_POST = timedelta(seconds=25)  # of the lease and of the function's time
 BETWEEN_POSTS = timedelta(seconds=1)  # https://docs.slack.dev/apis/web-api/rate-limits
 AFTER_UNKNOWN = timedelta(seconds=30)  # Slack may still commit a post whose answer was lost
 LOOK_AGAIN_FOR = timedelta(minutes=10)  # since the attempt; then it is posted again
 PROBE_EVERY = timedelta(seconds=60)  # of a channel or token that refuses
+MUTES_STAND_FOR = timedelta(seconds=10)
 BUDGET_IS_BACK_IN = timedelta(seconds=10)
 TRIES = 5  # turns that ended in an exception of ours, or in our death
 WITHOUT_FACTS_FROM = 2
 SERVICES_READ_AT_ONCE = 10  # one call of DescribeServices; the tick reads the others
 READ_ANEW = 100  # services, which are one page: asking first whether anybody saved costs as much
+WITHHELD = "RedactPatterns cannot be understood: only ecs-watch's own words are told"
 # What is owed in place of a cluster: what the first census found, and what fails of ourselves.
 SUMMARY, CHECKUP = "summary", "checkup"
 KEY_OF = "ecs_watch"  # event_type of the metadata by which a post is found again
@@ -131,7 +136,7 @@ class Store(Table, Protocol):
 class Ecs(explaining.Ecs, Protocol):
     """What telling reads to explain a failure, and to name the account."""
 
-    def account_alias(self, account: str, region: str) -> str: ...
+    def account_alias(self, account: str, region: str, budget: Budget | None) -> str: ...
 
 
 class Door(Protocol):
@@ -188,7 +193,11 @@ class Mine(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Teller:
-    """Posts what channels are owed. `door` gives the way to Slack for a destination."""
+    """Posts what channels are owed. `door` gives the way to Slack for a destination.
+
+    With `only_our_words` nothing is told that others have written: what of it is secret to the
+    stack's owner cannot be known.
+    """
 
     store: Store
     ecs: Ecs
@@ -196,6 +205,7 @@ class Teller:
     routes: tuple[Route, ...]
     people: People = NOBODY
     own_secrets: tuple[re.Pattern[str], ...] = ()
+    only_our_words: bool = False
 
     def tell(self, destination: str, run: Invocation, until: datetime) -> bool:
         """Tell this channel what it is owed, as long as we hold it and `until` has not come.
@@ -236,8 +246,11 @@ class _Holding:
     destination: str
     run: Invocation
     until: datetime
+    held_at: datetime = BEFORE_ALL
     last_post_at: datetime | None = None
     seen: Sequence[Owed] = ()
+    mutes_read: Sequence[Mute] = ()
+    mutes_at: datetime | None = None
     visited: set[str] = field(default_factory=set)
     closed_until: dict[str, datetime] = field(default_factory=dict)
     logs: dict[str, dict[str, LogTail]] = field(default_factory=dict)
@@ -293,6 +306,7 @@ class _Holding:
     def take(self, *, again: bool = False) -> bool:
         now = self.run.now()
         until = now + LEASE
+        self.held_at = now
         return self.store.hold(self.destination, self.run.id, now=now, until=until, again=again)
 
     def let_go(self) -> None:
@@ -322,18 +336,28 @@ class _Holding:
         others = {one.cluster_key for one in due if not one.has_root} - self.visited
         return bool(others - {owed.cluster_key})
 
+    def mutes(self) -> Sequence[Mute]:
+        """The mutes, as they were some seconds ago at the most."""
+        if self.mutes_at is None or self.run.now() - self.mutes_at > MUTES_STAND_FOR:
+            self.mutes_read, self.mutes_at = self.store.mutes(), self.run.now()
+        return self.mutes_read
+
     def is_hurried(self, owed: Owed) -> bool:
         """Whether others waited for their root when this turn began."""
         return self.others_wait_for_their_root(owed, self.seen)
 
     def let_others_have_their_root(self, owed: Owed) -> None:
-        """A turn ends with each message while others wait for their root."""
-        if self.others_wait_for_their_root(owed, self.due()):
+        """A turn ends with each message while others wait for their root.
+
+        Those that waited when it began are known; only if none did it is asked who came since.
+        """
+        if self.is_hurried(owed) or self.others_wait_for_their_root(owed, self.due()):
             raise _EndTurn(self.run.now())
 
     def turn(self, owed: Owed) -> None:
         """One cluster's turn. An exception of ours ends this turn, never the holder's."""
-        self.hold()
+        if self.run.now() - self.held_at > RENEWED_AFTER:
+            self.hold()
         self.store.begin_try(owed, self.run.now() + _back_off(owed.tries), **self.mine)
         turn = _Turn(self, owed)
         try:
@@ -403,6 +427,7 @@ class _Turn:
     owed: Owed
     missing: tuple[str, ...] = ()
     known: ClusterState | None = None  # as last read, with what was told since
+    budget: Budget | None = None
 
     @property
     def store(self) -> Store:
@@ -457,7 +482,8 @@ class _Turn:
         step = next_step(cluster, thread, self.place(), self.now)
         if isinstance(step, Wait):
             raise _Pause(step.until)
-        return _Taking(self, cluster, thread, step) if step else None
+        shown = in_our_words(cluster) if self.holding.teller.only_our_words else cluster
+        return _Taking(self, shown, thread, step) if step else None
 
     def load(self) -> tuple[ClusterState | None, Thread | None]:
         """What is and what was told. Whatever is saved after this has another nonce."""
@@ -517,7 +543,7 @@ class _Turn:
     def heed_mutes(self) -> None:
         """Nothing is told before a mute's end; what began and was over by then never is."""
         name = cluster_name(self.owed.cluster_key)
-        ends = [mute.until for mute in self.store.mutes() if fnmatchcase(name, mute.pattern)]
+        ends = [mute.until for mute in self.holding.mutes() if fnmatchcase(name, mute.pattern)]
         if not ends:
             return
         cluster, _ = self.load()
@@ -538,8 +564,7 @@ class _Turn:
         services = _to_read(cluster, self.owed.route)
         if not services:
             return ()
-        teller = self.holding.teller
-        looking = Explaining(teller.ecs, cluster.key, self.now, teller.people, self.logs)
+        looking = self.looking(cluster.key)
         # In a storm every cluster has its root first; why it fails comes with the replies.
         hurried = not self.owed.has_root and self.holding.is_hurried(self.owed)
         seen = looking.look(services, only_what_runs=hurried)
@@ -547,6 +572,16 @@ class _Turn:
         with suppress(Conflict):  # busy until our time ran out: what is known is told all the same
             save_decision(self.store, cluster, seen, self.holding.run, policy)
         return tuple(looking.missing)
+
+    def looking(self, cluster_arn: str) -> Explaining:
+        teller = self.holding.teller
+        budget, logs = self.reads(), self.logs
+        return Explaining(teller.ecs, budget, cluster_arn, self.now, teller.people, logs)
+
+    def reads(self) -> Budget:
+        """The time that all reads of this turn have together."""
+        self.budget = self.budget or self.holding.teller.ecs.begin(self.owed.cluster_key)
+        return self.budget
 
     # --- attempts -----------------------------------------------------------------------------
 
@@ -780,11 +815,30 @@ class _Taking:
             shown = in_incident(self.cluster, route)
             message = root_message(self.telling(), shown, self.previous())
         else:
-            message = reply_message(self.telling(), self.told_of(), route)
+            missing = (*self.read_log(), *self.missing())
+            message = reply_message(replace(self.telling(), missing=missing), self.told_of(), route)
         return plain(message) if self.turn.is_plain else message
+
+    @property
+    def only_our_words(self) -> bool:
+        return self.holding.teller.only_our_words
+
+    def missing(self) -> tuple[str, ...]:
+        """What a reader must not look for in this message."""
+        return (*self.turn.missing, WITHHELD) if self.only_our_words else self.turn.missing
 
     def told_of(self) -> list[ServiceState]:
         return [self.cluster.services[key] for key in self.step.tells]
+
+    def read_log(self) -> Sequence[str]:
+        """What a reply about one failure shows of its log; returns what could not be read of it."""
+        told = self.told_of()
+        is_of_one = len(told) == 1 and told[0].phase.is_open
+        if not is_of_one or self.turn.is_plain or self.only_our_words:
+            return ()
+        looking = self.turn.looking(self.cluster.key)
+        looking.read_log(told[0])
+        return looking.missing
 
     def previous(self) -> str:
         """Where the thread was before this root."""
@@ -801,18 +855,31 @@ class _Taking:
             cluster=self.cluster,
             now=self.now,
             mentions=route.mentions if self.rings() and not route.quiet else (),
-            missing=self.turn.missing,
-            logs=self.turn.logs,
-            alias=self._account_alias(),
+            missing=self.missing(),
+            logs={} if self.only_our_words else self.turn.logs,
+            alias=self.alias(),
             own_secrets=self.holding.teller.own_secrets,
             rings_deployers=not route.quiet,
             is_flat=self.step.kind is StepKind.FLAT,
             instead_of=self.turn.owed.instead_of,
         )
 
-    def _account_alias(self) -> str:
-        account, region = self.cluster.account, self.cluster.region
-        return self.holding.teller.ecs.account_alias(account, region)
+    def alias(self) -> str:
+        """The account's name; what alerts first does not wait for it, the root's next edit has it.
+
+        A plain message shows none.
+        """
+        may_wait = not self.alerts_first and not self.turn.is_plain
+        budget = self.turn.reads() if may_wait else None
+        ecs, cluster = self.holding.teller.ecs, self.cluster
+        return ecs.account_alias(cluster.account, cluster.region, budget)
+
+    @property
+    def alerts_first(self) -> bool:
+        if self.step.kind is not StepKind.FLAT:
+            return self.step.kind is StepKind.ROOT
+        route = self.turn.owed.route
+        return not any(route in one.told for one in self.cluster.services.values())
 
     def rings(self) -> bool:
         """A root rings its people; without threads, each failure that begins does."""

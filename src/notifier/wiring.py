@@ -4,11 +4,11 @@ import logging
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from notifier.actors import People, parse_actors, parse_session_names
 from notifier.checkup import Identity
@@ -20,15 +20,12 @@ from notifier.ecs.roles import Credentials, Roles
 from notifier.errors import SettingsError
 from notifier.examining import Examination, Parts
 from notifier.intake import Intake
-from notifier.lookout import Lookout
 from notifier.model import Invocation, Route
-from notifier.redaction import parse_patterns
 from notifier.routing import WEBHOOK, parse_channels
 from notifier.secrets import Secret
 from notifier.settings import SecretStore, Settings
 from notifier.slack import Slack, Webhook
 from notifier.store import Store
-from notifier.teller import Door, Teller
 
 if TYPE_CHECKING:
     from botocore.config import Config
@@ -36,7 +33,11 @@ if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
     from mypy_boto3_sts import STSClient
 
+    from notifier.lookout import Lookout
+    from notifier.teller import Door, Teller
+
 logger = logging.getLogger(__name__)
+Read = TypeVar("Read")
 
 
 @dataclass
@@ -92,25 +93,29 @@ class Program:
 
     @cached_property
     def people(self) -> People:
-        """Whom the settings know; SettingsError when they cannot be understood."""
+        """Whom the settings know. A typo in them silences no alert: then it is what is shipped."""
         return People(
-            slack_ids=parse_actors(self.settings.actors),
-            session_names=parse_session_names(self.settings.session_names),
+            slack_ids=_understood(parse_actors, self.settings.actors) or {},
+            session_names=_understood(parse_session_names, self.settings.session_names)
+            or parse_session_names(),
         )
 
     @cached_property
-    def own_secrets(self) -> tuple[re.Pattern[str], ...]:
-        """What the stack's owner calls a secret; SettingsError when it is no pattern."""
-        return parse_patterns(self.settings.redact_patterns)
+    def own_secrets(self) -> tuple[re.Pattern[str], ...] | None:
+        """What the stack's owner calls a secret; None when nobody can say what that is."""
+        from notifier.redaction import parse_patterns
+
+        return _understood(parse_patterns, self.settings.redact_patterns)
 
     @cached_property
     def intake(self) -> Intake:
         """Step one."""
-        names = self.people.session_names
-        return Intake(self.store, self.routes, self.settings.stack_name, names)
+        return Intake(self.store, self.routes, self.settings.stack_name, self.people)
 
-    def lookout(self) -> Lookout:
+    def lookout(self) -> "Lookout":
         """Step two."""
+        from notifier.lookout import Lookout
+
         examination = self.examination if self.settings.queue_url else None
         return Lookout(self.store, self.accounts, self.teller(), self.routes, examination)
 
@@ -143,15 +148,28 @@ class Program:
                 return
         run.tally["Heartbeat"] += 1
 
-    def teller(self) -> Teller:
-        """Step three; its connections to Slack live as long as it does."""
+    def teller(self) -> "Teller":
+        """Step three; its connections to Slack live as long as it does.
+
+        All that explains and tells is imported here: most events are only taken in.
+        """
+        from notifier.teller import Teller
+
         slack = self.slack()
         webhook = Webhook(url=self.webhook_url, counted=_count_slack)
 
-        def door(destination: str) -> Door:
+        def door(destination: str) -> "Door":
             return webhook if destination == WEBHOOK else slack
 
-        return Teller(self.store, self.accounts, door, self.routes, self.people, self.own_secrets)
+        return Teller(
+            self.store,
+            self.accounts,
+            door,
+            self.routes,
+            self.people,
+            self.own_secrets or (),
+            only_our_words=self.own_secrets is None,
+        )
 
     def slack(self) -> Slack:
         """The way to Slack with the bot token; its connections live as long as it does."""
@@ -177,6 +195,15 @@ class Program:
             client=lambda: _client(service),
             monotonic=_monotonic,
         )
+
+
+def _understood(parse: Callable[[str], Read], setting: str) -> Read | None:
+    """The setting as it is parsed; where that is wrong the log says what, and it is None."""
+    try:
+        return parse(setting)
+    except SettingsError as error:
+        logger.error("setting not understood", extra={"why": str(error)})
+        return None
 
 
 def store_of(table_name: str) -> Store:

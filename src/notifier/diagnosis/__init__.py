@@ -36,17 +36,23 @@ OTHERS_NAMED = 2
 ALSO = "; also "  # before what only some of the tasks say
 _FAILED = "SERVICE_DEPLOYMENT_FAILED"
 _NO_FAILURE = (*STOPPED_ON_PURPOSE, *TAKEN_AWAY)
+# How a container ends that ECS stops because another one is done; None never ran.
+_STOPPED_WITH_IT = (0, 137, 143, None)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """What a text, an event or so many stopped `tasks` say. `evidence` is ECS's own words."""
+    """What a text, an event or so many stopped `tasks` say. `evidence` is ECS's own words.
+
+    `is_doubtful`: the words are of a container that may have been no cause of the stop.
+    """
 
     rule: Rule
     cause: str
     evidence: str = ""
     tasks: int = 0
+    is_doubtful: bool = False
 
     @property
     def tells(self) -> bool:
@@ -68,7 +74,8 @@ def diagnose(facts: Facts | None, *, event: str, reason: str) -> Diagnosis:
     main = _main(findings)
     others = [one for one in findings if _is_worth_naming(one) and one != main]
     is_minority = 0 < main.tasks * 2 <= main.tasks + sum(one.tasks for one in others)
-    is_doubtful = is_minority and main.rule.confidence is Confidence.CERTAIN
+    is_certain = main.rule.confidence is Confidence.CERTAIN
+    is_doubtful = is_certain and (is_minority or main.is_doubtful)
     return Diagnosis(
         cause=main.cause + _also(others),
         evidence=main.evidence,
@@ -196,7 +203,19 @@ def _of_task(facts: Facts | None, task: StoppedTask) -> _Finding:
     rule = rule_of(said.text)
     if (rule is None and not texts) or (rule and not rule.says_why):
         return _of_exit_code(said, texts) or _of_side_cars(task, said) or _found(rule, said, texts)
-    return _found(rule, said, texts)
+    found = _found(rule, said, texts)
+    return replace(found, is_doubtful=_may_be_of_a_side_car(task, said, found.evidence))
+
+
+def _may_be_of_a_side_car(task: StoppedTask, said: Said, evidence: str) -> bool:
+    """Whether another container ended by itself, and nobody knows which of both is essential."""
+    container = said.container
+    if said.definition or not container or evidence != container.reason:
+        return False
+    silent = telling_container([replace(one, reason="") for one in task.containers])
+    if silent is None or silent.name == container.name:
+        return False
+    return silent.exit_code not in _STOPPED_WITH_IT
 
 
 def _found(rule: Rule | None, said: Said, texts: Sequence[str]) -> _Finding:
@@ -239,7 +258,7 @@ def _of_exit_code(said: Said, texts: Sequence[str]) -> _Finding | None:
     container = said.container
     if container is None or container.exit_code is None:
         return None
-    if last_words := _of_log(said, container):
+    if last_words := _of_log(said, container, texts):
         return last_words
     ending = ending_of(container.exit_code)
     named = names.container(said) or "a container"
@@ -253,13 +272,14 @@ def _of_exit_code(said: Said, texts: Sequence[str]) -> _Finding | None:
     return _found(rule, said, texts)
 
 
-def _of_log(said: Said, container: Container) -> _Finding | None:
+def _of_log(said: Said, container: Container, texts: Sequence[str]) -> _Finding | None:
+    """What the program's own last words mean. They are told with the log, and never kept."""
     tail = said.facts.logs if said.facts else None
     lines = tail.lines if tail and tail.container == container.name else ()
     for line in reversed(lines):
         for rule in LOG_LINES:
             if rule.matches(line):
-                return _Finding(rule, rule.cause_of(said), line)
+                return _Finding(rule, rule.cause_of(said), next(iter(texts), ""))
     return None
 
 

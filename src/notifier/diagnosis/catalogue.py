@@ -103,6 +103,7 @@ _PULL = (
 # AWS Secrets Manager and Systems Manager, as ECS calls them
 _ASM = "secretsmanager:|secrets manager|from asm|the secret|secret data|pull secret"
 _SSM = "ssm:|from ssm|parameter store|ssm parameters"
+_ECR_LOGIN = "ecr registry auth|registry auth from amazon ecr|registry authentication"
 _LOGS = "logging driver|logger args|log group|log stream|logs:create|cloudwatch log"
 _ENV_FILES = "env files|environment variable files|environment file"
 _EFS = "efs utils|efs volume|mount.nfs|mount efs|efs mount"
@@ -219,14 +220,14 @@ _IMAGE = (
         "task_cannot_pull_image",
     ),
     Rule(
-        ("ecr registry auth|registry authentication|ecr:getauthorizationtoken", _DENIED),
+        (f"{_ECR_LOGIN}|ecr:getauthorizationtoken", _DENIED),
         "the role may not log in to Amazon ECR",
         "Allow ecr:GetAuthorizationToken in the task execution role.",
         "task_execution_IAM_role",
         name=names.role,
     ),
     Rule(
-        ("ecr registry auth|registry authentication", _NO_ROUTE),
+        (_ECR_LOGIN, _NO_ROUTE),
         "no network connection to Amazon ECR",
         "Give the task's subnet a route to Amazon ECR (NAT, public IP or VPC endpoints).",
         "verify-connectivity",

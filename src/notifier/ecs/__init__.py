@@ -1,7 +1,8 @@
 """The door to ECS. It only reads, within a fixed time, and says in a word why a read failed.
 
-`services`, `clusters` and `service_names` are what a look needs. `facts` reads what explains a
-failure, `callers` who began a deployment, `account_alias` the account's own name.
+`services`, `clusters` and `service_names` are what the tick needs. `facts` reads what explains a
+failure, `callers` who began a deployment, `account_alias` the account's own name: what is read
+before one message shares the `Budget` that `begin` gives.
 
 This part says what may be asked; `gathering` in which order facts are read, `case` what follows
 from them, `reads` how several reads go out at once and end in time; `readings`, `tasks`,
@@ -12,28 +13,31 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from notifier.ecs import definitions
 from notifier.ecs.case import Case
 from notifier.ecs.cloudtrail import Callers, look_up
-from notifier.ecs.fields import rows, text, texts
+from notifier.ecs.fields import rows, tags, text, texts
 from notifier.ecs.gathering import SERVICES_A_CALL, Gathering
+from notifier.ecs.logs import may_read, read_of, with_lines
 from notifier.ecs.readings import reading
-from notifier.ecs.reads import AtOnce, Budget, Read, in_threads, read_errors
+from notifier.ecs.reads import AtOnce, Budget, Read, in_threads, is_too_slow, read_errors
 from notifier.errors import ReadFailed
-from notifier.facts import Asked, Facts, TaskDefinition
+from notifier.facts import Asked, Facts, LogTail, TaskDefinition
 from notifier.model import ServiceReading
 from notifier.settings import ReadLogs
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
 
-__all__ = ["Callers", "Ecs", "May", "WhichLogs"]
+__all__ = ["Budget", "Callers", "Ecs", "May"]
 
 # All reads for a message together, and one round of them: a client's own time-out is 2 s.
 IN_ALL = timedelta(seconds=5)
 A_ROUND = timedelta(seconds=2.5)
+REST = timedelta(seconds=60)  # from asking what answered nothing in time
 REMEMBERED = 200  # task definitions, when a read begins
 
 
@@ -68,25 +72,53 @@ class Ecs:
     _key: bytes = field(default_factory=definitions.new_key, repr=False)
     _definitions: dict[str, TaskDefinition] = field(default_factory=dict, repr=False)
     _alias: str | None = None
+    _ask_alias_at: float = 0.0
+    _last: Budget | None = field(default=None, repr=False)
+
+    def begin(self) -> Budget:
+        """The time that all reads before a message share; none for a minute after a silent ECS.
+
+        Else each of many clusters would wait for the same ECS, and the alerts with them.
+        """
+        now, last = self.monotonic(), self._last
+        if last and last.ecs_is_silent and now < last.ends_at + REST.total_seconds():
+            return self._budget(now)
+        self._last = self._budget(now + self.in_all.total_seconds())
+        return self._last
+
+    def _budget(self, ends_at: float) -> Budget:
+        return Budget(self.at_once, self.monotonic, ends_at, self.a_round.total_seconds())
 
     # --- what a look needs --------------------------------------------------------------------
 
     def services(
-        self, cluster_arn: str, names: Sequence[str], now: datetime
+        self,
+        cluster_arn: str,
+        names: Sequence[str],
+        now: datetime,
+        budget: Budget | None = None,
     ) -> Mapping[str, ServiceReading]:
         """What DescribeServices shows of each name; one that is not there has status MISSING.
 
-        Raises ReadFailed.
+        Without a budget each call lasts as long as its client waits. Raises ReadFailed.
         https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServices.html
         """
         readings: dict[str, ServiceReading] = {}
         for start in range(0, len(names), SERVICES_A_CALL):
             asked = list(names[start : start + SERVICES_A_CALL])
-            with read_errors("DescribeServices"):
-                answer = self.client().describe_services(cluster=cluster_arn, services=asked)
+            answer = self._described(cluster_arn, asked, budget)
             shown = {text(row, "serviceName"): row for row in rows(answer, "services")}
             readings |= {name: reading(name, shown.get(name, {}), now) for name in asked}
         return readings
+
+    def _described(
+        self, cluster_arn: str, names: Sequence[str], budget: Budget | None, **more: Any
+    ) -> Any:
+        with read_errors("DescribeServices"):
+            client = self.client()
+        call = partial(client.describe_services, cluster=cluster_arn, services=names, **more)
+        read = Read("ecs:DescribeServices", call)
+        return _answer(read, budget) if budget else read()
 
     def clusters(self) -> Sequence[str]:
         """The ARNs of all clusters of the account and region. Raises ReadFailed."""
@@ -109,9 +141,13 @@ class Ecs:
     # --- what explains a failure --------------------------------------------------------------
 
     def facts(
-        self, cluster_arn: str, asked: Sequence[Asked], now: datetime
+        self,
+        cluster_arn: str,
+        asked: Sequence[Asked],
+        now: datetime,
+        budget: Budget | None = None,
     ) -> Mapping[str, tuple[ServiceReading | None, Facts]]:
-        """What can be read in 5 s about why these services fail, by name; see `gathering`.
+        """What can be read in the time about why these services fail, by name; see `gathering`.
 
         What could not be read is in `Facts.missing`; the reading is None where DescribeServices
         itself failed. Raises ReadFailed only when there is no client to read with.
@@ -121,7 +157,7 @@ class Ecs:
         self._forget()
         gathering = Gathering(
             client=client,
-            budget=self._budget(),
+            budget=budget or self.begin(),
             cluster_arn=cluster_arn,
             cases={one.service: Case(one) for one in asked},
             now=now,
@@ -132,7 +168,9 @@ class Ecs:
         )
         return gathering.gather()
 
-    def callers(self, cluster_arn: str, asked: Sequence[Asked], now: datetime) -> Callers:
+    def callers(
+        self, cluster_arn: str, asked: Sequence[Asked], now: datetime, budget: Budget | None = None
+    ) -> Callers:
         """The records of the calls that began these deployments, where they may be looked up.
 
         Raises ReadFailed only when there is no client to read with.
@@ -141,33 +179,59 @@ class Ecs:
             return Callers()
         with read_errors("LookupEvents"):
             client = self.other("cloudtrail", "")
-        return look_up(client, self._budget(), cluster_arn, asked, now)
+        return look_up(client, budget or self.begin(), cluster_arn, asked, now)
 
-    def account_alias(self) -> str:
+    def log_lines(
+        self, cluster_arn: str, service: str, log: LogTail, budget: Budget
+    ) -> LogTail | None:
+        """The last lines of a service's log whose place is known; None where they may not be read.
+
+        Raises ReadFailed.
+        """
+        if not self._may_read_log(cluster_arn, service, budget):
+            return None
+        with read_errors("GetLogEvents"):
+            client = self.other("logs", log.region)
+        return with_lines(log, _answer(read_of(client, log), budget))
+
+    def _may_read_log(self, cluster_arn: str, service: str, budget: Budget) -> bool:
+        """Only where services are told apart by a tag, it is read."""
+        if self.may.logs is not ReadLogs.TAGGED:
+            return may_read(self.may.logs, {})
+        answer = self._described(cluster_arn, [service], budget, include=["TAGS"])
+        return any(may_read(self.may.logs, tags(row)) for row in rows(answer, "services"))
+
+    def account_alias(self, budget: Budget | None) -> str:
         """The account's alias; empty when it has none, or none can be read. Asked once.
 
+        What came too late is asked for again after a minute. Without a budget nothing is read.
         https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListAccountAliases.html
         """
-        if self._alias is None:
-            self._alias = self._read_alias()
-        return self._alias
+        is_wanted = self._alias is None and self.monotonic() >= self._ask_alias_at
+        if budget and is_wanted and not budget.is_over and not budget.ecs_is_silent:
+            self._alias = self._read_alias(budget)
+            self._ask_alias_at = self.monotonic() + REST.total_seconds()
+        return self._alias or ""
 
-    def _read_alias(self) -> str:
+    def _read_alias(self, budget: Budget) -> str | None:
+        """None where it came too late."""
         try:
             with read_errors("ListAccountAliases"):
                 client = self.other("iam", "")
-        except ReadFailed:
-            return ""
-        read = Read("iam:ListAccountAliases", client.list_account_aliases)
-        answer = self._budget().answers({"alias": read})["alias"]
-        aliases = () if isinstance(answer, ReadFailed) else texts(answer, "AccountAliases")
-        return next(iter(aliases), "")
-
-    def _budget(self) -> Budget:
-        ends_at = self.monotonic() + self.in_all.total_seconds()
-        return Budget(self.at_once, self.monotonic, ends_at, self.a_round.total_seconds())
+            answer = _answer(Read("iam:ListAccountAliases", client.list_account_aliases), budget)
+        except ReadFailed as failed:
+            return None if is_too_slow(failed) else ""
+        return next(iter(texts(answer, "AccountAliases")), "")
 
     def _forget(self) -> None:
         """Keep the newest only: a process may live for hours."""
         for arn in list(self._definitions)[:-REMEMBERED]:
             del self._definitions[arn]
+
+
+def _answer(read: Read, budget: Budget) -> Any:
+    """What it answers within the time. Raises ReadFailed."""
+    answer = budget.answers({"": read})[""]
+    if isinstance(answer, ReadFailed):
+        raise answer
+    return answer

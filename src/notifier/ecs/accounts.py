@@ -16,10 +16,10 @@ from typing import Any
 from notifier.arns import is_region, parse_arn, partition_of
 from notifier.ecs import Ecs
 from notifier.ecs.cloudtrail import Callers
-from notifier.ecs.reads import GONE, NO_PERMISSION
+from notifier.ecs.reads import GONE, NO_PERMISSION, Budget
 from notifier.ecs.roles import ACTION, Credentials, Roles
 from notifier.errors import ReadFailed
-from notifier.facts import Asked, Facts
+from notifier.facts import Asked, Facts, LogTail
 from notifier.model import ServiceReading
 
 REMEMBERED = 20  # members, with their clients and the task definitions that were read there
@@ -88,10 +88,14 @@ class Accounts:
     # --- what a look needs --------------------------------------------------------------------
 
     def services(
-        self, cluster_arn: str, names: Sequence[str], now: datetime
+        self,
+        cluster_arn: str,
+        names: Sequence[str],
+        now: datetime,
+        budget: Budget | None = None,
     ) -> Mapping[str, ServiceReading]:
         """What DescribeServices shows of each name. Raises ReadFailed."""
-        return self._of(cluster_arn).services(cluster_arn, names, now)
+        return self._of(cluster_arn).services(cluster_arn, names, now, budget)
 
     def clusters(self) -> Sequence[str]:
         """The ARNs of our own clusters. Raises ReadFailed."""
@@ -111,19 +115,31 @@ class Accounts:
 
     # --- what explains a failure --------------------------------------------------------------
 
+    def begin(self, cluster_arn: str) -> Budget:
+        """The time that all reads of this cluster before a message share."""
+        return self._of(cluster_arn).begin()
+
     def facts(
-        self, cluster_arn: str, asked: Sequence[Asked], now: datetime
+        self, cluster_arn: str, asked: Sequence[Asked], now: datetime, budget: Budget
     ) -> Mapping[str, tuple[ServiceReading | None, Facts]]:
-        """What can be read in 5 s about why these services fail. Raises ReadFailed."""
-        return self._of(cluster_arn).facts(cluster_arn, asked, now)
+        """What can be read in the time about why these services fail. Raises ReadFailed."""
+        return self._of(cluster_arn).facts(cluster_arn, asked, now, budget)
 
-    def callers(self, cluster_arn: str, asked: Sequence[Asked], now: datetime) -> Callers:
+    def callers(
+        self, cluster_arn: str, asked: Sequence[Asked], now: datetime, budget: Budget
+    ) -> Callers:
         """The records of the calls that began these deployments. Raises ReadFailed."""
-        return self._of(cluster_arn).callers(cluster_arn, asked, now)
+        return self._of(cluster_arn).callers(cluster_arn, asked, now, budget)
 
-    def account_alias(self, account: str, region: str) -> str:
+    def log_lines(
+        self, cluster_arn: str, service: str, log: LogTail, budget: Budget
+    ) -> LogTail | None:
+        """The last lines of a log; None where they may not be read. Raises ReadFailed."""
+        return self._of(cluster_arn).log_lines(cluster_arn, service, log, budget)
+
+    def account_alias(self, account: str, region: str, budget: Budget | None) -> str:
         """An account's own name; empty when it has none, or none can be read."""
-        return self._at(account, region).account_alias()
+        return self._at(account, region).account_alias(budget)
 
     # --- whose it is --------------------------------------------------------------------------
 

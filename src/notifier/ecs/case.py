@@ -131,11 +131,31 @@ class Case:
 
     @property
     def serving_revision(self) -> str:
-        """The task definition of the last deployment that completed."""
-        completed = (row for row in self._rows if row.rollout_state == "COMPLETED")
-        shown = next((row.task_definition for row in completed), "")
-        known = shown or self.asked.completed_revision
-        return known or text(self._source, "taskDefinition")
+        """The task definition of the last deployment that completed before the one that fails.
+
+        That one itself, if it completed. A fix may have completed since, and served nothing before.
+        """
+        if self._has_completed and self.failing_revision:
+            return self.failing_revision
+        known = (
+            self._completed_revision if self.began_at else "",
+            self.asked.completed_revision,
+            self._completed_revision,
+            text(self._source, "taskDefinition"),
+        )
+        return next(filter(None, known), "")
+
+    @property
+    def _completed_revision(self) -> str:
+        """As the rows show it; all of them where nobody knows when the one that fails began."""
+        began_at = self.began_at
+        completed = (
+            row.task_definition
+            for row in self._rows
+            if row.rollout_state == "COMPLETED"
+            if began_at is None or (row.created_at or _EVER) < began_at
+        )
+        return next(completed, "")
 
     # --- service deployments ------------------------------------------------------------------
 
@@ -145,9 +165,19 @@ class Case:
         return deployments.candidates(self.listed, self.began_at, CANDIDATES)
 
     @property
+    def _listed_before(self) -> Sequence[Row]:
+        """What was listed and began before the one that fails; all where that time is not known."""
+        began_at = moment(self.service_deployment or {}, "createdAt") or self.began_at
+        return [
+            one
+            for one in self.listed
+            if began_at is None or (moment(one, "createdAt") or _EVER) < began_at
+        ]
+
+    @property
     def revisions_to_read(self) -> Sequence[str]:
         """The service revisions that tell which candidate it is, and what served before."""
-        before = deployments.last_successful(self.listed, "")
+        before = deployments.last_successful(self._listed_before, "")
         targets = [deployments.target_of(one) for one in (*self.candidates, *([before or {}]))]
         return [arn for arn in dict.fromkeys((*targets, *self._sources)) if arn]
 
@@ -183,7 +213,7 @@ class Case:
     @property
     def _last_successful(self) -> Row:
         this = text(self.service_deployment or {}, "serviceDeploymentArn")
-        before = deployments.last_successful(self.listed, this)
+        before = deployments.last_successful(self._listed_before, this)
         return self.revisions.get(deployments.target_of(before), {}) if before else {}
 
     # --- image digests ------------------------------------------------------------------------

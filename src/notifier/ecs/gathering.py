@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from notifier.ecs.case import SERVICE, Case
 from notifier.ecs.definitions import task_definition
 from notifier.ecs.fields import Row, rows, tags, text, texts
-from notifier.ecs.logs import LINES, NoLog, log_of, may_read, with_lines
+from notifier.ecs.logs import ACTION, NoLog, log_of, may_read, read_of, with_lines
 from notifier.ecs.readings import reading
 from notifier.ecs.reads import GONE, Budget, Read, read_errors
 from notifier.ecs.tasks import stopped_task
@@ -82,6 +82,8 @@ class Gathering:
         """Read it all, as far as it can be read in the time."""
         self._round(self._services(), self._lists())
         self._round(self._tasks(), self._deployments(), self._revisions(), self._definitions())
+        for case in self.cases.values():
+            _miss_tasks(case)
         self._round(self._revisions(), self._definitions())
         self._round(self._log_lines())
         return {name: (case.reading, case.facts(self.now)) for name, case in self.cases.items()}
@@ -154,10 +156,8 @@ class Gathering:
         owners = {arn: case for case in self.cases.values() for arn in case.task_arns}
         for arns in _batches(owners, TASKS_A_CALL):
             call = partial(self.client.describe_tasks, cluster=self.cluster_arn, tasks=arns)
-            cases = _cases(owners, arns)
-            yield Step(
-                Read("ecs:DescribeTasks", call), TASKS, cases, partial(_take_tasks, owners, cases)
-            )
+            read = Read("ecs:DescribeTasks", call)
+            yield Step(read, TASKS, _cases(owners, arns), partial(_take_tasks, owners))
 
     def _deployments(self) -> Iterator[Step]:
         owners = {
@@ -249,19 +249,12 @@ class Gathering:
             with read_errors("GetLogEvents"):
                 return self.logs(log.region)
         except ReadFailed as failed:
-            case.miss_read(LOGS, failed, "logs:GetLogEvents")
+            case.miss_read(LOGS, failed, ACTION)
             return None
 
 
 def _tail(case: Case, log: LogTail, client: Any) -> Step:
-    call = partial(
-        client.get_log_events,
-        logGroupName=log.group,
-        logStreamName=log.stream,
-        limit=LINES,
-        startFromHead=False,
-    )
-    return Step(Read("logs:GetLogEvents", call), LOGS, [case], partial(_take_lines, case, log))
+    return Step(read_of(client, log), LOGS, [case], partial(_take_lines, case, log))
 
 
 def _take_arns(case: Case, answer: Row) -> None:
@@ -273,15 +266,20 @@ def _take_list(case: Case, answer: Row) -> None:
     case.listed = rows(answer, "serviceDeployments")
 
 
-def _take_tasks(owners: Mapping[str, Case], cases: Sequence[Case], answer: Row) -> None:
+def _take_tasks(owners: Mapping[str, Case], answer: Row) -> None:
     for row in rows(answer, "tasks"):
         if case := owners.get(text(row, "taskArn")):
             case.tasks_of_service.append(stopped_task(row))
-    for case in cases:
-        if not case.tasks_of_service:
-            case.miss(TASKS, GONE)
-        elif not case.stopped_tasks and case.has_more_tasks:
-            case.miss(TASKS, f"none among the first {TASKS_A_CALL} that ECS lists")
+
+
+def _miss_tasks(case: Case) -> None:
+    """Whether its tasks went between two reads: known when all calls for them have answered."""
+    if not case.task_arns or any(one.what == TASKS for one in case.missing):
+        return
+    if not case.tasks_of_service:
+        case.miss(TASKS, GONE)
+    elif not case.stopped_tasks and case.has_more_tasks:
+        case.miss(TASKS, f"none among the first {TASKS_A_CALL} that ECS lists")
 
 
 def _take_deployments(owners: Mapping[str, Case], answer: Row) -> None:

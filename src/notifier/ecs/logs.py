@@ -7,14 +7,21 @@ https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogE
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from notifier.arns import is_region, task_id
 from notifier.ecs.definitions import AWSLOGS
 from notifier.ecs.fields import Row, rows, text
+from notifier.ecs.reads import Read
 from notifier.facts import Container, ContainerDefinition, LogTail, StoppedTask, TaskDefinition
 from notifier.settings import ReadLogs
 from notifier.tasks import Stop, telling_container, verdict_on_stopped
 
+if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
+
+ACTION = "logs:GetLogEvents"
 LINES = 20
 # Far more than is shown: what a reader sees is redacted first, and a secret that is cut here must
 # not be one that the redaction no longer knows.
@@ -67,6 +74,24 @@ def _place(task: StoppedTask, container: Container, asked: ContainerDefinition) 
         return NoLog(f"the awslogs configuration of {container.name} is incomplete")
     stream = f"{prefix}/{container.name}/{task_id(task.arn)}"
     return LogTail(container=container.name, group=group, stream=stream, region=region)
+
+
+def place_of(group: str, stream: str, region: str) -> LogTail:
+    """A log of which only the place is known."""
+    container = stream.split("/")[-2] if stream.count("/") >= 2 else stream
+    return LogTail(container=container, group=group, stream=stream, region=region)
+
+
+def read_of(client: "CloudWatchLogsClient", log: LogTail) -> Read:
+    """What reads its last lines."""
+    call = partial(
+        client.get_log_events,
+        logGroupName=log.group,
+        logStreamName=log.stream,
+        limit=LINES,
+        startFromHead=False,
+    )
+    return Read(ACTION, call)
 
 
 def with_lines(log: LogTail, answer: Row) -> LogTail:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from notifier.errors import ReadFailed
@@ -54,6 +54,11 @@ class Read:
         """The call as AWS's API names it."""
         return self.action.partition(":")[2]
 
+    @property
+    def is_of_ecs(self) -> bool:
+        """Whether ECS itself answers it."""
+        return self.action.startswith("ecs:")
+
 
 class AtOnce(Protocol):
     """Makes reads and waits for at most `seconds`: for each its answer, or what it raised."""
@@ -97,7 +102,7 @@ def _tried(read: Callable[[], Any]) -> Any | Exception:
 Key = TypeVar("Key", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Budget:
     """The time that several rounds of reads have together, each of them at most `a_round`.
 
@@ -108,6 +113,18 @@ class Budget:
     monotonic: Callable[[], float]
     ends_at: float
     a_round: float
+    _asked: bool = field(default=False, init=False)
+    _answered: bool = field(default=False, init=False)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no time is left."""
+        return self.monotonic() >= self.ends_at
+
+    @property
+    def ecs_is_silent(self) -> bool:
+        """Whether ECS was asked, and has answered nothing in time; a refusal is an answer."""
+        return self._asked and not self._answered
 
     def answers(self, reads: Mapping[Key, Read]) -> Mapping[Key, Any | ReadFailed]:
         """What each read answered; those that failed, or came too late, say why."""
@@ -117,10 +134,14 @@ class Budget:
         if seconds <= 0:
             return {key: _too_slow(read) for key, read in reads.items()}
         outcomes = self.at_once(list(reads.values()), seconds)
-        return {
+        answers = {
             key: _judged(read, outcome)
             for (key, read), outcome in zip(reads.items(), outcomes, strict=True)
         }
+        of_ecs = [answers[key] for key, read in reads.items() if read.is_of_ecs]
+        self._asked = self._asked or bool(of_ecs)
+        self._answered = self._answered or not all(map(is_too_slow, of_ecs))
+        return answers
 
 
 def _judged(read: Read, outcome: Any | Exception) -> Any | ReadFailed:
@@ -132,6 +153,11 @@ def _judged(read: Read, outcome: Any | Exception) -> Any | ReadFailed:
         logger.warning("a read broke", extra={"action": read.action, "error": kind})
         return ReadFailed(read.operation, f"unavailable ({kind})")
     return outcome
+
+
+def is_too_slow(answer: Any) -> bool:
+    """Whether it is no answer because none came in time."""
+    return isinstance(answer, ReadFailed) and answer.why == TOO_SLOW
 
 
 def _too_slow(read: Read) -> ReadFailed:
