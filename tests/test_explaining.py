@@ -12,6 +12,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from notifier.actors import People
 from notifier.ecs import Ecs, May
+from notifier.ecs.accounts import Accounts
 from notifier.ecs.reads import in_turn
 from notifier.explaining import Explaining
 from notifier.facts import LogTail
@@ -113,7 +114,8 @@ def watching(client: Aws, *, callers: bool = False) -> Watch:
     may = May(task_definitions=True, callers=callers)
     given: Any = client
     door = Ecs(lambda: given, lambda *_: given, may, client.at_once, client.monotonic)
-    client.watch = Watch(client=TableClient(), door=door)
+    everywhere = Accounts(door, account="", region="", member=lambda *_: door)
+    client.watch = Watch(client=TableClient(), door=everywhere)
     return client.watch
 
 

@@ -23,7 +23,7 @@ from tests.watch import CLUSTER, START, FakeEcs, TableClient, Watch, deployment_
 class ShowsNoMore:
     """What ECS shows besides its services: nothing that these tests are about."""
 
-    def facts(self, _cluster: str, asked: Sequence[Asked], now: datetime) -> Any:
+    def facts(self, _cluster: str, asked: Sequence[Asked], now: datetime, _budget: Any) -> Any:
         return {one.service: (None, Facts(service=one.service, read_at=now)) for one in asked}
 
     def callers(self, *_: Any) -> Callers:
