@@ -8,7 +8,7 @@ import pytest
 from notifier.metrics import UNITS
 from tests.simulator.dynamodb import _size as size_of
 from tools import costs
-from tools.costs import PRICES, Meter, cost, quantities, sentence, totals
+from tools.costs import PRICES, Meter, cost, quantities, section, totals
 
 
 def update(pk: str, text: str, **more: str) -> Any:
@@ -90,11 +90,22 @@ def test_an_idle_watcher_still_costs_what_stands_there() -> None:
     assert without > with_free >= 0
 
 
+def test_the_readmes_table_adds_up_to_what_everything_costs() -> None:
+    month = quantities(Counter())
+    rows = [line.split("|") for line in section(month).splitlines() if line.startswith("| ")][1:]
+    listed = [float(cells[2].strip(" *")) for cells in rows]
+
+    assert sum(listed[:-1]) == pytest.approx(listed[-1], abs=0.05)
+    assert {"SQS", "DynamoDB point-in-time recovery", "CloudWatch alarm metrics"} <= {
+        cells[1].strip() for cells in rows
+    }
+
+
 @pytest.mark.e2e
 def test_the_page_and_the_readme_say_what_is_counted_now() -> None:
     count = costs.day()
 
     assert costs.PAGE.read_text() == costs.page(count), "run `make costs`"
-    assert sentence(quantities(count)) in costs.README.read_text(), "run `make costs`"
+    assert section(quantities(count)) in costs.README.read_text(), "run `make costs`"
     assert count["events"] == costs.EVENTS + costs.HEARTBEATS
     assert count["slack"] >= costs.FAILURES

@@ -62,8 +62,7 @@ _DYNAMODB = "https://aws.amazon.com/dynamodb/pricing/on-demand/"
 _CLOUDWATCH = "https://aws.amazon.com/cloudwatch/pricing/"
 _SQS = "https://aws.amazon.com/sqs/pricing/"
 
-# List prices of us-east-1, arm64. Lambda, SQS and CloudWatch as quoted from these pages in spring
-# 2026, DynamoDB since its on-demand prices were halved in November 2024.
+# List prices of us-east-1, arm64, as they were known in spring 2026; `page` has today's.
 PRICES = {
     "Lambda: requests": Price(0.20, "million", 1, _LAMBDA),
     "Lambda: GB-seconds": Price(0.0000133334, "GB-s", 400_000, _LAMBDA),
@@ -382,9 +381,41 @@ def sentence(month: Mapping[str, float]) -> str:
     without, with_free = totals(month)
     return (
         f"For {CLUSTERS} clusters, {SERVICES} services and {EVENTS:,} events a day about"
-        f" US$ {without:.0f} a month at list price, about US$ {with_free:.0f} within the free tier:"
-        " [docs/costs.md](docs/costs.md)."
+        f" US$ {without:.0f} a month at list price, about US$ {with_free:.0f} within the free tier."
     )
+
+
+HEADING = "### What it costs"
+
+
+def section(month: Mapping[str, float]) -> str:
+    """The README's part about it: US$ a month of each service."""
+    by_service: dict[str, tuple[float, float]] = {}
+    for name, quantity in month.items():
+        paid, free = by_service.get(_bill(name), (0.0, 0.0))
+        with_free = cost(name, quantity, is_free_tier_used=True)
+        by_service[_bill(name)] = paid + cost(name, quantity), free + with_free
+    rows = {**by_service, "**sum**": totals(month)}
+    return "\n".join(
+        [
+            HEADING,
+            "",
+            sentence(month),
+            "",
+            "| US$ a month | list price | with the free tier |",
+            "|---|---:|---:|",
+            *(f"| {name} | {paid:.2f} | {free:.2f} |" for name, (paid, free) in rows.items()),
+            "",
+            "What is counted, at which price, and what is assumed: [docs/costs.md](docs/costs.md).",
+        ]
+    )
+
+
+def _bill(name: str) -> str:
+    """The line of the README's table; backups, and each kind of watching, have their own."""
+    service, _, what = name.partition(": ")
+    is_apart = service == "CloudWatch" or what == "point-in-time recovery"
+    return f"{service} {what}" if is_apart else service
 
 
 def page(count: Mapping[str, int]) -> str:
@@ -456,23 +487,22 @@ def _notes(count: Mapping[str, int]) -> list[str]:
         " Manager, if you choose it, is 0.40 a secret; your own KMS key is 1.00; a VPC costs what"
         " its NAT gateway costs.",
         "- A member sends its events to the hub's bus, at 1.00 a million.",
-        "- List prices of us-east-1 for arm64, as the linked pages had them in spring 2026; other"
-        " regions differ, and so may today's prices.",
+        "- List prices of us-east-1 for arm64, as they were known in spring 2026. Look them up on"
+        " the linked pages before you rely on them: other regions differ, and prices change.",
     ]
 
 
 def main(*arguments: str) -> None:
-    """Print the page, or with --write put it and the README's sentence where they belong."""
+    """Print the page, or with --write put it and the README's section where they belong."""
     count = day()
     text = page(count)
     if "--write" not in arguments:
         print(text)
         return
     PAGE.write_text(text)
-    lines = README.read_text().splitlines()
-    found = [number for number, line in enumerate(lines) if "(docs/costs.md)" in line]
-    lines[found[0]] = sentence(quantities(count))
-    README.write_text("\n".join(lines) + "\n")
+    before, _, after = README.read_text().partition(HEADING)
+    _, heading, rest = after.partition("\n## ")
+    README.write_text(f"{before}{section(quantities(count))}\n{heading}{rest}")
     print(f"{PAGE} and {README.name}: {sentence(quantities(count))}")
 
 
