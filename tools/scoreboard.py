@@ -1,7 +1,8 @@
 """`make scoreboard`: measures what ecs-watch promises, and writes docs/scoreboard.md.
 
 python -m tools.scoreboard                         every figure, 1,000 seeds
-python -m tools.scoreboard --seeds 50 --only storm  one figure, fewer seeds, printed and not written
+python -m tools.scoreboard --seeds 50 --only storm  figures of that name, fewer seeds, only printed
+python -m tools.scoreboard --only storm --write     … and put into the page, which keeps the others
 
 Each simulated figure plays its seeds from 0 on, so the same command finds the same again; a seed
 that fails is played alone by `python -m tests.simulator --scenario NAME --seed N --trace`.
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import hostile, secrets_corpus
+from tests import chain, hostile, secrets_corpus
 from tests.permutations import wrong_end_states
 from tests.simulator import figures
 from tests.simulator.figures import added, seeds_of, switched_off, unreadable
@@ -317,23 +318,32 @@ def main() -> int:
     began = time.perf_counter()
     chosen = [one for one in (*FIGURES, *MUTANT_FIGURES) if asked.only in one.name]
     before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    links = chain.as_table(chain.rows()) if asked.only in CHAIN else _section(CHAIN, before)
     counts: dict[str, Count] = {}
+
+    def write() -> None:
+        if asked.write or not asked.only:
+            page = _page(counts, asked.seeds, links, before)
+            PAGE.write_text(page, encoding="utf-8")
+
     with multiprocessing.Pool(PROCESSES) as pool:
         for name, count in _measured(pool, chosen, asked.seeds):
             counts[name] = count
-            if not asked.only:
-                minutes = (time.perf_counter() - began) / 60
-                page = _page(counts, asked.seeds, minutes, before)
-                PAGE.write_text(page, encoding="utf-8")
+            write()
+    write()
     print("\n".join(_row(one, counts[one.name], one.seeds(asked.seeds)) for one in chosen))
+    if asked.only in CHAIN:
+        print(links)
     print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
-    return 0 if all(figure.met(counts[figure.name]) for figure in chosen) else 1
+    all_met = all(figure.met(counts[figure.name]) for figure in chosen)
+    return 0 if all_met and "**nobody**" not in links else 1
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.scoreboard")
     parser.add_argument("--seeds", type=int, default=1000, help="seeds of each simulated figure")
     parser.add_argument("--only", default="", help="figures whose name contains this")
+    parser.add_argument("--write", action="store_true", help="with --only: put them into the page")
     return parser.parse_args()
 
 
@@ -396,7 +406,18 @@ def _unmeasured(figure: Figure, before: str) -> str:
 _HEAD = "| figure | target | measured | seeds | met? |\n|---|---|---|---|---|\n"
 
 
-def _page(counts: dict[str, Count], seeds: int, minutes: float, before: str) -> str:
+CHAIN = "Links of the chain that are broken"
+
+
+def _section(heading: str, before: str) -> str:
+    """The table or list under a heading of the page, as an earlier run wrote it."""
+    _, _, found = before.partition(f"\n## {heading}\n")
+    lines = found.partition("\n## ")[0].strip().splitlines()
+    starts = (number for number, line in enumerate(lines) if line.startswith(("| ", "- ")))
+    return "\n".join(lines[next(starts, len(lines)) :])
+
+
+def _page(counts: dict[str, Count], seeds: int, links: str, before: str) -> str:
     """The scoreboard as far as it was measured; the rest is as it stood on the page `before`."""
 
     def table(rows: Sequence[Figure]) -> str:
@@ -407,38 +428,51 @@ def _page(counts: dict[str, Count], seeds: int, minutes: float, before: str) -> 
             for one in rows
         )
 
-    every = (*FIGURES, *MUTANT_FIGURES)
-    failed = [
-        f"- {figure.name}: {'; '.join(_failed(counts[figure.name]))}"
-        for figure in FIGURES
-        if figure.name in counts and _failed(counts[figure.name])
-    ]
-    missed = [one.name for one in every if one.name in counts and not one.met(counts[one.name])]
+    def failed(figure: Figure) -> str:
+        if figure.name not in counts:
+            lines = _section(BROKEN, before).splitlines()
+            return next((line for line in lines if line.startswith(f"- {figure.name}: ")), "")
+        what = "; ".join(_failed(counts[figure.name]))
+        return f"- {figure.name}: {what}" if what else ""
+
+    figures, mutants = table(FIGURES), table(MUTANT_FIGURES)
     return _PAGE.format(
         today=time.strftime("%Y-%m-%d"),
         seeds=seeds,
-        minutes=f"{minutes:.0f}",
         processes=PROCESSES,
-        missed=len(missed),
-        of=len(counts),
-        figures=table(FIGURES),
-        failed="\n".join(failed) if failed else "None.",
-        mutants=table(MUTANT_FIGURES),
+        missed=(figures + mutants).count("**no**"),
+        of=len(FIGURES) + len(MUTANT_FIGURES),
+        figures=figures,
+        chain=CHAIN,
+        links=links,
+        broken=BROKEN,
+        failed="\n".join(filter(None, map(failed, FIGURES))) or "None.",
+        mutants=mutants,
     )
 
 
+BROKEN = "Rules that did not hold"
+
 _PAGE = """# Scoreboard
 
-Measured on {today} by `make scoreboard` (`python -m tools.scoreboard --seeds {seeds}`), in
-{minutes} minutes with {processes} processes. Each history is the real program, from the queue's
+Written on {today} by `make scoreboard` (`python -m tools.scoreboard --seeds {seeds}`), which takes
+half an hour with {processes} processes. Each history is the real program, from the queue's
 message to the call of Slack, in a simulated world in which a seed decides what goes wrong and when:
 see `tests/simulator`. After each, the whole of what must hold is checked, by
-`tests/simulator/checker.py`. Missed: {missed} of {of} measured. A row that this run did
+`tests/simulator/checker.py`. Missed: {missed} of {of}. A row that the last run did
 not come to is of an earlier one, with that one's seeds.
 
 {figures}
 
-## Rules that did not hold
+## {chain}
+
+Each link of the way from EventBridge to Slack is broken once, in the stack as it is deployed on a
+simulated AWS: who notices, after how many minutes, and what `ecs-watch doctor` says of it at once.
+See `tests/chain.py`.
+
+{links}
+
+## {broken}
 
 {failed}
 
