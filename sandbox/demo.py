@@ -14,13 +14,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from notifier.cli.text import message_text, print_what_can_be_printed
 from sandbox.account import SandboxError
 from sandbox.ecs_double import Json
+from sandbox.faults import PLANTED, planted_faults
 from sandbox.picture import PictureError, Size, take
 from sandbox.running import DEPLOYS, Laps, Sandbox, running_sandbox
+from sandbox.shell import Ran, at_a_shell
 from sandbox.story import Step, Story, StoryError, load_story, play, story_names
 from sandbox.workspace import Recorded
 from sandbox.workspace.pacing import Limits
@@ -41,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end_on_sigterm()
     try:
         stories = [load_story(name) for name in options.stories or USUAL]
-        show(stories, options.pictures)
+        show(stories, options.pictures, is_usual=not options.stories and not options.pictures)
     except StoryError as error:
         print(error, file=sys.stderr)
         return 2
@@ -53,8 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def show(stories: Sequence[Story], pictures: Path | None) -> None:
-    """Start the sandbox, play the stories, print the channel and take pictures if asked to."""
+def show(stories: Sequence[Story], pictures: Path | None, *, is_usual: bool) -> None:
+    """Start the sandbox, play the stories, print the channel and take pictures if asked to.
+
+    What the demo shows beside its stories, it shows when it is the usual one.
+    """
     if pictures:
         *before, last = stories
         stories = [*before, last.until(PICTURED_AT)]
@@ -65,6 +71,8 @@ def show(stories: Sequence[Story], pictures: Path | None) -> None:
         for story in stories:
             tell(story, sandbox)
         print_channel(sandbox)
+        if is_usual:
+            show_doctor(sandbox)
         print(f"\nThe channel as Slack shows it: {sandbox.workspace.url}", flush=True)
         if pictures:
             take_pictures(sandbox, pictures)
@@ -173,6 +181,27 @@ def print_channel(sandbox: Sandbox) -> None:
         for reply in messages:
             if is_reply(reply) and reply["thread_ts"] == message["ts"]:
                 _print_message(reply, "      ")
+
+
+def show_doctor(sandbox: Sandbox) -> None:
+    """Let `ecs-watch doctor` look at the stack as it is, and with faults planted in it."""
+    print("\nIs the watcher itself well? `ecs-watch doctor` asks the deployed stack.\n")
+    sandbox.beat()
+    _print_findings(at_a_shell(sandbox, "doctor"))
+    print(f"\nNow {', '.join(PLANTED)}.\n")
+    with planted_faults(sandbox):
+        _print_findings(at_a_shell(sandbox, "doctor"))
+
+
+def _print_findings(ran: Ran) -> None:
+    """What fails, with what to do about it; of all else, how much there is."""
+    lines = (ran.out + ran.err).splitlines()
+    for mark, meaning in (("✓", "well"), ("–", "worth knowing")):  # noqa: RUF001
+        print(f"  {sum(line.lstrip().startswith(mark) for line in lines)} × {mark} {meaning}")  # noqa: RUF001
+    for line, advice in pairwise(lines):
+        if line.lstrip().startswith("✗"):
+            print(f"  {line.strip()}\n      {advice.strip()}")
+    print(f"  {lines[-1]}; exit code {ran.code}", flush=True)
 
 
 def is_reply(message: Json) -> bool:

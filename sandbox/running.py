@@ -10,6 +10,7 @@ from typing import Any
 
 from sandbox.account import CREDENTIALS, REGION, STACK, Account, past_proxies
 from sandbox.account.clock import real_now
+from sandbox.account.process import ROOT
 from sandbox.ecs_double import ACCESS_DENIED, EcsDouble, Json
 from sandbox.workspace import Fault, Workspace
 from sandbox.workspace.pacing import Limits
@@ -19,6 +20,7 @@ TOKEN_NAME = "/ecs-watch/slack-token"  # where the template looks for it
 DEPLOYS = "C0DEPLOYS1"
 # Who releases in the stories, and who they are in Slack.
 ACTORS = "; ".join(f"{name}={user}" for user, name in PEOPLE.items())
+HEARTBEAT = ROOT / "events" / "scheduled-heartbeat-built.json"
 MAY_READ = {"ReadTaskDefinitions": "true", "ReadLogs": "all"}
 # What the double answers instead of the account.
 OF_THE_DOUBLE = (
@@ -76,6 +78,14 @@ class Sandbox:
     def tick(self) -> None:
         """Do what the schedule does every minute."""
         self.account.invoke_tick(self.now())
+
+    def beat(self) -> None:
+        """Let the heartbeat that the schedule sends go the whole way."""
+        self.account.client("sqs").send_message(
+            QueueUrl=self.account.outputs["EventsQueueUrl"], MessageBody=HEARTBEAT.read_text()
+        )
+        self.settle()
+        self.tick()
 
     def settle(self) -> None:
         """Wait until the queue is empty and so everything in it was told."""

@@ -16,7 +16,16 @@ from notifier.model import Message
 from tests import hostile
 from tests.simulator import figures
 from tests.simulator.figures import added
-from tools.scoreboard import FIGURES, MUTANT_FIGURES, Count, Figure, _page, _parts
+from tools.scoreboard import (
+    CHAIN,
+    FIGURES,
+    MUTANT_FIGURES,
+    Count,
+    Figure,
+    _page,
+    _parts,
+    _section,
+)
 
 ROOT = Path(__file__).parent.parent
 # What takes minutes; test_simulator.py plays parts of it.
@@ -133,14 +142,27 @@ def test_a_missed_target_is_written_as_missed() -> None:
         bad.name: Counter(seen=4, histories=5),
     }
     before = f"| {FIGURES[2].name} | as | it | was | before |"
-    page = _page(counts, 9, 1.0, before)
+    page = _page(counts, 9, "| link | table |", before)
 
     assert f"| {good.name} | 0 / 0 | 1 / 0 of 0 failures in 0 events | 9 | **no** |" in page
     assert f"| {bad.name} | seen | 4 of 5 seeds fail |" in page
     assert f"| {FIGURES[1].name} | {FIGURES[1].target} | not measured yet | 0 | **no** |" in page
     assert before in page
-    assert "Missed: 1 of 2 measured" in page
+    rows = [line for line in page.splitlines() if line.endswith((" yes |", " **no** |"))]
+    missed = sum(line.endswith(" **no** |") for line in rows)
+    assert f"Missed: {missed} of {len(FIGURES) + len(MUTANT_FIGURES)}" in page
     assert "all_is_told in 1; for example calm/3" in page
+
+
+def test_what_a_run_did_not_come_to_stays_on_the_page() -> None:
+    good, bad = FIGURES[:2]
+    count = Counter(lost=1, histories=9, **{"broken: all_is_told": 1, "seed calm/3": 1})
+    before = _page({bad.name: count}, 9, "| link | table |", "")
+    page = _page({good.name: count}, 9, _section(CHAIN, before), before)
+
+    assert "| link | table |" in page
+    assert page.count("all_is_told in 1; for example calm/3") == 2
+    assert [line for line in before.splitlines() if bad.name in line][0] in page
 
 
 def test_one_figure_is_measured_and_printed_and_not_written() -> None:
