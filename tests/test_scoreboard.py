@@ -162,7 +162,7 @@ def test_what_a_run_did_not_come_to_stays_on_the_page() -> None:
 
     assert "| link | table |" in page
     assert page.count("all_is_told in 1; for example calm/3") == 2
-    assert [line for line in before.splitlines() if bad.name in line][0] in page
+    assert next(line for line in before.splitlines() if bad.name in line) in page
 
 
 def test_one_figure_is_measured_and_printed_and_not_written() -> None:
