@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from notifier import incidents
+from notifier.diagnosis import ALSO
 from notifier.events import parse
 from notifier.model import (
     ClusterState,
@@ -440,9 +441,13 @@ def _visible(history: History, marker: str) -> bool:
 
 
 def _is_explained(history: History, service: ServiceState) -> bool:
-    """Whether a message that names the service tells in our words why it fails."""
+    """Whether a message that names the service tells in our words why it fails.
+
+    Of several that fail alike it tells what they share, without what some of their tasks say also.
+    """
     known = incidents.explanation_of(service)
     why = known.diagnosis.cause if known and incidents.is_of_cause(known, service) else ""
+    why, _, _ = why.partition(ALSO)
     return bool(why) and any(
         service.name in version.written and why in version.written
         for posted in history.slack.posts
