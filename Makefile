@@ -58,7 +58,7 @@ LAMBDA_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python
 test-newest: ## Run the unit tests under Lambda's own Python, where it is installed
 ifneq ($(LAMBDA_PYTHON),)
 	@$(MAKE) --no-print-directory VENV=.venv-lambda PYTHON="$(LAMBDA_PYTHON)" .venv-lambda/.installed
-	@.venv-lambda/bin/pytest -n 2 -m "not sandbox and not once"
+	@.venv-lambda/bin/pytest -n 2 -m "not sandbox and not once and not e2e"
 else
 	@echo "python3.13 is not installed: its tests are left out"
 endif
