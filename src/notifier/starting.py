@@ -73,7 +73,8 @@ _STOPS = (
     _Passing(
         (
             "cannotpull",
-            "i/o timeout|: eof|unexpected eof|tls handshake timeout|connection reset|toomanyrequests",
+            "i/o timeout|: eof|unexpected eof|tls handshake timeout|connection reset"
+            "|toomanyrequests",
         ),
         f"{_GUIDE}/task_cannot_pull_image.html",
     ),
