@@ -17,6 +17,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Protocol
 
+from notifier.arns import revision_label
 from notifier.ecs.logs import NoLog, log_in
 from notifier.ecs.runs import Definition, NotTaken, Taken, is_not_there, may_not
 from notifier.errors import ReadFailed
@@ -52,8 +53,8 @@ class Door(Protocol):
     def start(self, request: Mapping[str, Any]) -> Taken:
         """RunTask, sent once. Raises NotTaken."""
 
-    def started(self, started_by: str) -> tuple[str, ...]:
-        """The tasks with this mark. Raises ReadFailed, as do the next ones."""
+    def started(self, started_by: str, family: str) -> tuple[str, ...]:
+        """The tasks of the family with this mark. Raises ReadFailed, as do the next ones."""
 
     def tasks(self, arns: Sequence[str]) -> Mapping[str, TaskShown]:
         """What ECS shows of the tasks; without those that it does not find."""
@@ -284,8 +285,8 @@ class Run:
         wait = self._wait()
         late = self.monotonic() + wait - self._began > self.wanted.start_within.total_seconds()
         if start is not Start.PASSING or self._attempts >= self.wanted.start_attempts or late:
-            tried = "" if self._attempts == 1 else f" (tried {self._attempts} times)"
-            self._not_started = f"{count} of {self.wanted.count} not started: {why}{tried}"
+            tried = "" if self._attempts == 1 else f" after {self._attempts} attempts"
+            self._not_started = f"{count} of {self.wanted.count} not started{tried}. Reason: {why}"
             self.tell.note(self._not_started)
             return
         self.tell.note(f"not started: {why}; trying again in {wait:.0f} s")
@@ -296,8 +297,11 @@ class Run:
 
         https://docs.aws.amazon.com/general/latest/gr/api-retries.html
         """
-        longest = min(FIRST_PAUSE * 2 ** (self._attempts - 1), LONGEST_PAUSE)
+        longest = min(FIRST_PAUSE * 2.0 ** (self._attempts - 1), LONGEST_PAUSE)
         return longest * (0.5 + 0.5 * self.chance())
+
+    def _family(self) -> str:
+        return revision_label(self.wanted.definition.shown.arn).partition(":")[0]
 
     # --- a start whose answer was lost ------------------------------------------------------------
 
@@ -310,7 +314,7 @@ class Run:
     def _found(self, attempt: _Attempt) -> bool:
         """Look for what the attempt started; False when the same request may be sent again."""
         try:
-            arns = self.door.started(attempt.mark)
+            arns = self.door.started(attempt.mark, self._family())
         except ReadFailed as error:
             return self._cannot_look(attempt, error)
         self._adopt(arns)
@@ -458,10 +462,10 @@ class Run:
         if attempt is None:
             return
         if not attempt.unsure:
-            self._not_started = f"{attempt.count} of {self.wanted.count} not started: {why}"
+            self._not_started = f"{attempt.count} of {self.wanted.count} not started. Reason: {why}"
             return
         try:
-            arns = self.door.started(attempt.mark)
+            arns = self.door.started(attempt.mark, self._family())
         except ReadFailed as error:
             self._give_up_in_doubt(attempt, str(error))
             return

@@ -120,21 +120,30 @@ class Runs:
         arns = tuple(text(row, "taskArn") for row in rows(answer, "tasks"))
         return Taken(arns, tuple(text(row, "reason") for row in rows(answer, "failures")))
 
-    def started(self, started_by: str) -> tuple[str, ...]:
+    def started(self, started_by: str, family: str) -> tuple[str, ...]:
         """The tasks that carry this mark, running and stopped; ECS shows a new one with a delay.
 
+        `startedBy` must be the only filter, which leaves running ones; so those that have stopped
+        are found among all of their family. Raises ReadFailed where these are too many to read.
         https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html
         """
-        found: dict[str, None] = {}
+        running, _ = self._listed(startedBy=started_by)
+        found = dict.fromkeys(running)
+        token = ""
+        for _ in range(PAGES):
+            arns, token = self._listed(token, family=family, desiredStatus="STOPPED")
+            shown = self.tasks(arns) if arns else {}
+            ours = [arn for arn, one in shown.items() if one.task.started_by == started_by]
+            found |= dict.fromkeys(ours)
+            if not token:
+                return tuple(found)
+        raise ReadFailed("ListTasks", "too many stopped tasks of this family to look through")
+
+    def _listed(self, token: str = "", **filters: Any) -> tuple[tuple[str, ...], str]:
+        after = {"nextToken": token} if token else {}
         with read_errors("ListTasks"):
-            for status in ("RUNNING", "STOPPED"):
-                answer: Row = self.ecs.list_tasks(
-                    cluster=self.cluster,
-                    startedBy=started_by,
-                    desiredStatus=status,  # type: ignore[arg-type]
-                )
-                found |= dict.fromkeys(texts(answer, "taskArns"))
-        return tuple(found)
+            answer: Row = self.ecs.list_tasks(cluster=self.cluster, **filters, **after)
+        return texts(answer, "taskArns"), text(answer, "nextToken")
 
     def tasks(self, arns: Sequence[str]) -> Mapping[str, TaskShown]:
         """What ECS shows of the tasks; it shows a stopped one for about an hour."""
