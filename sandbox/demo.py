@@ -6,6 +6,7 @@ until Ctrl-C, so that the page can be looked at; otherwise it ends.
 
 import argparse
 import contextlib
+import shlex
 import signal
 import sys
 import textwrap
@@ -19,6 +20,7 @@ from pathlib import Path
 from notifier.cli.text import message_text, print_what_can_be_printed
 from sandbox.account import SandboxError
 from sandbox.ecs_double import Json
+from sandbox.one_off_demo import give_jobs, run_all
 from sandbox.picture import PictureError, Size, take
 from sandbox.running import DEPLOYS, Laps, Sandbox, running_sandbox
 from sandbox.story import Step, Story, StoryError, load_story, play, story_names
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end_on_sigterm()
     try:
         stories = [load_story(name) for name in options.stories or USUAL]
-        show(stories, options.pictures)
+        show(stories, options.pictures, jobs=not options.stories and not options.pictures)
     except StoryError as error:
         print(error, file=sys.stderr)
         return 2
@@ -53,8 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def show(stories: Sequence[Story], pictures: Path | None) -> None:
-    """Start the sandbox, play the stories, print the channel and take pictures if asked to."""
+def show(stories: Sequence[Story], pictures: Path | None, *, jobs: bool) -> None:
+    """Start the sandbox, play the stories, print the channel and take pictures if asked to.
+
+    With `jobs`, one-off tasks are run too.
+    """
     if pictures:
         *before, last = stories
         stories = [*before, last.until(PICTURED_AT)]
@@ -65,11 +70,23 @@ def show(stories: Sequence[Story], pictures: Path | None) -> None:
         for story in stories:
             tell(story, sandbox)
         print_channel(sandbox)
+        if jobs:
+            show_jobs(sandbox)
         print(f"\nThe channel as Slack shows it: {sandbox.workspace.url}", flush=True)
         if pictures:
             take_pictures(sandbox, pictures)
         elif sys.stdout.isatty():
             stay()
+
+
+def show_jobs(sandbox: Sandbox) -> None:
+    """Run one-off tasks as from a shell, and print what it says and the exit code."""
+    give_jobs(sandbox.ecs)
+    print("\nOne-off tasks, run from a shell", flush=True)
+    for one, status, out, err in run_all(sandbox.environment):
+        print(f"\n{one.teaches}\n\n  $ ecs-watch {shlex.join(one.command)}")
+        print(textwrap.indent(f"{err.rstrip()}\n--- its log ---\n{out.rstrip()}".rstrip(), "  "))
+        print(f"  $ echo $?\n  {status}", flush=True)
 
 
 def take_pictures(sandbox: Sandbox, folder: Path) -> None:

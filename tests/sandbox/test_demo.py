@@ -50,6 +50,7 @@ def test_the_demo_shows_the_release_that_is_rolled_back_and_the_outage_and_ends(
     assert "☑️ *prod-web* · over after" in channel
     assert "✅ *prod-shop* · over after" in channel
     assert "http://127.0.0.1:" in channel
+    assert re.findall(r"echo \$\?\n  (\d+)", channel) == ["0", "3", "125", "124"]
     assert shown.stderr == ""
 
 
