@@ -20,7 +20,7 @@ from pathlib import Path
 from notifier.cli.text import message_text, print_what_can_be_printed
 from sandbox.account import SandboxError
 from sandbox.ecs_double import Json
-from sandbox.one_off_demo import give_jobs, run_all
+from sandbox.one_off_demo import Process, Shown, ended, give_jobs, running_jobs
 from sandbox.picture import PictureError, Size, take
 from sandbox.running import DEPLOYS, Laps, Sandbox, running_sandbox
 from sandbox.story import Step, Story, StoryError, load_story, play, story_names
@@ -67,11 +67,11 @@ def show(stories: Sequence[Story], pictures: Path | None, *, jobs: bool) -> None
         spans = sum((story.span for story in stories), timedelta(0))
         sandbox.turn_clock(sandbox.now() - spans)  # so that the last story ends now
         arrive(stories, sandbox)
-        for story in stories:
-            tell(story, sandbox)
-        print_channel(sandbox)
-        if jobs:
-            show_jobs(sandbox)
+        with one_off_tasks(sandbox) if jobs else contextlib.nullcontext([]) as ran:
+            for story in stories:
+                tell(story, sandbox)
+            print_channel(sandbox)
+            show_jobs(ran)
         print(f"\nThe channel as Slack shows it: {sandbox.workspace.url}", flush=True)
         if pictures:
             take_pictures(sandbox, pictures)
@@ -79,11 +79,20 @@ def show(stories: Sequence[Story], pictures: Path | None, *, jobs: bool) -> None
             stay()
 
 
-def show_jobs(sandbox: Sandbox) -> None:
-    """Run one-off tasks as from a shell, and print what it says and the exit code."""
+def one_off_tasks(
+    sandbox: Sandbox,
+) -> contextlib.AbstractContextManager[list[tuple[Shown, Process]]]:
+    """Run one-off tasks as from a shell, while the stories are played."""
     give_jobs(sandbox.ecs)
-    print("\nOne-off tasks, run from a shell", flush=True)
-    for one, status, out, err in run_all(sandbox.environment):
+    return running_jobs(sandbox.environment)
+
+
+def show_jobs(ran: Sequence[tuple[Shown, Process]]) -> None:
+    """Print what running them said, and the exit codes."""
+    if ran:
+        print("\nOne-off tasks, run from a shell", flush=True)
+    for one, process in ran:
+        status, out, err = ended(process)
         print(f"\n{one.teaches}\n\n  $ ecs-watch {shlex.join(one.command)}")
         print(textwrap.indent(f"{err.rstrip()}\n--- its log ---\n{out.rstrip()}".rstrip(), "  "))
         print(f"  $ echo $?\n  {status}", flush=True)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sandbox.account.process import ROOT
@@ -12,6 +13,7 @@ from sandbox.ecs_double import EcsDouble, Json
 from sandbox.one_off import Ending, Job
 from sandbox.story_shapes import REGION, REGISTRY, arn
 
+Process = subprocess.Popen[str]
 CLUSTER = "prod-jobs"
 PULL = (
     "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve "
@@ -40,14 +42,14 @@ JOBS = (
     Shown(
         "migrate",
         "A migration ends well",
-        Job({"app": Ending(1.5)}, lines=["20 migrations to do", "done"]),
+        Job({"app": Ending(0.5)}, lines=["20 migrations to do", "done"]),
         0,
         ["--command", "rails db:migrate"],
     ),
     Shown(
         "invoices",
         "A job fails: its own exit code comes through",
-        Job({"app": Ending(1.5, 3)}, lines=["reading orders", "no such column: tax"]),
+        Job({"app": Ending(0.5, 3)}, lines=["reading orders", "no such column: tax"]),
         3,
     ),
     Shown("report", "A job never starts", Job(fails_to_start=PULL), 125, ["--timeout", "30m"]),
@@ -56,7 +58,7 @@ JOBS = (
         "A job takes longer than one waits",
         Job({"app": Ending(600)}, lines=["1 of 9 shards", "done"]),
         124,
-        ["--timeout", "4s", "--on-timeout", "stop"],
+        ["--timeout", "3s", "--on-timeout", "stop"],
     ),
 )
 
@@ -88,20 +90,25 @@ def _definition(family: str) -> Json:
     }
 
 
-def run_all(environment: Mapping[str, str]) -> Iterator[tuple[Shown, int, str, str]]:
-    """Run every job at once, as from shells of their own: exit code, standard output and error."""
+@contextmanager
+def running_jobs(environment: Mapping[str, str]) -> Iterator[list[tuple[Shown, Process]]]:
+    """Run every job, all at once, as from shells of their own; none outlives the `with` block."""
     running = [(one, _start(one.command, environment)) for one in JOBS]
     try:
-        for one, process in running:
-            out, err = process.communicate(timeout=50)
-            yield one, process.returncode, out, err
+        yield running
     finally:
         for _, process in running:
             process.kill()
             process.communicate()
 
 
-def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+def ended(process: Process) -> tuple[int, str, str]:
+    """Wait for the end of a job: exit code, standard output and error."""
+    out, err = process.communicate(timeout=50)
+    return process.returncode, out, err
+
+
+def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> Process:
     return subprocess.Popen(
         [sys.executable, "-m", "notifier", *arguments],
         env={**os.environ, **environment, "PYTHONPATH": str(ROOT / "src")},

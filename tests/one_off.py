@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import botocore.session
 import botocore.waiter
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, ReadTimeoutError, WaiterError
 
 from notifier.ecs.logs import NoLog
 from notifier.ecs.runs import Runs
@@ -288,7 +288,8 @@ SCRIPTS = (
         "two essential: one is killed, the other obeys with 0, and nobody saw it",
         125,
         Job(
-            {"app": Ending(90, on_term=0, term_takes=0.1), "proxy": Ending(4, 137)}, starts_after=0
+            {"app": Ending(90, on_term=0, term_takes=0.1), "proxy": Ending(4.5, 137)},
+            starts_after=0,
         ),
         TWO_ESSENTIAL,
     ),
@@ -323,7 +324,7 @@ def botocores(script: Script) -> int | None:
     arns = [task["taskArn"] for task in answer["tasks"]]
     try:
         return _waits(scene, arns) if arns else None
-    except botocore.waiter.WaiterError:
+    except WaiterError:
         return 255
 
 

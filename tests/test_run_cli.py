@@ -36,7 +36,7 @@ SERVICE: dict[str, Any] = {
 @pytest.fixture
 def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[EcsDouble]:
     """Where the command's AWS is, and no waiting longer than it takes."""
-    monkeypatch.setattr(running, "LOOK_EVERY", 0.03)
+    monkeypatch.setattr(running, "LOOK_EVERY", ((99.0, 0.03),))
     monkeypatch.setattr(running, "LOG_QUIET_FOR", 0.1)
     with EcsDouble() as started:
         monkeypatch.setenv("AWS_ENDPOINT_URL_ECS", started.url)

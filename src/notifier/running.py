@@ -25,7 +25,9 @@ from notifier.facts import LogTail, StoppedTask
 from notifier.outcome import Ended, Outcome, Seen, TaskShown, deciders, judged, noticed
 from notifier.starting import Start, of_error, of_failures, of_stop
 
-LOOK_EVERY = 3.0  # seconds, and after the first minute:
+# Seconds between two looks: as often at first as a quick job deserves, then as often as ECS allows
+# hundreds of us. https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html
+LOOK_EVERY = ((20.0, 1.0), (60.0, 3.0))
 LOOK_EVERY_LATER = 6.0
 # ECS is eventually consistent: a new task may be MISSING at first, and unlisted.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
@@ -224,7 +226,8 @@ class Run:
 
     def _pause(self) -> float:
         now = self.monotonic()
-        usual = LOOK_EVERY if now - self._began < 60 else LOOK_EVERY_LATER
+        waited = now - self._began
+        usual = next((pause for until, pause in LOOK_EVERY if waited < until), LOOK_EVERY_LATER)
         ends = [usual]
         if self._attempt:
             ends = [self._attempt.due_at - now, *([usual] if self._tasks else [])]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sandbox.one_off_demo import give_jobs, run_all
+from sandbox.one_off_demo import ended, give_jobs, running_jobs
 from sandbox.running import Sandbox
 
 pytestmark = pytest.mark.sandbox
@@ -11,12 +11,11 @@ pytestmark = pytest.mark.sandbox
 def test_jobs_end_with_0_with_3_never_started_and_at_the_time_out(sandbox: Sandbox) -> None:
     give_jobs(sandbox.ecs)
 
-    ran = {
-        one.family: (one, code, out, err) for one, code, out, err in run_all(sandbox.environment)
-    }
+    with running_jobs(sandbox.environment) as jobs:
+        ran = {one.family: (one.status, *ended(process)) for one, process in jobs}
 
-    for one, code, _out, err in ran.values():
-        assert code == one.status, err
+    for right, code, _out, err in ran.values():
+        assert code == right, err
         assert "Traceback" not in err
     assert ran["migrate"][2] == "20 migrations to do\ndone\n"
     assert ran["invoices"][2] == "reading orders\nno such column: tax\n"

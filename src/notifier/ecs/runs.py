@@ -142,7 +142,8 @@ class Runs:
     def _listed(self, token: str = "", **filters: Any) -> tuple[tuple[str, ...], str]:
         after = {"nextToken": token} if token else {}
         with read_errors("ListTasks"):
-            answer: Row = self.ecs.list_tasks(cluster=self.cluster, **filters, **after)
+            client: Any = self.ecs
+            answer: Row = client.list_tasks(cluster=self.cluster, **filters, **after)
         return texts(answer, "taskArns"), text(answer, "nextToken")
 
     def tasks(self, arns: Sequence[str]) -> Mapping[str, TaskShown]:
