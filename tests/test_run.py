@@ -288,7 +288,8 @@ def test_at_the_time_out_it_is_said_what_becomes_of_the_task(how: LetGo, said: s
 
     assert (report.outcome, status(report)) == (Outcome.TIMED_OUT, 124)
     assert scene.client.calls["StopTask"] == (how is LetGo.STOP)
-    assert said in scene.heard.notes[-1]
+    (end,) = report.ends.values()
+    assert said in end.why
     assert scene.seconds == pytest.approx(60, abs=1)
 
 
@@ -332,9 +333,9 @@ def test_a_stop_that_is_denied_is_said() -> None:
         return call()
 
     scene = Scene(LONG, around=around, cancel_at=10)
-    scene.run()
+    (end,) = scene.run().ends.values()
 
-    assert "could not be stopped and may still run" in scene.heard.notes[-1]
+    assert end.why == "could not be stopped and may still run: StopTask: no permission"
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,7 @@ def test_the_time_out_ends_with_124_and_leaves_the_task(double: EcsDouble, capsy
     shown = capsys.readouterr()
     assert json.loads(shown.out)["outcome"] == "timed out"
     assert "was left running" in shown.err
+    assert "to stop it: aws ecs stop-task --cluster prod --task arn:aws:ecs:" in shown.err
     assert double.calls["StopTask"] == 0
 
 

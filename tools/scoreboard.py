@@ -128,7 +128,8 @@ RUN_FIGURES = (
         "0",
         one_off.lost_answers,
         lambda c: (
-            f"{c['duplicates']}, and {c['wrong']} told wrongly; {c['lost starts']:,} starts lost"
+            f"{c['duplicates']}; {c['wrong']} told wrongly, {c['unknown']} said to be unknown, "
+            f"{c['lost starts']:,} starts lost"
         ),
         lambda c: not c["duplicates"] and not c["wrong"],
     ),

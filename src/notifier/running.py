@@ -42,6 +42,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 15.0, 600.0  # between two starts
 RESTARTS = 2  # of tasks that ECS took and could not start
 
 
+LEFT_RUNNING = "was left running"
+
+
 class LetGo(StrEnum):
     """What becomes of tasks that still run when we no longer wait for them."""
 
@@ -451,9 +454,8 @@ class Run:
         self._settle(why)
         running = [one for one in self._tasks.values() if one.end is None]
         for one in running:
-            said = self._stop(one, why) if how is LetGo.STOP else f"{one.arn} was left running"
+            said = self._stop(one, why) if how is LetGo.STOP else LEFT_RUNNING
             one.end = Ended(outcome, said)
-            self.tell.note(said)
         report = self._report()
         if outcome is not Outcome.CANCELLED and (self._in_doubt or not running):
             return report  # unknown, or never started: the more telling
@@ -480,8 +482,8 @@ class Run:
         try:
             self.door.stop(one.arn, f"ecs-watch run: {why}"[:255])
         except ReadFailed as error:
-            return f"{one.arn} could not be stopped and may still run: {error}"
-        return f"{one.arn} was told to stop"
+            return f"could not be stopped and may still run: {error}"
+        return "was told to stop"
 
     def _report(self) -> Report:
         ends = {arn: one.end for arn, one in self._tasks.items() if one.end}

@@ -103,10 +103,11 @@ def _policy(options: argparse.Namespace) -> int:
 
 def _reason(error: WatchError) -> str:
     """The error, and what to do where nobody is logged in or no region is set."""
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     cause = error.__cause__
-    return f"{error} ({explained(cause)})" if isinstance(cause, BotoCoreError) else str(error)
+    is_of_aws = isinstance(cause, BotoCoreError | ClientError)
+    return f"{error} ({explained(cause)})" if is_of_aws and cause else str(error)
 
 
 def _run(options: argparse.Namespace, printer: "Printer") -> int:
@@ -235,7 +236,7 @@ class Printer:
             self._side_cars(end.container, end.codes)
         why = f": {report.why}" if report.why else ""
         self.note(f"ecs-watch run: {report.outcome}, exit code {status}{why}")
-        for line in _advice(report):
+        for line in (*_advice(report), *_left(report)):
             self.note(f"  {line}")
         self._print_json(_as_json(report, status, definition))
 
@@ -265,6 +266,18 @@ def _advice(report: "Report") -> Sequence[str]:
         return ()
     found = diagnose(None, event="", reason=why)
     return [line for line in (found.cause, found.remedy, found.page) if line]
+
+
+def _left(report: "Report") -> Sequence[str]:
+    """How to stop what was left running."""
+    from notifier.running import LEFT_RUNNING
+
+    arns = [arn for arn, end in report.ends.items() if end.why == LEFT_RUNNING]
+    clusters = {arn: parsed.parts[0] for arn in arns if (parsed := parse_arn(arn))}
+    return [
+        f"to stop it: aws ecs stop-task --cluster {cluster} --task {arn}"
+        for arn, cluster in clusters.items()
+    ]
 
 
 def _as_json(report: "Report", status: int, definition: str) -> Mapping[str, Any]:
