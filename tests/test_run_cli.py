@@ -261,6 +261,18 @@ def test_what_a_terminal_would_obey_is_taken_out_of_the_log(
     assert capsys.readouterr().out == "red and bell reversed\nend\n"
 
 
+def test_who_stops_reading_the_log_gets_the_exit_code_all_the_same(
+    double: EcsDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double.give(FAMILY, Job({"app": Ending(0.1, 3)}, starts_after=0, lines=["a", "b"], log_lag=0))
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as nobody:
+        monkeypatch.setattr("sys.stdout", nobody)
+
+        assert main(RUN) == 3
+
+
 def test_of_several_tasks_each_line_says_whose_it_is_and_one_bad_code_counts(
     double: EcsDouble, capsys: Capture
 ) -> None:

@@ -321,24 +321,21 @@ class Run:
         """Look for what the attempt started; False when the same request may be sent again."""
         try:
             arns = self.door.started(attempt.mark, self._family())
+            may_send = not arns or self._one_lives(arns)
         except ReadFailed as error:
             return self._cannot_look(attempt, error)
         self._adopt(arns)
         if len(arns) >= attempt.count:
             self._attempt = None
             return True
-        if attempt.sent > RESENDS or (arns and not self._one_lives(arns)):
+        if attempt.sent > RESENDS or not may_send:
             self._give_up_in_doubt(attempt, f"{len(arns)} of {attempt.count} were found")
             return True
         return False
 
     def _one_lives(self, arns: Sequence[str]) -> bool:
         """Whether the client token still counts: it does while a task of its request lives."""
-        try:
-            shown = self.door.tasks(arns)
-        except ReadFailed:
-            return False
-        return any(not one.has_stopped for one in shown.values())
+        return any(not one.has_stopped for one in self.door.tasks(arns).values())
 
     def _cannot_look(self, attempt: _Attempt, error: ReadFailed) -> bool:
         now = self.monotonic()

@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
             verb.__name__.rpartition(".")[2],
             help=verb.SUMMARY,
             description=f"{verb.SUMMARY}.",
-            epilog=verb.EXAMPLES + EXIT_CODES,
+            epilog=verb.EXAMPLES + getattr(verb, "EXIT_CODES", EXIT_CODES),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         verb.add_arguments(added)

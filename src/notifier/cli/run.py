@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import signal
 import sys
 import time
 import uuid
@@ -39,8 +40,9 @@ examples:
 
 The log goes to standard output, everything else to standard error; with --json the log goes to
 standard error too, and standard output is one JSON object about the end.
-
-exit codes of `run`, beside the container's own:
+"""
+EXIT_CODES = """
+exit codes, beside the container's own:
   124      --timeout has passed; --on-timeout says what became of the task
   125      a task never started, or its outcome is not known: standard error and --json say which
   130 143  ended by Ctrl-C or SIGTERM; --on-cancel says what became of the task
@@ -56,12 +58,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     task_request.add_arguments(parser)
     wait = parser.add_argument_group("waiting")
-    wait.add_argument("--timeout", type=_span, metavar="SPAN", help="such as 90s, 30m, 2h")
+    wait.add_argument("--timeout", type=_span, metavar="SPAN", help="such as 90s, 30m, 2h (none)")
     wait.add_argument(
-        "--start-attempts", type=int, default=5, metavar="N", help="where capacity lacks (5)"
+        "--start-attempts",
+        type=int,
+        choices=range(1, 101),
+        default=5,
+        metavar="1-100",
+        help="how often a start is tried that finds no capacity (5)",
     )
     wait.add_argument(
-        "--start-within", type=_span, default=timedelta(hours=1), metavar="SPAN", help="(1h)"
+        "--start-within",
+        type=_span,
+        default=timedelta(hours=1),
+        metavar="SPAN",
+        help="… and how long (1h)",
     )
     for name, default, what in (
         ("--on-cancel", "stop", "Ctrl-C or SIGTERM"),
@@ -92,6 +103,9 @@ def run(options: argparse.Namespace) -> int:
         return 2
     except WatchError as error:
         return printer.nothing_started(_reason(error))
+    except KeyboardInterrupt:  # a second Ctrl-C
+        printer.note("ecs-watch run: ended at once; what was started may still run")
+        return 128 + signal.SIGINT
 
 
 def _policy(options: argparse.Namespace) -> int:
@@ -106,8 +120,9 @@ def _reason(error: WatchError) -> str:
     from botocore.exceptions import BotoCoreError, ClientError
 
     cause = error.__cause__
-    is_of_aws = isinstance(cause, BotoCoreError | ClientError)
-    return f"{error} ({explained(cause)})" if is_of_aws and cause else str(error)
+    if isinstance(cause, BotoCoreError | ClientError):
+        return f"{error} ({explained(cause)})"
+    return str(error)
 
 
 def _run(options: argparse.Namespace, printer: "Printer") -> int:
@@ -168,10 +183,10 @@ def _wanted(
     )
 
 
-def _status(report: "Report", asked: int, signal: int) -> int:
+def _status(report: "Report", asked: int, number: int) -> int:
     match report.outcome:
         case Outcome.CANCELLED:
-            return 128 + signal
+            return 128 + number
         case Outcome.TIMED_OUT:
             return TIMED_OUT_CODE
         case Outcome.EXITED:
@@ -189,7 +204,7 @@ class Printer:
         self._options = options
         self._secrets = _secrets(options.env)
         self._several = False  # containers that may decide, so that lines are told apart
-        self._out: TextIO | None = sys.stderr if options.json else sys.stdout
+        self._out = sys.stderr if options.json else sys.stdout
 
     def task(self, arn: str, logs: "Sequence[LogTail | NoLog]") -> None:
         """A task was started: its ARN, its page, and where to read its log."""
@@ -205,16 +220,7 @@ class Printer:
         prefix = f"{arn[-6:]} " if self._options.count > 1 else ""
         prefix += f"{container}: " if self._several else ""
         for line in redacted_lines([shown(one) for one in lines], self._secrets):
-            self._print_line(prefix + line)
-
-    def _print_line(self, line: str) -> None:
-        if self._out is None:
-            return
-        try:
-            print(line, file=self._out, flush=True)
-        except BrokenPipeError:  # `| head` has seen enough; the task is still followed
-            self._out = None
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _print(prefix + line, self._out)
 
     def note(self, text: str) -> None:
         """A line for whoever reads along."""
@@ -247,7 +253,17 @@ class Printer:
 
     def _print_json(self, row: Mapping[str, Any]) -> None:
         if self._options.json:
-            print(json.dumps(_cleaned(row, self._secrets), indent=2, ensure_ascii=False))
+            row = _cleaned(row, self._secrets)
+            _print(json.dumps(row, indent=2, ensure_ascii=False), sys.stdout)
+
+
+def _print(text: str, file: TextIO) -> None:
+    """Print at once. Where nobody reads any more (`| head`) the task is followed all the same."""
+    try:
+        print(text, file=file, flush=True)
+    except BrokenPipeError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), file.fileno())
 
 
 def _secrets(pairs: Sequence[tuple[str, str]]) -> Secrets:

@@ -63,7 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[=VALUE]",
         help="a variable; without a value your own shell's. May be repeated, and is never printed",
     )
-    parser.add_argument("--count", type=int, choices=range(1, 11), default=1, metavar="1-10")
+    parser.add_argument(
+        "--count",
+        type=int,
+        choices=range(1, 11),
+        default=1,
+        metavar="1-10",
+        help="how many tasks (1)",
+    )
     _add_place(parser)
 
 
