@@ -6,6 +6,7 @@ until Ctrl-C, so that the page can be looked at; otherwise it ends.
 
 import argparse
 import contextlib
+import shlex
 import signal
 import sys
 import textwrap
@@ -21,6 +22,7 @@ from notifier.cli.text import message_text, print_what_can_be_printed
 from sandbox.account import SandboxError
 from sandbox.ecs_double import Json
 from sandbox.faults import PLANTED, planted_faults
+from sandbox.one_off_demo import Process, Shown, ended, give_jobs, running_jobs
 from sandbox.picture import PictureError, Size, take
 from sandbox.running import DEPLOYS, Laps, Sandbox, running_sandbox
 from sandbox.shell import Ran, at_a_shell
@@ -68,9 +70,11 @@ def show(stories: Sequence[Story], pictures: Path | None, *, is_usual: bool) -> 
         spans = sum((story.span for story in stories), timedelta(0))
         sandbox.turn_clock(sandbox.now() - spans)  # so that the last story ends now
         arrive(stories, sandbox)
-        for story in stories:
-            tell(story, sandbox)
-        print_channel(sandbox)
+        with one_off_tasks(sandbox) if is_usual else contextlib.nullcontext([]) as ran:
+            for story in stories:
+                tell(story, sandbox)
+            print_channel(sandbox)
+            show_jobs(ran)
         if is_usual:
             show_doctor(sandbox)
         print(f"\nThe channel as Slack shows it: {sandbox.workspace.url}", flush=True)
@@ -78,6 +82,25 @@ def show(stories: Sequence[Story], pictures: Path | None, *, is_usual: bool) -> 
             take_pictures(sandbox, pictures)
         elif sys.stdout.isatty():
             stay()
+
+
+def one_off_tasks(
+    sandbox: Sandbox,
+) -> contextlib.AbstractContextManager[list[tuple[Shown, Process]]]:
+    """Run one-off tasks as from a shell, while the stories are played."""
+    give_jobs(sandbox.ecs)
+    return running_jobs(sandbox.environment)
+
+
+def show_jobs(ran: Sequence[tuple[Shown, Process]]) -> None:
+    """Print what running them said, and the exit codes."""
+    if ran:
+        print("\nOne-off tasks, run from a shell", flush=True)
+    for one, process in ran:
+        status, out, err = ended(process)
+        print(f"\n{one.teaches}\n\n  $ ecs-watch {shlex.join(one.command)}")
+        print(textwrap.indent(f"{err.rstrip()}\n--- its log ---\n{out.rstrip()}".rstrip(), "  "))
+        print(f"  $ echo $?\n  {status}", flush=True)
 
 
 def take_pictures(sandbox: Sandbox, folder: Path) -> None:

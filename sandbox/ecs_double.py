@@ -1,7 +1,8 @@
 """A double of Amazon ECS: answers from a world that a story or a test writes.
 
 So it does for what CloudTrail and CloudWatch Logs tell of it.
-Only what reads is there; any other operation is refused, for the watcher never changes anything.
+Only what reads is there, and what runs a one-off task of a family that was given a job; any other
+operation is refused, for the watcher never changes anything.
 It speaks AWS's JSON 1.1 and has the limits of the real thing:
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Operations.html
 https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
@@ -19,6 +20,9 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from sandbox.aws_error import AwsError
+from sandbox.one_off import Job, OneOffs
+
 Json = dict[str, Any]
 
 KEYS = {
@@ -31,16 +35,6 @@ KEYS = {
     "cloudTrailEvents": "EventId",
     "logStreams": "arn",
 }
-
-
-class AwsError(Exception):
-    """An answer that is an error, with AWS's code and HTTP status."""
-
-    def __init__(self, code: str, message: str = "", status: int = 400) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-        self.message = message
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +62,9 @@ class World:
     Objects are shaped and spelled as AWS's own. A log stream has its names and its `events`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._collections: dict[str, dict[str, Json]] = {name: {} for name in KEYS}
+        self.one_offs = OneOffs(clock)
 
     def patch(self, changes: Mapping[str, list[Json]]) -> None:
         """Add objects, or replace the fields given of those with the same ARN."""
@@ -91,6 +86,16 @@ class World:
         """Forget everything."""
         for objects in self._collections.values():
             objects.clear()
+        self.one_offs.clear()
+
+    def go_on(self) -> None:
+        """Show one-off tasks and their logs as they are by now."""
+        now = self.one_offs.now()
+        for task, is_shown in self.one_offs.visible():
+            if is_shown:
+                self.patch({"tasks": [task.shown(now)], "logStreams": list(task.logged(now))})
+            else:
+                self._collections["tasks"].pop(task.arn, None)
 
 
 @dataclass
@@ -178,6 +183,22 @@ class Answers:
                 return task
         return None
 
+    def run_task(self, request: Json) -> Json:
+        """Answer RunTask, for a family that was given a job."""
+        asked = {**request, "clusterArn": self._cluster_of(request)}
+        try:
+            definition = self.describe_task_definition(request)["taskDefinition"]
+        except AwsError as error:
+            raise AwsError("ClientException", "TaskDefinition not found.") from error
+        return self.world.one_offs.run(asked, definition)
+
+    def stop_task(self, request: Json) -> Json:
+        """Answer StopTask, for a task that RunTask started."""
+        task = self._task(self._cluster_of(request), request.get("task", ""))
+        if task is None or task["taskArn"] not in self.world.one_offs.started:
+            raise AwsError("InvalidParameterException", "The referenced task was not found.")
+        return self.world.one_offs.stop(task["taskArn"], request.get("reason", ""))
+
     def describe_task_definition(self, request: Json) -> Json:
         """Answer DescribeTaskDefinition: by ARN, family:revision, or family for the newest.
 
@@ -246,7 +267,7 @@ class Answers:
         names = ("logGroupName", "logStreamName")
         for stream in self.world.all("logStreams"):
             if all(stream[name] == request.get(name) for name in names):
-                return {"events": some_events(stream["events"], request)}
+                return some_events(stream["events"], request)
         raise AwsError("ResourceNotFoundException", "The specified log stream does not exist.")
 
 
@@ -308,12 +329,19 @@ def is_within(moment: str | float, window: Json) -> bool:
     return seconds(window.get("after", 0)) <= seconds(moment) <= seconds(window.get("before", 1e11))
 
 
-def some_events(events: list[Json], request: Json) -> list[Json]:
-    """Return as many of a stream's events as were asked for: at most 10,000."""
+def some_events(events: list[Json], request: Json) -> Json:
+    """Return as many of a stream's events as were asked for: at most 10,000.
+
+    The token is the place where the next ones start; at the end it is the one that came.
+    """
     limit = request.get("limit", 10_000)
     if not 1 <= limit <= 10_000:
         raise AwsError("InvalidParameterException", "limit must be from 1 to 10000.")
-    return events[:limit] if request.get("startFromHead") else events[-limit:]
+    if not request.get("startFromHead"):
+        return {"events": events[-limit:], "nextForwardToken": f"f/{len(events)}"}
+    start = int(request.get("nextToken", "f/0").removeprefix("f/"))
+    found = events[start : start + limit]
+    return {"events": found, "nextForwardToken": f"f/{start + len(found)}"}
 
 
 def is_asked_for(task: Json, request: Json) -> bool:
@@ -423,6 +451,11 @@ class EcsDouble:
         with self._lock:
             self.world.patch(changes)
 
+    def give(self, family: str, job: Job) -> None:
+        """Let tasks of this family be run, and go as the job says."""
+        with self._lock:
+            self.world.one_offs.jobs[family] = job
+
     def clear(self) -> None:
         """Show nothing any more, and take back every fault."""
         with self._lock:
@@ -452,6 +485,7 @@ class EcsDouble:
 
     def _answered(self, operation: str, request: Json) -> Json:
         try:
+            self.world.go_on()
             answer: Json = on_the_wire(self._operation(operation)(request))
         except AwsError:
             raise
@@ -485,6 +519,8 @@ OPERATIONS = {
     "DescribeClusters": Answers.describe_clusters,
     "ListServices": Answers.list_services,
     "DescribeServices": Answers.describe_services,
+    "RunTask": Answers.run_task,
+    "StopTask": Answers.stop_task,
     "ListTasks": Answers.list_tasks,
     "DescribeTasks": Answers.describe_tasks,
     "DescribeTaskDefinition": Answers.describe_task_definition,
@@ -509,7 +545,8 @@ def handler_of(double: EcsDouble) -> type[BaseHTTPRequestHandler]:
             try:
                 self._send(200, double.answer(operation, json.loads(body or b"{}")))
             except AwsError as error:
-                self._send(error.status, {"__type": error.code, "message": error.message})
+                body_of = {"__type": error.code, "message": error.message, **error.more}
+                self._send(error.status, body_of)
 
         def _send(self, status: int, answer: Json) -> None:
             body = json.dumps(answer).encode()

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import chain, hostile, secrets_corpus
+from tests import chain, hostile, one_off, secrets_corpus
 from tests.permutations import wrong_end_states
 from tests.simulator import figures
 from tests.simulator.figures import added, seeds_of, switched_off, unreadable
@@ -109,6 +109,43 @@ def _bad_thread(how: str, what: str) -> Figure:
         share=0.334,
     )
 
+
+def _exit_codes(count: Count) -> str:
+    waiter = f"{count['botocore']} of the {count['waited for']} that were started"
+    return f"{count['ours']} of {count['histories']} / {waiter}"
+
+
+RUN_FIGURES = (
+    Figure(
+        "`run`, scripted tasks: wrong exit codes ours / botocore's `tasks_stopped` waiter",
+        "0 / printed",
+        one_off.wrong_codes,
+        _exit_codes,
+        lambda c: not c["ours"],
+        share=ONCE,
+    ),
+    Figure(
+        "`run`, lost answers at every call, jobs of 20 s and 2 h: duplicate jobs",
+        "0",
+        one_off.lost_answers,
+        lambda c: (
+            f"{c['duplicates']}; {c['wrong']} told wrongly, {c['unknown']} said to be unknown, "
+            f"{c['lost starts']:,} starts lost"
+        ),
+        lambda c: not c["duplicates"] and not c["wrong"],
+    ),
+    Figure(
+        "`run`: tasks launched ≤ tasks asked for",
+        "always",
+        one_off.lost_answers,
+        lambda c: (
+            f"{c['launched']:,} launched, {c['asked']:,} asked for, none of them too often"
+            if not c["duplicates"]
+            else f"{c['duplicates']} too many"
+        ),
+        lambda c: not c["duplicates"],
+    ),
+)
 
 FIGURES = (
     _simulated("10,000 events without fault: lost / duplicated", ("calm",)),
@@ -292,6 +329,7 @@ FIGURES = (
         share=0.01,
         chunk=1,
     ),
+    *RUN_FIGURES,
 )
 
 

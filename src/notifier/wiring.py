@@ -211,9 +211,14 @@ def store_of(table_name: str) -> Store:
     return Store(table_name, _dynamodb)
 
 
-def client_of(service: str) -> Any:
+def client_of(service: str, region: str = "") -> Any:
     """A client of the account that somebody is logged in to, for a person's commands."""
-    return _client(service, read_timeout=10, attempts=3)
+    return _client(service, read_timeout=10, attempts=3, region=region)
+
+
+def client_once(service: str) -> Any:
+    """The same, and no call is sent a second time unless the caller does."""
+    return _client(service, read_timeout=10, attempts=1)
 
 
 def _dynamodb() -> "DynamoDBClient":

@@ -55,6 +55,7 @@ def test_the_demo_shows_the_release_that_is_rolled_back_and_the_outage_and_ends(
     assert planted.count("✗") == 3
     assert "3 of " in planted
     assert "checks fail; exit code 1" in planted
+    assert re.findall(r"echo \$\?\n  (\d+)", channel) == ["0", "3", "125", "124"]
     assert shown.stderr == ""
 
 

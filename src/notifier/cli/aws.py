@@ -32,9 +32,12 @@ def add_stack(parser: argparse._ActionsContainer) -> None:
         default="ecs-watch",
         help="the deployed stack (default: ecs-watch)",
     )
-    parser.add_argument(
-        "--region", action=_Set, dest="AWS_DEFAULT_REGION", help="the stack's region"
-    )
+    add_login(parser, "the stack's region")
+
+
+def add_login(parser: argparse._ActionsContainer, region: str) -> None:
+    """The arguments that say where and as whom; `region` is what its help says."""
+    parser.add_argument("--region", action=_Set, dest="AWS_DEFAULT_REGION", help=region)
     parser.add_argument(
         "--profile", action=_Set, dest="AWS_PROFILE", help="whose credentials, of ~/.aws/config"
     )

@@ -11,6 +11,9 @@ from notifier.cli.mrkdwn import decode
 
 _DATE = re.compile(r"<!date\^(\d+)\^[^|>]*\|[^>]*>")
 _LINK = re.compile(r"<https?://[^|>]+\|([^>]+)>")
+# Colours and whatever else a terminal obeys.
+# https://ecma-international.org/publications-and-standards/standards/ecma-48/
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 _MENTION = re.compile(r"<!subteam\^(\w+)>|<[@!](\w+)>")
 
 
@@ -18,6 +21,13 @@ def print_what_can_be_printed() -> None:
     """Let a character that standard output cannot encode be a `?` rather than the program's end."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
+
+
+def shown(text: str) -> str:
+    """Foreign text without what a terminal would obey: colours, cursor movements, bells, bidi."""
+    from notifier.rendering import clean
+
+    return clean(_ESCAPE.sub("", text))
 
 
 def message_text(payload: Mapping[str, Any]) -> str:

@@ -63,17 +63,22 @@ def log_of(tasks: tuple[StoppedTask, ...], definition: TaskDefinition) -> LogTai
 
 
 def _place(task: StoppedTask, container: Container, asked: ContainerDefinition) -> LogTail | NoLog:
+    return log_in(task.arn, replace(asked, name=container.name))
+
+
+def log_in(task_arn: str, asked: ContainerDefinition) -> LogTail | NoLog:
+    """Where a container of a task logs to; known as soon as the task has an id."""
     options = asked.log_options
     group, prefix = options.get("awslogs-group", ""), options.get("awslogs-stream-prefix", "")
     region = options.get("awslogs-region", "")
     if asked.log_driver != AWSLOGS:
-        return NoLog(f"{container.name} logs to {asked.log_driver or 'its host'}")
+        return NoLog(f"{asked.name} logs to {asked.log_driver or 'its host'}")
     if not prefix:
-        return NoLog(f"the awslogs configuration of {container.name} has no stream prefix")
+        return NoLog(f"the awslogs configuration of {asked.name} has no stream prefix")
     if not group or not is_region(region):
-        return NoLog(f"the awslogs configuration of {container.name} is incomplete")
-    stream = f"{prefix}/{container.name}/{task_id(task.arn)}"
-    return LogTail(container=container.name, group=group, stream=stream, region=region)
+        return NoLog(f"the awslogs configuration of {asked.name} is incomplete")
+    stream = f"{prefix}/{asked.name}/{task_id(task_arn)}"
+    return LogTail(container=asked.name, group=group, stream=stream, region=region)
 
 
 def place_of(group: str, stream: str, region: str) -> LogTail:

@@ -1,0 +1,329 @@
+"""`ecs-watch run` at a shell, against a double of ECS on this machine."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notifier import running
+from notifier.cli import main
+from sandbox.aws_error import AwsError
+from sandbox.ecs_double import EcsDouble
+from sandbox.one_off import Ending, Job
+from tests.one_off import CLUSTER, FAMILY, TWO_ESSENTIAL, WITH_SIDE_CAR, definition
+
+Capture = pytest.CaptureFixture[str]
+RUN = ("run", "--cluster", "prod", "--task-definition", FAMILY)
+QUICK = Job({"app": Ending(0.1)}, starts_after=0)
+SERVICE: dict[str, Any] = {
+    "serviceArn": "arn:aws:ecs:eu-west-1:123456789012:service/prod/web",
+    "serviceName": "web",
+    "clusterArn": CLUSTER,
+    "status": "ACTIVE",
+    "launchType": "FARGATE",
+    "platformVersion": "1.4.0",
+    "networkConfiguration": {
+        "awsvpcConfiguration": {"subnets": ["subnet-1"], "assignPublicIp": "DISABLED"}
+    },
+}
+
+
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[EcsDouble]:
+    """Where the command's AWS is, and no waiting longer than it takes."""
+    monkeypatch.setattr(running, "LOOK_EVERY", ((99.0, 0.03),))
+    monkeypatch.setattr(running, "LOG_QUIET_FOR", 0.1)
+    with EcsDouble() as started:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_ECS", started.url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", started.url)
+        started.patch(
+            {
+                "clusters": [{"clusterArn": CLUSTER, "status": "ACTIVE"}],
+                "taskDefinitions": [definition()],
+                "services": [SERVICE],
+            }
+        )
+        started.give(FAMILY, QUICK)
+        yield started
+
+
+def asked_for(double: EcsDouble) -> dict[str, Any]:
+    (request,) = [request for operation, request in double.requests if operation == "RunTask"]
+    return request
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_it_ends_with_the_containers_exit_code_and_prints_its_log(
+    double: EcsDouble, capsys: Capture, code: int
+) -> None:
+    ending = {"app": Ending(0.1, code)}
+    double.give(FAMILY, Job(ending, starts_after=0, lines=["one", "two"], log_lag=0))
+
+    assert main(RUN) == code
+
+    shown = capsys.readouterr()
+    assert shown.out == "one\ntwo\n"
+    first, task, log, *_, end = shown.err.splitlines()
+    assert first.startswith("started arn:aws:ecs:eu-west-1:123456789012:task/prod/0000")
+    assert "https://eu-west-1.console.aws.amazon.com/ecs/v2/clusters/prod/tasks/" in task
+    assert "log-group/$252Fecs$252Fjobs/log-events/job$252Fapp$252F0000" in log
+    assert end == f"ecs-watch run: exited, exit code {code}"
+
+
+def test_what_never_started_ends_with_125_and_says_what_to_do(
+    double: EcsDouble, capsys: Capture
+) -> None:
+    double.give(FAMILY, Job(fails_to_start="CannotPullContainerError: not found", starts_after=0))
+
+    assert main([*RUN, "--json"]) == 125
+
+    shown = capsys.readouterr()
+    end = json.loads(shown.out)
+    assert (end["outcome"], end["exitStatus"]) == ("never started", 125)
+    assert end["tasks"][0]["exitCodes"] == {"app": None}
+    assert "never started: CannotPullContainerError: not found" in shown.err
+    assert "https://docs.aws.amazon.com/AmazonECS/latest/developerguide/" in shown.err
+
+
+def test_a_start_that_ecs_refuses_is_explained(double: EcsDouble, capsys: Capture) -> None:
+    double.give(FAMILY, Job(refusals=[["ATTRIBUTE"]]))
+
+    assert main(RUN) == 125
+
+    shown = capsys.readouterr().err
+    assert "never started, exit code 125: 1 of 1 not started. Reason: ATTRIBUTE" in shown
+    assert "no container instance has an attribute that the task definition needs" in shown
+
+
+def test_the_time_out_ends_with_124_and_leaves_the_task(double: EcsDouble, capsys: Capture) -> None:
+    double.give(FAMILY, Job({"app": Ending(60)}, starts_after=0))
+
+    assert main([*RUN, "--timeout", "1s", "--json"]) == 124
+
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["outcome"] == "timed out"
+    assert "was left running" in shown.err
+    assert "to stop it: aws ecs stop-task --cluster prod --task arn:aws:ecs:" in shown.err
+    assert double.calls["StopTask"] == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "number", "stops"), [("stop", signal.SIGTERM, 1), ("leave", signal.SIGINT, 0)]
+)
+def test_a_signal_stops_the_task_or_leaves_it(
+    double: EcsDouble, capsys: Capture, how: str, number: int, stops: int
+) -> None:
+    double.give(FAMILY, Job({"app": Ending(60)}, starts_after=0))
+    before = signal.getsignal(number)
+    threading.Timer(0.4, os.kill, (os.getpid(), number)).start()
+
+    assert main([*RUN, "--on-cancel", how]) == 128 + number
+
+    assert double.calls["StopTask"] == stops
+    assert "ecs-watch run: cancelled" in capsys.readouterr().err
+    assert signal.getsignal(number) is before
+
+
+def test_command_variables_and_a_services_network_are_handed_on_and_values_never_printed(
+    double: EcsDouble, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FROM_HERE", "mine")
+    double.patch({"taskDefinitions": [{**definition(), "networkMode": "awsvpc"}]})
+    job = Job(QUICK.containers, starts_after=0, lines=["DB is s3cret-value", "", ""], log_lag=0)
+    double.give(FAMILY, job)
+
+    code = main(
+        [
+            *(*RUN, "--like", "web", "--security-groups", "sg-1"),
+            *("--command", "rails 'db:migrate now'"),
+            *("--env", "DB_PASSWORD=s3cret-value", "--env", "FROM_HERE", "--env", "EMPTY="),
+        ]
+    )
+
+    assert code == 0
+    asked = asked_for(double)
+    (override,) = asked["overrides"]["containerOverrides"]
+    assert override["command"] == ["rails", "db:migrate now"]
+    assert {row["name"]: row["value"] for row in override["environment"]} == {
+        "DB_PASSWORD": "s3cret-value",
+        "FROM_HERE": "mine",
+        "EMPTY": "",
+    }
+    assert asked["networkConfiguration"]["awsvpcConfiguration"] == {
+        "subnets": ["subnet-1"],
+        "assignPublicIp": "DISABLED",
+        "securityGroups": ["sg-1"],
+    }
+    assert (asked["launchType"], asked["platformVersion"]) == ("FARGATE", "1.4.0")
+    shown = capsys.readouterr()
+    assert "s3cret-value" not in shown.out + shown.err
+    assert "DB is [redacted" in shown.out
+
+
+def test_a_file_gives_what_run_task_takes_and_flags_win(double: EcsDouble, tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    given = {
+        "tags": [{"key": "team", "value": "shop"}],
+        "launchType": "EC2",
+        "overrides": {"cpu": "512", "containerOverrides": [{"name": "app", "cpu": 256}]},
+    }
+    file.write_text(json.dumps(given))
+
+    arguments = ["--file", str(file), "--capacity-provider", "FARGATE_SPOT", "--command", '["x"]']
+    assert main([*RUN, *arguments]) == 0
+
+    asked = asked_for(double)
+    assert asked["tags"] == given["tags"]
+    assert "launchType" not in asked
+    assert asked["capacityProviderStrategy"] == [{"capacityProvider": "FARGATE_SPOT"}]
+    assert asked["overrides"] == {
+        "cpu": "512",
+        "containerOverrides": [{"name": "app", "cpu": 256, "command": ["x"]}],
+    }
+
+
+def test_the_named_container_decides_and_side_cars_are_mentioned(
+    double: EcsDouble, capsys: Capture
+) -> None:
+    double.patch({"taskDefinitions": [WITH_SIDE_CAR]})
+    double.give(FAMILY, Job({"app": Ending(0.2), "agent": Ending(0.1, 6)}, starts_after=0))
+
+    assert main(RUN) == 0
+    assert "beside it ended: agent 6" in capsys.readouterr().err
+    assert main([*RUN, "--container", "agent"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("shown", "arguments", "says"),
+    [
+        (definition(), ["--container", "nobody"], "there is no container 'nobody'"),
+        (TWO_ESSENTIAL, ["--command", "x"], "need --container, one of: app, proxy"),
+        (definition(), ["--file", "/nonexistent"], "/nonexistent: No such file"),
+        (definition(), ["--security-groups", "sg-1"], "need --subnets"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_started(
+    double: EcsDouble, capsys: Capture, shown: Any, arguments: list[str], says: str
+) -> None:
+    double.patch({"taskDefinitions": [shown]})
+
+    assert main([*RUN, *arguments]) == 2
+
+    assert says in capsys.readouterr().err
+    assert double.calls["RunTask"] == 0
+
+
+def test_a_file_may_not_hold_what_options_give(double: EcsDouble, tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    file.write_text('{"cluster": "other", "count": 3}')
+
+    assert main([*RUN, "--file", str(file)]) == 2
+    assert double.calls["RunTask"] == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--env", "=x"], ["--env", "UNSET_HERE"], ["--count", "11"], ["--command", "'"]]
+)
+def test_a_command_line_that_cannot_be_understood_is_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*RUN, *arguments])
+    assert ended.value.code == 2
+
+
+def test_a_task_definition_that_cannot_be_read_is_a_task_that_never_started(
+    double: EcsDouble, capsys: Capture
+) -> None:
+    assert main([*RUN[:-1], "nobodys", "--json"]) == 125
+
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["outcome"] == "never started"
+    assert "DescribeTaskDefinition: gone" in shown.err
+
+
+def test_a_service_that_is_not_there_is_no_pattern(double: EcsDouble, capsys: Capture) -> None:
+    assert main([*RUN, "--like", "nobody"]) == 125
+    assert "there is no service 'nobody'" in capsys.readouterr().err
+
+
+def test_what_a_terminal_would_obey_is_taken_out_of_the_log(
+    double: EcsDouble, capsys: Capture
+) -> None:
+    lines = ["\x1b[31mred\x1b[0m \x1b]0;title\x07and \x07bell \u202ereversed", "end"]
+    double.give(FAMILY, Job(QUICK.containers, starts_after=0, lines=lines, log_lag=0))
+
+    main(RUN)
+
+    assert capsys.readouterr().out == "red and bell reversed\nend\n"
+
+
+def test_who_stops_reading_the_log_gets_the_exit_code_all_the_same(
+    double: EcsDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double.give(FAMILY, Job({"app": Ending(0.1, 3)}, starts_after=0, lines=["a", "b"], log_lag=0))
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as nobody:
+        monkeypatch.setattr("sys.stdout", nobody)
+
+        assert main(RUN) == 3
+
+
+def test_of_several_tasks_each_line_says_whose_it_is_and_one_bad_code_counts(
+    double: EcsDouble, capsys: Capture
+) -> None:
+    job = Job({"app": Ending(0.1, 5)}, starts_after=0, lines=["hello", "end"], log_lag=0)
+    double.give(FAMILY, job)
+
+    assert main([*RUN, "--count", "2"]) == 5
+    assert {"000001 hello", "000002 hello"} <= set(capsys.readouterr().out.splitlines())
+
+
+def test_an_error_of_ecs_is_told_in_its_words(double: EcsDouble, capsys: Capture) -> None:
+    double.give(FAMILY, Job(refusals=[AwsError("InvalidParameterException", "No subnets.")]))
+
+    assert main(RUN) == 125
+    assert "InvalidParameterException: No subnets." in capsys.readouterr().err
+
+
+def test_the_policy_that_it_needs_names_what_it_may_do_and_no_role_by_wildcard(
+    capsys: Capture,
+) -> None:
+    assert main([*RUN, "--like", "web", "--iam", "--region", "eu-west-1"]) == 0
+
+    statements = json.loads(capsys.readouterr().out)["Statement"]
+    actions = {
+        action
+        for one in statements
+        for action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])
+    }
+    assert actions == {
+        "ecs:RunTask",
+        "ecs:DescribeTasks",
+        "ecs:StopTask",
+        "ecs:ListTasks",
+        "ecs:DescribeTaskDefinition",
+        "ecs:DescribeServices",
+        "iam:PassRole",
+        "logs:GetLogEvents",
+    }
+    everywhere = {one["Sid"] for one in statements if one["Resource"] == "*"}
+    assert everywhere == {"FindAfterALostAnswer", "ReadTaskDefinition"}
+    (roles,) = [one for one in statements if one["Action"] == "iam:PassRole"]
+    assert all("*" not in arn for arn in roles["Resource"])
+
+
+def test_the_policy_allows_every_call_that_is_made(double: EcsDouble, capsys: Capture) -> None:
+    main([*RUN, "--like", "web", "--iam"])
+    policy = capsys.readouterr().out
+    double.give(FAMILY, Job({"app": Ending(60)}, starts_after=0, lines=["a", "b"]))
+
+    main([*RUN, "--like", "web", "--timeout", "1s", "--on-timeout", "stop"])
+
+    for operation in double.calls:
+        prefix = "logs" if operation == "GetLogEvents" else "ecs"
+        assert f'"{prefix}:{operation}"' in policy
