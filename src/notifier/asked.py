@@ -29,7 +29,7 @@ _MASKED = re.compile(
     r"\A\W*(masked|redacted|omitted|truncated|sensitive)\W*\Z|(…|\.\.\.|truncated\W*)\Z",
     re.IGNORECASE,
 )
-# "Up to 255 letters (uppercase and lowercase), numbers, underscores, and hyphens are allowed."
+# 255 letters, digits, underscores and hyphens at most, then the revision, which may be left out.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html
 _FAMILY = re.compile(
     r"(?:arn:aws[a-z-]*:ecs:[a-z0-9-]+:[0-9]{12}:task-definition/)?([A-Za-z0-9_-]{1,255})(?::[0-9]+)?"

@@ -14,7 +14,6 @@ from functools import cache
 from random import uniform
 from typing import Any
 
-from notifier import metrics
 from notifier.arns import parse_arn
 from notifier.asked import family_of
 from notifier.errors import SettingsError
@@ -37,11 +36,7 @@ def on_retry(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]
     if "Records" in event:
         failed = program.take_in(event["Records"], run)
         return {"batchItemFailures": [{"itemIdentifier": one} for one in failed]}
-    try:
-        program.tick(run)
-    finally:
-        if run.tally:
-            print(metrics.line(run.tally, run.now(), stack=os.environ.get("STACK_NAME", "")))
+    program.tick(run)
     return None
 
 

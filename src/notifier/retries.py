@@ -340,7 +340,7 @@ def _again(job: Job, why: str, policy: Policy, now: datetime, jitter: Jitter) ->
 
 def _wait(attempt: int, jitter: Jitter) -> timedelta:
     """Before the n-th attempt: 90 s, doubled each time; half of it at random."""
-    longest = FIRST_WAIT * 2 ** (attempt - 1)
+    longest = FIRST_WAIT * (1 << (attempt - 1))
     return longest / 2 + jitter(longest / 2)
 
 

@@ -1,4 +1,4 @@
-"""Carries out what `retries` decides: its own table, RunTask, and the events that the watcher tells.
+"""Carries out what `retries` decides: its table, RunTask, and the events that the watcher tells.
 
 Every job is one row. What is about to be done is written down before it is done, so whoever comes
 after a function that was killed knows that an attempt may have gone out, and does not repeat it.
@@ -7,7 +7,7 @@ What is to be told stands in the row until EventBridge has it.
 | pk               | sk           | holds                                                      |
 |------------------|--------------|------------------------------------------------------------|
 | `job#ID`         | `job`        | the job (`body`), `version`, `saved_by`, `due`, `due_at`   |
-| `budget#FAMILY`  | a day in UTC | `attempts`                                                 |
+| `budget#FAMILY`  | a day in UTC | `used`: attempts                                           |
 """
 
 import json
@@ -115,17 +115,15 @@ class Table:
 
     def _spend(self, family: str, now: datetime, budget: int) -> Any:
         """https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.UpdateExpressions.html"""
-        values = {"one": 1, "budget": budget, "end": int((now + BUDGET_ROWS_LAST).timestamp())}
+        end = int((now + BUDGET_ROWS_LAST).timestamp())
+        values = {"none": 0, "one": 1, "budget": budget, "end": end}
         return {
             "Update": {
                 "TableName": self.name,
                 "Key": key(f"budget#{family}", now.astimezone(UTC).date().isoformat()),
-                "UpdateExpression": "SET #expires_at = :end ADD #attempts :one",
-                "ConditionExpression": "attribute_not_exists(#attempts) OR #attempts < :budget",
-                "ExpressionAttributeNames": {
-                    "#attempts": "attempts",
-                    "#expires_at": "expires_at",
-                },
+                "UpdateExpression": "SET used = if_not_exists(used, :none) + :one,"
+                " expires_at = :end",
+                "ConditionExpression": "attribute_not_exists(used) OR used < :budget",
                 "ExpressionAttributeValues": {
                     f":{name}": dynamodb.typed(value) for name, value in values.items()
                 },
@@ -180,7 +178,7 @@ class Doors:
         """
         from botocore.validate import ParamValidator
 
-        shape = self.ecs().meta.service_model.operation_model("RunTask").input_shape
+        shape: Any = self.ecs().meta.service_model.operation_model("RunTask").input_shape
         report = ParamValidator().validate(dict(request), shape)
         # The report quotes values, which may be secrets.
         return "the record has a field that RunTask does not take" if report.has_errors() else ""
@@ -273,17 +271,23 @@ class Retrying:
         self._change(job_id, settled, run)
 
     def tick(self, run: Invocation) -> None:
-        """Do what is due, the longest due first. One job that fails stops no other."""
+        """Do what is due, the longest due first. One job that fails stops no other.
+
+        Raises the first error that nobody foresaw, at the end: the function's alarm tells of it.
+        """
+        errors: list[Exception] = []
         for job_id in self.table.due(run.now()):
             if run.remaining() < NEEDED_FOR_A_JOB:
-                return
+                break
             try:
                 self._step(job_id, run)
-            except Conflict:
-                logger.info("somebody else has it", extra={"job": job_id})
-            except Exception:
+            except (Conflict, StoreUnavailable) as error:
+                logger.warning("left to the next tick", extra={"job": job_id, "why": str(error)})
+            except Exception as error:
                 logger.exception("not done", extra={"job": job_id})
-                run.tally["FailedJobs"] += 1
+                errors.append(error)
+        for error in errors:
+            raise error
 
     def _step(self, job_id: str, run: Invocation) -> None:
         job = self.table.load(job_id)
