@@ -85,7 +85,7 @@ class World:
     policy: Policy = POLICY
 
     def __post_init__(self) -> None:
-        self.dice = Random(self.seed)  # noqa: S311
+        self.dice = Random(self.seed)
         self.now = BEGAN
         self.rows = dynamodb.Table("retries")
         self.launched: Counter[str] = Counter()  # by the job of `startedBy`
@@ -98,7 +98,7 @@ class World:
         self._numbers = iter(range(10**9))
         self.program = Retrying(
             Table("retries", lambda: self._client),
-            Doors(lambda: self._ecs, lambda: self._events, lambda: SimpleNamespace()),  # type: ignore[arg-type,return-value]
+            Doors(lambda: self._ecs, lambda: self._events, SimpleNamespace),  # type: ignore[arg-type,return-value]
             self.policy,
         )
         self._client: Any = SimpleNamespace(
@@ -110,9 +110,7 @@ class World:
             run_task=self._through("RunTask", self._run_task, slow=True),
             meta=SimpleNamespace(service_model=ecs_model()),
         )
-        self._events: Any = SimpleNamespace(
-            put_events=self._through("PutEvents", self._put_events)
-        )
+        self._events: Any = SimpleNamespace(put_events=self._through("PutEvents", self._put_events))
 
     # --- the way to AWS -----------------------------------------------------------------------
 

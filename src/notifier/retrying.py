@@ -286,8 +286,8 @@ class Retrying:
             except Exception as error:
                 logger.exception("not done", extra={"job": job_id})
                 errors.append(error)
-        for error in errors:
-            raise error
+        if errors:
+            raise errors[0]
 
     def _step(self, job_id: str, run: Invocation) -> None:
         job = self.table.load(job_id)
