@@ -98,7 +98,7 @@ class World:
         self._numbers = iter(range(10**9))
         self.program = Retrying(
             Table("retries", lambda: self._client),
-            Doors(lambda: self._ecs, lambda: self._events, SimpleNamespace),  # type: ignore[arg-type,return-value]
+            Doors(lambda: self._ecs, lambda: self._events, SimpleNamespace),  # type: ignore[arg-type]
             self.policy,
         )
         self._client: Any = SimpleNamespace(

@@ -30,7 +30,7 @@ def retry() -> TaskRetry:
         (replace(retry(), name="TASK_RETRY_STARTED"), "Started after all, by attempt 1 of 5."),
         (
             replace(retry(), name="TASK_RETRY_GIVEN_UP"),
-            "Given up after 1 attempt: 1 of 2 tasks did not start.",
+            "Given up after attempt 1 of 5: 1 of 2 tasks did not start.",
         ),
         (replace(retry(), name="TASK_RETRY_REFUSED", asked=1), "Not tried again: 1 of 1 task did"),
         (replace(retry(), name="TASK_RETRY_UNKNOWN"), "Nobody knows whether attempt 1 of 5 start"),

@@ -224,11 +224,6 @@ def test_what_nobody_waits_for_is_kept_when_it_fails() -> None:
     assert queue["VisibilityTimeout"] == 6 * FUNCTION["Timeout"]
 
 
-def test_the_switch_stops_what_comes_in() -> None:
-    assert RULES["RunTaskFailures"]["State"] == {"Fn::If": ["IsOn", "ENABLED", "DISABLED"]}
-    assert FUNCTION["Environment"]["Variables"]["RETRIES"] == {"Ref": "Retries"}
-
-
 def test_the_watcher_takes_what_this_stack_tells() -> None:
     patterns = of_type("Events::Rule", WATCHER)["OtherFailures"]["EventPattern"]
     assert TASKS in patterns["source"]

@@ -158,9 +158,8 @@ def begun(
     if why := _not_ours(call, policy):
         return Ignored(why)
     job = _job(call, policy, now)
-    why = _refusal(call, problem)
-    if why or not policy.is_on:
-        return _ended(job, Outcome.REFUSED, why or "retries are switched off", now)
+    if why := _refusal(call, problem):
+        return _ended(job, Outcome.REFUSED, why, now)
     due_at = now + _wait(1, jitter)
     if due_at > job.deadline:
         return _ended(job, Outcome.REFUSED, "the call was made too long ago", now)
@@ -169,6 +168,8 @@ def begun(
 
 def _not_ours(call: Asked, policy: Policy) -> str:
     """A run of our own is none to repeat: known by its role, and by its `startedBy`."""
+    if not policy.is_on:
+        return "retries are switched off"
     if (call.account, call.region) != (policy.account, policy.region):
         return "another account or region"
     if call.role == policy.own_role or call.starter.startswith(OWN_STARTERS):

@@ -16,22 +16,18 @@ def sentence(event: TaskRetry | RunbookFailed) -> str:
         return _of_runbook(event)
     left = f"{event.missing} of {_tasks(event.asked)}"
     attempt = f"attempt {event.attempt} of {event.attempts}"
-    match event.name:
-        case "TASK_RETRY_WAITING":
-            return _waiting(event, left, attempt)
-        case "TASK_RETRY_STARTED":
-            return f"Started after all, by {attempt}."
-        case "TASK_RETRY_GIVEN_UP":
-            tried = f"{event.attempt} attempt{'s' if event.attempt != 1 else ''}"
-            return f"Given up after {tried}: {left} did not start."
-        case "TASK_RETRY_REFUSED":
-            return f"Not tried again: {left} did not start."
-        case "TASK_RETRY_UNKNOWN":
-            return (
-                f"Nobody knows whether {attempt} started {left}, so it is not tried again. "
-                "Look before you start it yourself."
-            )
-    return f"{event.name} after {attempt}; {left} did not start."
+    if event.name == "TASK_RETRY_WAITING":
+        return _waiting(event, left, attempt)
+    ends = {
+        "TASK_RETRY_STARTED": f"Started after all, by {attempt}.",
+        "TASK_RETRY_GIVEN_UP": f"Given up after {attempt}: {left} did not start.",
+        "TASK_RETRY_REFUSED": f"Not tried again: {left} did not start.",
+        "TASK_RETRY_UNKNOWN": (
+            f"Nobody knows whether {attempt} started {left}, so it is not tried again. "
+            "Look before you start it yourself."
+        ),
+    }
+    return ends.get(event.name, f"{event.name} after {attempt}; {left} did not start.")
 
 
 def _waiting(event: TaskRetry, left: str, attempt: str) -> str:
