@@ -294,8 +294,13 @@ class World:
                 self._later.append((self.now + 12 * MINUTE, body))
 
     def _invoke(self, function: Callable[[Invocation], Any]) -> None:
+        with suppress(Killed, Conflict, StoreUnavailable):
+            function(self.run())
+
+    def run(self) -> Invocation:
+        """One run of the function, which begins now."""
         ends = self.now + FUNCTION_LASTS
-        run = Invocation(
+        return Invocation(
             id="1",
             now=lambda: self.now,
             remaining=lambda: ends - self.now,
@@ -303,8 +308,6 @@ class World:
             jitter=lambda at_most: at_most * self.dice.random(),
             unique=lambda: f"u{next(self._numbers)}",
         )
-        with suppress(Killed, Conflict, StoreUnavailable):
-            function(run)
 
     def _sleep(self, pause: timedelta) -> None:
         self.now += pause

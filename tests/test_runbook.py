@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,11 @@ import pytest
 
 from notifier import runbooks
 from notifier.arns import log_stream_url
+from notifier.events import RUNBOOK_FAILED, TASKS
+from notifier.retrying import Doors
 from sandbox.transform import read_template
 from tests.automation import EXECUTION_ID, Execution, StepFailed
+from tests.tasks_simulator import World
 
 ROOT = Path(__file__).parent.parent
 CONTENT: dict[str, Any] = read_template(ROOT / "tasks.yaml")["Resources"]["Runbook"]["Properties"][
@@ -311,10 +314,49 @@ def test_a_command_needs_its_container() -> None:
 # --- a failed execution is told -------------------------------------------------------------------
 
 
+class Told:
+    """What of the default bus and of Systems Manager the function uses."""
+
+    def __init__(self, refuses: bool = False) -> None:
+        self.refuses = refuses
+        self.entries: list[Any] = []
+
+    def put_events(self, *, Entries: list[Any]) -> Any:  # noqa: N803
+        self.entries += Entries
+        return {"FailedEntryCount": int(self.refuses)}
+
+    def get_automation_execution(self, *, AutomationExecutionId: str) -> Any:  # noqa: N803
+        return {
+            "AutomationExecution": {
+                "AutomationExecutionId": AutomationExecutionId,
+                "AutomationExecutionStatus": "TimedOut",
+                "Parameters": {"Cluster": ["shop"], "TaskDefinition": ["migration"]},
+                "StepExecutions": [],
+            }
+        }
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_failed_execution_is_handed_over_or_its_event_comes_back(refuses: bool) -> None:
+    world, aws = World(0), Told(refuses)
+    client: Any = aws
+    doors = Doors(ecs=lambda: client, events=lambda: client, ssm=lambda: client)
+    program = replace(world.program, doors=doors, runbook="run-task")
+    message = {"messageId": "m1", "body": status(Status="TimedOut")}
+    assert list(program.take_in([message], world.run())) == (["m1"] if refuses else [])
+    (entry,) = aws.entries
+    assert (entry["Source"], entry["DetailType"]) == (TASKS, RUNBOOK_FAILED)
+    assert json.loads(entry["Detail"])["eventName"] == "RUNBOOK_TIMEDOUT"
+
+
 def status(**detail: Any) -> str:
     """https://docs.aws.amazon.com/systems-manager/latest/userguide/monitoring-systems-manager-event-examples.html"""
     return json.dumps(
         {
+            "id": "1",
+            "account": "123456789012",
+            "region": "eu-west-1",
+            "time": "2026-11-23T12:00:00Z",
             "source": "aws.ssm",
             "detail-type": "EC2 Automation Execution Status-change Notification",
             "detail": {

@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 DUE = "due"  # the one partition of the sparse index
 NEEDED_FOR_A_JOB = timedelta(seconds=45)  # of the function's time: RunTask twice, and the table
 SAVES = 4  # of what an attempt came to, against events that come at the same time
+ENTRIES_AT_ONCE = 10  # of one PutEvents
 BUDGET_ROWS_LAST = timedelta(days=3)
 
 
@@ -359,11 +360,12 @@ class Retrying:
 
     def _tell(self, job: Job, run: Invocation) -> Job:
         """Hand the notices over. Each has an id, so the watcher knows one that comes twice."""
-        details = [retries.event_of(job, one, self.policy) for one in job.notices]
+        notices = job.notices[:ENTRIES_AT_ONCE]
+        details = [retries.event_of(job, one, self.policy) for one in notices]
         if not self.doors.put(retries.SOURCE, retries.DETAIL_TYPE, details):
             return job
         try:
-            return self.table.save(retries.told(job, job.notices), run.now(), run.unique())
+            return self.table.save(retries.told(job, notices), run.now(), run.unique())
         except (Conflict, StoreUnavailable) as error:
             logger.info("told, and not written down", extra={"job": job.id, "why": str(error)})
             return job

@@ -23,7 +23,9 @@ from tests.e2e.combinations import Json, allowed, parts, picked, resolved, walk
 pytestmark = pytest.mark.e2e
 
 CHECKOV = ROOT / ".venv-checkov" / "bin" / "checkov"
-TEMPLATES = {name: read_template(ROOT / f"{name}.yaml") for name in ("template", "forwarder", "tasks")}
+TEMPLATES = {
+    name: read_template(ROOT / f"{name}.yaml") for name in ("template", "forwarder", "tasks")
+}
 
 # Checks of checkov that our templates do not pass, and why they need not.
 NOT_OURS = {
