@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from notifier import retries
 from notifier.asked import Asked, asked, family_of
@@ -312,6 +313,21 @@ def test_lost_answers_start_no_job_twice() -> None:
     assert count["unknown"] > 5
     never = sim.every_answer_lost(range(5))
     assert (never["duplicates"], never["UNKNOWN"]) == (0, 5)
+
+
+def test_events_of_its_tasks_tell_what_a_lost_answer_did_not() -> None:
+    world = World(2, Faults(full=0.0, partial=0.0))
+    run_task = world._ecs.run_task
+
+    def lost(**request: Any) -> Any:
+        run_task(**request)
+        raise ReadTimeoutError(endpoint_url="RunTask")
+
+    world._ecs.run_task = lost
+    call = world.offer(3, 1)
+    world.play(world.now + 3 * sim.HOUR)
+    assert world.ends() == {call: "STARTED"}
+    assert sum(world.launched.values()) == 2
 
 
 def test_what_is_masked_cut_or_unknown_starts_nothing() -> None:
