@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from notifier.events import API_CALL, parse
+from notifier.events import parse
 from notifier.model import ApiCall
 
 Request = Mapping[str, Any]
@@ -95,11 +95,6 @@ def asked(body: str) -> Asked | None:
         invoked_by=event.caller.invoked_by,
         wrong=next(_wrong(event, request, detail), ""),
     )
-
-
-def is_call(body: str) -> bool:
-    """Whether the event is a record of CloudTrail, by its detail-type alone."""
-    return bool(json.loads(body).get("detail-type") == API_CALL)
 
 
 def family_of(task_definition: object) -> str:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from notifier import retries, runbooks
 from notifier.arns import partition_of
-from notifier.asked import asked, is_call
+from notifier.asked import asked
 from notifier.errors import Conflict, MalformedEvent, StoreUnavailable
 from notifier.events import parse
-from notifier.model import Invocation, TaskStateChange
+from notifier.model import ApiCall, Invocation, TaskStateChange
 from notifier.retries import Answer, Failed, Job, Phase, Policy
 from notifier.store import dynamodb
 from notifier.store.dynamodb import Row, key, plain
@@ -56,11 +56,15 @@ class Table:
 
     def load(self, job_id: str) -> Job | None:
         """The job as it is now, read consistently; None where there is none."""
+        row = self._row(job_id)
+        return _job(row) if row else None
+
+    def _row(self, job_id: str) -> Row | None:
         with dynamodb.errors():
             answer = self.client().get_item(
                 TableName=self.name, Key=key(f"job#{job_id}", "job"), ConsistentRead=True
             )
-        return _job(plain(answer["Item"])) if "Item" in answer else None
+        return plain(answer["Item"]) if "Item" in answer else None
 
     def due(self, now: datetime) -> Sequence[str]:
         """The ids of what is due by now, the longest due first, one page at most."""
@@ -85,13 +89,15 @@ class Table:
         try:
             with dynamodb.errors():
                 self.client().transact_write_items(TransactItems=writes)
-        except StoreUnavailable:
-            if self._saved_by(job.id) != token:
-                raise
-        except Conflict as error:
+        except (Conflict, StoreUnavailable) as error:
             # Our own write looks like somebody else's when the SDK sent it twice.
-            if self._saved_by(job.id) != token:
-                raise _refused(error) from error
+            row = self._row(job.id) or {}
+            if row.get("saved_by") == token:
+                return replace(job, version=job.version + 1)
+            is_same = int(row.get("version", 0)) == job.version
+            if budget is not None and is_same and isinstance(error, Conflict):
+                raise OverBudget(job.family) from error  # nothing else could refuse it
+            raise
         return replace(job, version=job.version + 1)
 
     def _write(self, job: Job, now: datetime, token: str) -> Any:
@@ -131,22 +137,9 @@ class Table:
             }
         }
 
-    def _saved_by(self, job_id: str) -> str:
-        with dynamodb.errors():
-            answer = self.client().get_item(
-                TableName=self.name, Key=key(f"job#{job_id}", "job"), ConsistentRead=True
-            )
-        return str(plain(answer["Item"]).get("saved_by")) if "Item" in answer else ""
-
 
 def _job(row: Row) -> Job:
     return replace(from_json(Job, row["body"]), version=int(row["version"]))
-
-
-def _refused(error: Conflict) -> Exception:
-    """The second write of the two is the budget's."""
-    is_budget = str(error).endswith("['None', 'ConditionalCheckFailed']")
-    return OverBudget(str(error)) if is_budget else error
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +227,7 @@ class Retrying:
 
     def _take_in(self, body: str, run: Invocation) -> None:
         event = parse(body)
-        if is_call(body):
+        if isinstance(event, ApiCall):
             self._begin(body, run)
         elif execution_id := runbooks.failed_execution(body, self.runbook):
             self._tell_of_runbook(execution_id)
