@@ -24,7 +24,9 @@ from notifier.model import (
     Event,
     HookStateChange,
     NotOurs,
+    RunbookFailed,
     ServiceAction,
+    TaskRetry,
     TaskStateChange,
 )
 
@@ -84,6 +86,7 @@ hook-failed-built                                  | failure    | HookStateChang
 hook-in-progress-built                             | no failure | HookStateChange             | HOOK_IN_PROGRESS                             | my-service     | my-cluster
 hook-succeeded-built                               | no failure | HookStateChange             | HOOK_SUCCEEDED                               | my-service     | my-cluster
 hook-timed-out-built                               | failure    | HookStateChange             | HOOK_TIMED_OUT                               | my-service     | my-cluster
+runbook-failed-built                               | no failure | RunbookFailed               | RUNBOOK_FAILED                               | migration      | shop
 sa-capacity-provider-steady-state-docs             | no failure | ServiceAction               | CAPACITY_PROVIDER_STEADY_STATE               | servicetest    | default
 sa-daemon-placement-constraint-violated-built      | failure    | ServiceAction               | SERVICE_DAEMON_PLACEMENT_CONSTRAINT_VIOLATED | servicetest    | default
 sa-deployment-failed-built                         | failure    | DeploymentStateChange       | SERVICE_DEPLOYMENT_FAILED                    | servicetest    | default
@@ -112,6 +115,7 @@ scheduled-heartbeat-built                          | not ours   | heartbeat
 task-pending-arabold-2020-masked                   | no failure | TaskStateChange             | (nameless)                                   | ProxyApplicationBlueMaster-EcsServiceDev-############ | proxy-ecs-cluster-dev
 task-pending-nri-flex-2016                         | no failure | TaskStateChange             | (nameless)                                   | -              | cluster1
 task-provisioning-autoptic-2026                    | malformed  | account: expected a text, found nothing
+task-retry-waiting-built                           | no failure | TaskRetry                   | TASK_RETRY_WAITING                           | nightly-report | jobs
 task-running-arkime-2023                           | no failure | TaskStateChange             | (nameless)                                   | DemoTrafficGen01-ServiceD69D759B-EfyMIBhdCKVk | DemoTrafficGen01-ClusterEB0386A7-sCRgDrfn5BP9
 task-running-ec2-capacity-provider-docs-2025       | no failure | TaskStateChange             | (nameless)                                   | -              | example
 task-running-ec2-docs-2016-old-arn                 | no failure | TaskStateChange             | (nameless)                                   | -              | default
@@ -158,6 +162,8 @@ def subject(event: Event) -> str | None:
             return event.service
         case HookStateChange():
             return event.service
+        case TaskRetry() | RunbookFailed():
+            return event.family
     raise AssertionError(event)
 
 

@@ -1,5 +1,6 @@
 """What is packaged is the program and nothing else."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,15 @@ def test_tests_and_what_is_left_of_running_are_not_shipped(built: Path, name: st
     with pytest.raises(SystemExit, match=f"Not to be shipped: {name}"):
         main(str(built), str(built.parent / "dist"))
     assert not (built.parent / "dist").exists()
+
+
+def test_both_stacks_are_made_for_whoever_has_no_sam(built: Path) -> None:
+    main(str(built), str(built.parent / "dist"))
+    made = {path.name for path in (built.parent / "dist").iterdir()}
+    assert made == {
+        "ecs-watch.zip",
+        "ecs-watch.template.json",
+        "ecs-watch-tasks.template.json",
+    }
+    tasks = json.loads((built.parent / "dist" / "ecs-watch-tasks.template.json").read_text())
+    assert {"CodeBucket", "CodeKey", "TaskFamilies"} <= set(tasks["Parameters"])

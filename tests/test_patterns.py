@@ -80,6 +80,8 @@ RECORDED = {
         hook-awaiting-action-without-resources-built
         hook-failed-built
         hook-timed-out-built
+        runbook-failed-built
+        task-retry-waiting-built
     """,
     "": """
         ci-health-agent-connectivity-docs-2026

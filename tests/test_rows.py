@@ -40,10 +40,12 @@ from notifier.model import (
     Thread,
     Transition,
 )
+from notifier.retries import Job
+from notifier.retries import Phase as JobPhase
 from notifier.store.rows import UNKNOWN_WORDS, from_json, stamp, to_json
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-NOUNS = [Attempt, Census, ClusterState, Explanation, Mute, ServiceState, Shipment, Thread]
+NOUNS = [Attempt, Census, ClusterState, Explanation, Job, Mute, ServiceState, Shipment, Thread]
 
 AT_LEAST, AT_MOST = datetime(1970, 1, 3), datetime(9999, 12, 29)  # noqa: DTZ001 as hypothesis wants it
 times = st.datetimes(min_value=AT_LEAST, max_value=AT_MOST, timezones=st.just(UTC))
@@ -112,6 +114,28 @@ def test_words_that_only_a_newer_version_knows_are_read_and_never_as_well() -> N
         SubjectKind.SERVICE,
     )
     assert read.untold("C01") == (Transition(revision=3, reason=Reason.ANOTHER_CAUSE, at=MOMENT),)
+
+
+def test_a_job_in_a_phase_that_only_a_newer_version_knows_is_never_tried_again() -> None:
+    job = Job(
+        id="1",
+        event_id="e",
+        account="1",
+        region="r",
+        cluster_arn="c",
+        family="f",
+        starter="",
+        request="{}",
+        asked=1,
+        missing=1,
+        phase=JobPhase.WAITING,
+        due_at=MOMENT,
+        deadline=MOMENT,
+    )
+    newer = json.loads(to_json(job)) | {"phase": "dreaming"}
+
+    assert from_json(Job, to_json(job)) == job
+    assert from_json(Job, json.dumps(newer)).phase is JobPhase.UNKNOWN
 
 
 def test_an_attempt_of_a_kind_that_only_a_newer_version_knows_tells_what_it_tells() -> None:

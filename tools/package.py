@@ -2,7 +2,8 @@
 
     python -m tools.package BUILT_DIRECTORY OUTPUT_DIRECTORY
 
-The template has two parameters more than template.yaml: the bucket and the key of the zip.
+The templates have two parameters more than template.yaml and tasks.yaml: the bucket and the key of
+the zip, which is the same for both.
 """
 
 import json
@@ -11,7 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from sandbox.transform import plain_cloudformation, read_template
+from sandbox.transform import TEMPLATE, plain_cloudformation, read_template
 
 CODE_PARAMETERS = {
     "CodeBucket": {
@@ -68,20 +69,29 @@ def write_zip(directory: Path, target: Path) -> None:
             archive.writestr(entry, path.read_bytes())
 
 
+STACKS = {"ecs-watch": TEMPLATE, "ecs-watch-tasks": TEMPLATE.with_name("tasks.yaml")}
+
+
 def main(built: str, output: str) -> None:
-    """Write ecs-watch.zip and ecs-watch.template.json into `output`."""
-    code, stack = Path(output, "ecs-watch.zip"), Path(output, "ecs-watch.template.json")
+    """Write ecs-watch.zip and the stacks' templates into `output`."""
     if found := strangers(Path(built)):
         sys.exit(f"Not to be shipped: {', '.join(found)}")
+    code = Path(output, "ecs-watch.zip")
     code.parent.mkdir(parents=True, exist_ok=True)
     write_zip(Path(built), code)
-    body = json.dumps(packaged_template(read_template()), separators=(",", ":"))
+    print(f"{code} ({code.stat().st_size / 1e6:.1f} MB)")
+    for name, template in STACKS.items():
+        _write_template(read_template(template), Path(output, f"{name}.template.json"))
+
+
+def _write_template(template: dict[str, Any], target: Path) -> None:
+    body = json.dumps(packaged_template(template), separators=(",", ":"))
     if len(body) > LONGEST_TEMPLATE_BODY:
         sys.exit(
-            f"The template has {len(body)} bytes; CloudFormation takes {LONGEST_TEMPLATE_BODY}"
+            f"{target.name} has {len(body)} bytes; CloudFormation takes {LONGEST_TEMPLATE_BODY}"
         )
-    stack.write_text(body + "\n")
-    print(f"{code} ({code.stat().st_size / 1e6:.1f} MB) and {stack} ({len(body) / 1e3:.0f} kB)")
+    target.write_text(body + "\n")
+    print(f"{target} ({len(body) / 1e3:.0f} kB)")
 
 
 if __name__ == "__main__":

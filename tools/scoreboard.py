@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import chain, hostile, one_off, secrets_corpus
+from tests import chain, hostile, one_off, secrets_corpus, tasks_simulator
 from tests.permutations import wrong_end_states
 from tests.simulator import figures
 from tests.simulator.figures import added, seeds_of, switched_off, unreadable
@@ -144,6 +144,53 @@ RUN_FIGURES = (
             else f"{c['duplicates']} too many"
         ),
         lambda c: not c["duplicates"],
+    ),
+)
+
+TASK_FIGURES = (
+    Figure(
+        "RunTask that always fails, 30 virtual days: attempts",
+        "≤ 5 a call and 20 a day, for ever",
+        tasks_simulator.always_failing,
+        lambda c: f"{c['attempts']:,} for {c['calls']:,} calls; bound {c['bound']:,}",
+        lambda c: not c["beyond"] and not c["jobs"] and not c["open"],
+        share=0.05,
+        chunk=1,
+    ),
+    Figure(
+        "lost answers at every call, jobs of 20 s and of 2 h: duplicate jobs",
+        "0",
+        tasks_simulator.lost_answers,
+        lambda c: (
+            f"{c['duplicates']} of {c['launched']:,} launched; told as unknown {c['unknown']:,} of "
+            f"{c['calls']:,} calls, {c['untold']} untold"
+        ),
+        lambda c: not c["duplicates"] and not c["untold"],
+    ),
+    Figure(
+        "… RunTask never answers, and does what it is asked: duplicate jobs",
+        "0, each told as unknown",
+        tasks_simulator.every_answer_lost,
+        lambda c: f"{c['duplicates']}; {c['UNKNOWN']:,} of {c['histories']:,} told as unknown",
+        lambda c: not c["duplicates"] and c["UNKNOWN"] == c["histories"],
+        share=0.2,
+    ),
+    Figure(
+        "retries with everything going wrong at once: tasks launched ≤ tasks asked for",
+        "always",
+        tasks_simulator.rough,
+        lambda c: (
+            f"in {c['histories'] - c['seeds beyond']:,} of {c['histories']:,}: {c['launched']:,} "
+            f"launched of {c['asked for']:,} asked for, {c['untold']} calls untold"
+        ),
+        lambda c: not c["seeds beyond"] and not c["untold"],
+    ),
+    Figure(
+        "masked or unknown fields in the record of a call: jobs started",
+        "0",
+        tasks_simulator.masked,
+        lambda c: f"{c['started']} of {c['histories']:,}",
+        lambda c: not c["started"],
     ),
 )
 
@@ -330,6 +377,7 @@ FIGURES = (
         chunk=1,
     ),
     *RUN_FIGURES,
+    *TASK_FIGURES,
 )
 
 

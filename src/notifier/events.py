@@ -35,7 +35,9 @@ from notifier.model import (
     Heartbeat,
     HookStateChange,
     NotOurs,
+    RunbookFailed,
     ServiceAction,
+    TaskRetry,
     TaskStateChange,
 )
 
@@ -44,6 +46,7 @@ from notifier.model import (
 ECS = "aws.ecs"
 CODE_DEPLOY = "aws.codedeploy"
 SCHEDULE = "aws.events"
+TASKS = "ecs-watch.tasks"  # the stack of tasks.yaml, which puts what it did on the default bus
 
 SERVICE_ACTION = "ECS Service Action"
 DEPLOYMENT_STATE_CHANGE = "ECS Deployment State Change"
@@ -53,6 +56,8 @@ DAEMON_SERVICE_ACTION = "ECS Daemon Service Action"
 DAEMON_DEPLOYMENT_STATE_CHANGE = "ECS Daemon Deployment State Change"
 CODE_DEPLOY_STATE_CHANGE = "CodeDeploy Deployment State-change Notification"
 API_CALL = "AWS API Call via CloudTrail"
+TASK_RETRY = "ECS Watch Task Retry"
+RUNBOOK_FAILED = "ECS Watch Runbook Failed"
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-rule-schedule.html
 SCHEDULED = "Scheduled Event"
 HEARTBEAT = "Heartbeat"  # in the name of each rule that sends ours
@@ -202,10 +207,11 @@ def is_failure(event: Event) -> bool:
 
     A name of AWS's catalogue decides by itself; any other name, or none, is a failure unless its
     eventType is INFO. Task state changes and API calls are none here: whether a stop or a refused
-    call is bad is judged from its reasons, together with others of its kind.
+    call is bad is judged from its reasons, together with others of its kind. What tasks.yaml did is
+    news of such a call.
     """
     match event:
-        case TaskStateChange() | ApiCall():
+        case TaskStateChange() | ApiCall() | TaskRetry() | RunbookFailed():
             return False
         case CodeDeployStateChange():
             return event.name in CODE_DEPLOY_FAILURE_STATES
@@ -417,9 +423,11 @@ def _scheduled(envelope: _Envelope) -> NotOurs:
 def _why_not_ours(source: str, detail_type: str) -> str | None:
     if source == CODE_DEPLOY and detail_type == CODE_DEPLOY_STATE_CHANGE:
         return None
+    if source == TASKS and detail_type in (TASK_RETRY, RUNBOOK_FAILED):
+        return None
     if detail_type == "EC2 Spot Instance Interruption Warning":
         return "EC2 spot warning"
-    if source != ECS or detail_type == CODE_DEPLOY_STATE_CHANGE:
+    if source != ECS or detail_type in (CODE_DEPLOY_STATE_CHANGE, TASK_RETRY, RUNBOOK_FAILED):
         return "other source"
     # Sign-ins to the console and AWS's own doings are recorded by CloudTrail too.
     if detail_type.endswith("via CloudTrail") and detail_type != API_CALL:
@@ -614,6 +622,48 @@ def _code_deploy(envelope: _Envelope) -> CodeDeployStateChange:
     )
 
 
+def _task_retry(envelope: _Envelope) -> TaskRetry:
+    """As `retries.event_of` writes it."""
+    detail = envelope.detail
+    return TaskRetry(
+        **_of_tasks_stack(envelope),
+        family=detail.text("family"),
+        started_by=detail.text("startedBy"),
+        call=detail.text("callEventId"),
+        attempt=detail.integer("attempt") or 0,
+        attempts=detail.integer("attempts") or 0,
+        asked=detail.integer("asked") or 0,
+        missing=detail.integer("missing") or 0,
+        next_at=detail.time("nextAt"),
+        tasks=detail.texts("taskArns"),
+    )
+
+
+def _runbook_failed(envelope: _Envelope) -> RunbookFailed:
+    """As `runbooks.event_of` writes it."""
+    detail = envelope.detail
+    return RunbookFailed(
+        **_of_tasks_stack(envelope),
+        family=detail.text("family"),
+        task_definition=_arn(detail, "taskDefinition"),
+        runbook=detail.text("runbook"),
+        execution_id=detail.text("executionId"),
+        step=detail.text("step"),
+        started_by=_arn(detail, "startedBy"),
+    )
+
+
+def _of_tasks_stack(envelope: _Envelope) -> _Common:
+    """It gives each thing that it tells an id, and tells it again when it is not sure."""
+    detail = envelope.detail
+    return _common(
+        envelope,
+        identity=f"tasks {detail.text('id') or envelope.id}",
+        occurred_at=detail.time("updatedAt"),
+        cluster_arn=_cluster_arn(envelope, _arn(detail, "clusterArn")),
+    )
+
+
 def _api_call(envelope: _Envelope) -> ApiCall | NotOurs:
     """https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html"""
     detail = envelope.detail
@@ -799,6 +849,8 @@ _READERS: Mapping[str, Callable[[_Envelope], Event | NotOurs]] = {
     DAEMON_DEPLOYMENT_STATE_CHANGE: _daemon_deployment,
     CODE_DEPLOY_STATE_CHANGE: _code_deploy,
     API_CALL: _api_call,
+    TASK_RETRY: _task_retry,
+    RUNBOOK_FAILED: _runbook_failed,
 }
 
 

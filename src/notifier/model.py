@@ -145,6 +145,41 @@ class ApiCall(Event):
     task_definition: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRetry(Event):
+    """`ECS Watch Task Retry`: what the stack of tasks.yaml did for a call that lacked tasks.
+
+    `name` says how it stands. Of `asked` tasks `missing` have not started after `attempt` of at
+    most `attempts` attempts. `started_by` and `call` are the failed call's own `startedBy` and
+    eventID; `tasks` are the ARNs that the last attempt started.
+    """
+
+    family: str
+    started_by: str
+    call: str
+    attempt: int
+    attempts: int
+    asked: int
+    missing: int
+    next_at: datetime | None
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunbookFailed(Event):
+    """`ECS Watch Runbook Failed`: an execution of the runbook of tasks.yaml ended badly.
+
+    `step` is the one that failed, `reason` its words; `started_by` is who began the execution.
+    """
+
+    family: str
+    task_definition: str
+    runbook: str
+    execution_id: str
+    step: str
+    started_by: str
+
+
 @dataclass(frozen=True, slots=True)
 class NotOurs:
     """An event that is read, counted by its reason, and acknowledged."""

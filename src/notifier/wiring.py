@@ -221,6 +221,14 @@ def client_once(service: str) -> Any:
     return _client(service, read_timeout=10, attempts=1)
 
 
+def client_that_acts(service: str) -> Any:
+    """A client that sends a request once: whoever acts decides by itself what is sent again.
+
+    DynamoDB's is the exception; it sends its transactions again under a token of its own.
+    """
+    return _client(service, read_timeout=8, attempts=3 if service == "dynamodb" else 1)
+
+
 def _dynamodb() -> "DynamoDBClient":
     client: DynamoDBClient = _client("dynamodb", read_timeout=5, attempts=3)
     return client

@@ -1,4 +1,4 @@
-"""Both templates in each combination of their conditions, judged by what AWS and others judge by.
+"""Every template in each combination of their conditions, judged by what AWS and others judge by.
 
 No account judges properties: CloudFormation's emulator takes unknown ones, and ignores TTL and
 point-in-time recovery. So the SAM transform, cfn-lint and checkov look at each combination here,
@@ -23,10 +23,14 @@ from tests.e2e.combinations import Json, allowed, parts, picked, resolved, walk
 pytestmark = pytest.mark.e2e
 
 CHECKOV = ROOT / ".venv-checkov" / "bin" / "checkov"
-TEMPLATES = {name: read_template(ROOT / f"{name}.yaml") for name in ("template", "forwarder")}
+TEMPLATES = {
+    name: read_template(ROOT / f"{name}.yaml") for name in ("template", "forwarder", "tasks")
+}
 
 # Checks of checkov that our templates do not pass, and why they need not.
 NOT_OURS = {
+    "CKV_AWS_28": "What tasks.yaml keeps lives for an hour; a job that is brought back would run "
+    "again.",
     "CKV_AWS_26": "The topic carries alarms, which name no secret; CloudWatch may not publish to a "
     "topic under AWS's own key, and yours is not asked to be opened for it.",
     "CKV_AWS_27": "Every queue is encrypted by SQS or by your key, which checkov does not see: "
@@ -69,7 +73,7 @@ def plain(request: pytest.FixtureRequest, decided: dict[str, list[Json]]) -> lis
 
 @pytest.fixture(scope="module")
 def folder(decided: dict[str, list[Json]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every combination of both templates as a file."""
+    """Every combination of the templates as a file."""
     folder = tmp_path_factory.mktemp("plain")
     for name, templates in decided.items():
         for number, template in enumerate(templates):
@@ -86,7 +90,7 @@ def test_the_few_that_are_judged_stand_for_all_that_a_stack_can_be(name: str) ->
     together = itertools.combinations(template["Conditions"], 2)
     for conditions in (*parts(template), *alone, *together):
         assert ways(conditions, few) == ways(conditions, each), conditions
-    assert len(few) < 30 < len(each)
+    assert len(few) < min(30, len(each))
 
 
 def ways(conditions: Sequence[str], combinations: Sequence[dict[str, bool]]) -> set[Any]:

@@ -15,6 +15,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from notifier import retries
 from notifier.facts import Confidence
 from notifier.model import Impact, Phase, Reason, StepKind, SubjectKind
 
@@ -30,6 +31,8 @@ UNKNOWN_WORDS: Mapping[type[Enum], Enum] = {
     Confidence: Confidence.UNKNOWN,
     Reason: Reason.ANOTHER_CAUSE,  # told in the thread, with what is known of the service
     SubjectKind: SubjectKind.SERVICE,
+    retries.Phase: retries.Phase.UNKNOWN,  # it is never tried again
+    retries.Outcome: retries.Outcome.UNKNOWN,
     StepKind: StepKind.FLAT,  # what it tells is told; it is taken neither for a root nor a reply
 }
 

@@ -1,0 +1,409 @@
+"""The runbook of tasks.yaml: its steps, walked against scripted answers of ECS and Lambda."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notifier import runbooks
+from notifier.arns import log_stream_url
+from notifier.events import RUNBOOK_FAILED, TASKS
+from notifier.retrying import Doors
+from sandbox.transform import read_template
+from tests.automation import EXECUTION_ID, Execution, StepFailed
+from tests.tasks_simulator import World
+
+ROOT = Path(__file__).parent.parent
+CONTENT: dict[str, Any] = read_template(ROOT / "tasks.yaml")["Resources"]["Runbook"]["Properties"][
+    "Content"
+]
+TASK = "arn:aws:ecs:eu-west-1:123456789012:task/shop/{:032x}"
+EXITED = "Essential container in task exited"
+
+
+def container(name: str, code: int | None = None, reason: str = "") -> dict[str, Any]:
+    return {
+        "name": name,
+        **({} if code is None else {"exitCode": code}),
+        **({"reason": reason} if reason else {}),
+    }
+
+
+def stopped(number: int, *containers: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "taskArn": TASK.format(number),
+        "taskDefinitionArn": "arn:aws:ecs:eu-west-1:123456789012:task-definition/migration:3",
+        "lastStatus": "STOPPED",
+        "stopCode": "EssentialContainerExited",
+        "stoppedReason": EXITED,
+        "containers": list(containers),
+        **more,
+    }
+
+
+def running(number: int) -> dict[str, Any]:
+    return {**stopped(number), "lastStatus": "RUNNING"}
+
+
+@dataclass
+class Ecs:
+    """Answers DescribeTasks from a script, its last answer again and again."""
+
+    looks: Sequence[Sequence[Mapping[str, Any]]]
+    starts: int = 1
+    failures: Sequence[Mapping[str, str]] = ()
+    gone: Sequence[Mapping[str, str]] = ()
+    essential: Sequence[str] = ("app",)
+    started: list[Mapping[str, Any]] = field(default_factory=list)
+    stops: list[str] = field(default_factory=list)
+    described: int = 0
+
+    def run_task(self, **request: Any) -> Any:
+        self.started.append(request)
+        tasks = [{"taskArn": TASK.format(number)} for number in range(self.starts)]
+        return {"tasks": tasks, "failures": list(self.failures)}
+
+    def stop_task(self, *, task: str, **_: Any) -> None:
+        self.stops.append(task)
+
+    def describe_tasks(self, **_: Any) -> Any:
+        tasks = self.looks[min(self.described, len(self.looks) - 1)]
+        self.described += 1
+        return {"tasks": list(tasks), "failures": list(self.gone)}
+
+    def describe_task_definition(self, **_: Any) -> Any:
+        log = {
+            "logDriver": "awslogs",
+            "options": {
+                "awslogs-group": "/ecs/migration",
+                "awslogs-region": "eu-west-1",
+                "awslogs-stream-prefix": "run",
+            },
+        }
+        every = ("app", "proxy", "agent")
+        defined = [
+            {"name": name, "essential": name in self.essential, "logConfiguration": log}
+            for name in every
+        ]
+        return {"taskDefinition": {"containerDefinitions": defined}}
+
+
+@dataclass
+class Functions:
+    error: str = ""
+    called: list[tuple[str, Any]] = field(default_factory=list)
+
+    def invoke(self, *, FunctionName: str, Payload: bytes) -> Any:  # noqa: N803
+        self.called.append((FunctionName, json.loads(Payload)))
+        if not self.error:
+            return {"Payload": io.BytesIO(b"null")}
+        said = json.dumps({"errorType": "KeyError", "errorMessage": self.error}).encode()
+        return {"FunctionError": "Unhandled", "Payload": io.BytesIO(said)}
+
+
+def execution(ecs: Ecs, functions: Functions | None = None, **given: Any) -> Execution:
+    clients = {"ecs": ecs, "lambda": functions or Functions()}
+    asked = {"Cluster": "shop", "TaskDefinition": "migration", **given}
+    return Execution(CONTENT, clients, asked)
+
+
+def failed(ecs: Ecs, functions: Functions | None = None, **given: Any) -> tuple[Execution, str]:
+    """The execution, and why it failed; it must."""
+    played = execution(ecs, functions, **given)
+    with pytest.raises(StepFailed) as error:
+        played.run()
+    return played, str(error.value)
+
+
+WELL = stopped(0, container("app", 0))
+
+
+def test_a_job_that_ends_well_runs_with_functions_before_and_after() -> None:
+    functions, ecs = Functions(), Ecs([[running(0)], [running(0)], [WELL]])
+    played = execution(ecs, functions, BeforeFunction="before", AfterFunction="after")
+    played.run()
+    assert played.steps == ["Before", "Start", "Follow", "Look", "After"]
+    assert [name for name, _ in functions.called] == ["before", "after"]
+    assert functions.called[1][1]["TaskArns"] == [TASK.format(0)]
+
+
+def test_without_functions_none_is_called() -> None:
+    functions = Functions()
+    execution(Ecs([[WELL]]), functions).run()
+    assert functions.called == []
+
+
+def test_what_is_started_is_what_was_given() -> None:
+    ecs = Ecs([[WELL]])
+    execution(
+        ecs,
+        LaunchType="FARGATE",
+        Subnets=["subnet-1"],
+        SecurityGroups=["sg-1"],
+        Container="app",
+        Command=["migrate", "--all"],
+        Environment={"A": "1"},
+    ).run()
+    assert ecs.started == [
+        {
+            "cluster": "shop",
+            "taskDefinition": "migration",
+            "count": 1,
+            "clientToken": EXECUTION_ID,
+            "startedBy": f"ecs-watch-runbook/{EXECUTION_ID}",
+            "launchType": "FARGATE",
+            "networkConfiguration": {
+                "awsvpcConfiguration": {
+                    "subnets": ["subnet-1"],
+                    "securityGroups": ["sg-1"],
+                    "assignPublicIp": "DISABLED",
+                }
+            },
+            "overrides": {
+                "containerOverrides": [
+                    {
+                        "name": "app",
+                        "command": ["migrate", "--all"],
+                        "environment": [{"name": "A", "value": "1"}],
+                    }
+                ]
+            },
+        }
+    ]
+
+
+def test_without_a_choice_ecs_uses_its_defaults() -> None:
+    ecs = Ecs([[WELL]])
+    execution(ecs).run()
+    assert set(ecs.started[0]) == {
+        "cluster",
+        "taskDefinition",
+        "count",
+        "clientToken",
+        "startedBy",
+    }
+
+
+def test_a_failing_exit_code_fails_it_at_once_with_the_reason_and_the_log() -> None:
+    ecs, functions = Ecs([[running(0)], [stopped(0, container("app", 3))]]), Functions()
+    played, why = failed(ecs, functions, AfterFunction="after", TimeoutMinutes=600)
+    assert "app: exit code 3" in why
+    assert EXITED in why
+    url = log_stream_url("eu-west-1", "/ecs/migration", "run/app/" + "0" * 32)
+    assert url is not None
+    assert url in why
+    assert played.clock.now - 1_000_000 < 60
+    assert functions.called == []
+
+
+def test_one_of_several_tasks_that_fails_fails_it_while_the_others_run() -> None:
+    ecs = Ecs([[running(0), stopped(1, container("app", 1)), running(2)]], starts=3)
+    played, why = failed(ecs, Count=3)
+    assert TASK.format(1) in why
+    assert played.clock.now - 1_000_000 < 60
+
+
+def test_several_tasks_have_all_to_end() -> None:
+    one, two = stopped(0, container("app", 0)), stopped(1, container("app", 0))
+    ecs = Ecs([[one, running(1)], [one, running(1)], [one, two]], starts=2)
+    execution(ecs, Count=2).run()
+    assert ecs.described == 3
+
+
+Ended = tuple[Sequence[str], Sequence[Mapping[str, Any]], bool]
+ENDS: dict[str, Ended] = {
+    "a side-car that is not essential does not count": (
+        ["app"],
+        [container("app", 0), container("agent", 137), container("proxy", 1)],
+        True,
+    ),
+    "an essential side-car that ECS stopped": (
+        ["app", "proxy"],
+        [container("app", 0), container("proxy", 143)],
+        True,
+    ),
+    "an essential side-car that failed": (
+        ["app", "proxy"],
+        [container("app", 0), container("proxy", 1)],
+        False,
+    ),
+    "the memory was not enough": (
+        ["app", "proxy"],
+        [container("app", 137, "OutOfMemoryError: killed"), container("proxy", 0)],
+        False,
+    ),
+    "it never ran": (["app"], [container("app")], False),
+    "one never ran": (["app", "proxy"], [container("app", 0), container("proxy")], False),
+    "ECS stopped it alone": (["app"], [container("app", 143)], False),
+    "GuardDuty's container counts for nothing": (
+        ["app"],
+        [container("app", 0), container("aws-guardduty-agent-x1")],
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_every_container_that_counts_is_judged(name: str) -> None:
+    essential, containers, is_well = ENDS[name]
+    ecs = Ecs([[stopped(0, *containers)]], essential=essential)
+    if is_well:
+        execution(ecs).run()
+    else:
+        failed(ecs)
+
+
+def test_the_container_that_is_named_decides_alone() -> None:
+    both = [container("app", 0), container("proxy", 1)]
+    execution(Ecs([[stopped(0, *both)]], essential=["app", "proxy"]), Container="app").run()
+    _, why = failed(Ecs([[stopped(0, *both)]]), Container="proxy")
+    assert "proxy: exit code 1" in why
+    _, why = failed(Ecs([[stopped(0, *both)]]), Container="ap")
+    assert "no container ap" in why
+
+
+@pytest.mark.parametrize("code", ["UserInitiated", "SpotInterruption", "TaskFailedToStart"])
+def test_who_was_stopped_before_its_end_has_not_ended_well(code: str) -> None:
+    ended = stopped(0, container("app", 0), stopCode=code, stoppedReason="because")
+    _, why = failed(Ecs([[ended]]))
+    assert "because" in why
+
+
+def test_when_not_all_tasks_can_start_none_is_left() -> None:
+    ecs = Ecs([[WELL]], starts=2, failures=[{"reason": "RESOURCE:MEMORY"}])
+    played, why = failed(ecs, Count=3)
+    assert ecs.stops == [TASK.format(0), TASK.format(1)]
+    assert "1 of 3 tasks could not start: RESOURCE:MEMORY; the 2 that did were stopped" in why
+    assert played.steps == ["Before", "Start"]
+
+
+def test_a_task_that_ecs_forgot_ended_nobody_knows_how() -> None:
+    _, why = failed(Ecs([[]], gone=[{"arn": TASK.format(0), "reason": "MISSING"}]))
+    assert "nobody knows how it ended" in why
+
+
+def test_the_time_out_says_what_still_runs() -> None:
+    played, why = failed(Ecs([[running(0)]]), TimeoutMinutes=45)
+    assert f"still running, and left so: {TASK.format(0)}" in why
+    assert 45 * 60 <= played.clock.now - 1_000_000 < 46 * 60
+    assert played.steps.count("Look") == 5
+
+
+def test_the_longest_time_out_ends_before_the_loop_does() -> None:
+    played, _ = failed(Ecs([[running(0)]]), TimeoutMinutes=840)
+    assert played.clock.now - 1_000_000 >= 840 * 60
+
+
+def test_a_function_that_fails_fails_its_step() -> None:
+    ecs = Ecs([[WELL]])
+    _, why = failed(ecs, Functions(error="no backup"), BeforeFunction="before")
+    assert why == "Before: before failed: KeyError: no backup"
+    assert ecs.started == []
+
+
+def test_a_command_needs_its_container() -> None:
+    _, why = failed(Ecs([[WELL]]), Command=["x"])
+    assert "need Container" in why
+
+
+# --- a failed execution is told -------------------------------------------------------------------
+
+
+class Told:
+    """What of the default bus and of Systems Manager the function uses."""
+
+    def __init__(self, refuses: bool = False) -> None:
+        self.refuses = refuses
+        self.entries: list[Any] = []
+
+    def put_events(self, *, Entries: list[Any]) -> Any:  # noqa: N803
+        self.entries += Entries
+        return {"FailedEntryCount": int(self.refuses)}
+
+    def get_automation_execution(self, *, AutomationExecutionId: str) -> Any:  # noqa: N803
+        return {
+            "AutomationExecution": {
+                "AutomationExecutionId": AutomationExecutionId,
+                "AutomationExecutionStatus": "TimedOut",
+                "Parameters": {"Cluster": ["shop"], "TaskDefinition": ["migration"]},
+                "StepExecutions": [],
+            }
+        }
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_failed_execution_is_handed_over_or_its_event_comes_back(refuses: bool) -> None:
+    world, aws = World(0), Told(refuses)
+    client: Any = aws
+    doors = Doors(ecs=lambda: client, events=lambda: client, ssm=lambda: client)
+    program = replace(world.program, doors=doors, runbook="run-task")
+    message = {"messageId": "m1", "body": status(Status="TimedOut")}
+    assert list(program.take_in([message], world.run())) == (["m1"] if refuses else [])
+    (entry,) = aws.entries
+    assert (entry["Source"], entry["DetailType"]) == (TASKS, RUNBOOK_FAILED)
+    assert json.loads(entry["Detail"])["eventName"] == "RUNBOOK_TIMEDOUT"
+
+
+def status(**detail: Any) -> str:
+    """https://docs.aws.amazon.com/systems-manager/latest/userguide/monitoring-systems-manager-event-examples.html"""
+    return json.dumps(
+        {
+            "id": "1",
+            "account": "123456789012",
+            "region": "eu-west-1",
+            "time": "2026-11-23T12:00:00Z",
+            "source": "aws.ssm",
+            "detail-type": "EC2 Automation Execution Status-change Notification",
+            "detail": {
+                "ExecutionId": EXECUTION_ID,
+                "Definition": "run-task",
+                "DefinitionVersion": 1.0,
+                "Status": "Failed",
+                **detail,
+            },
+        }
+    )
+
+
+def test_only_failures_of_our_runbook_are_told() -> None:
+    assert runbooks.failed_execution(status(), "run-task") == EXECUTION_ID
+    assert runbooks.failed_execution(status(Status="TimedOut"), "run-task") == EXECUTION_ID
+    assert runbooks.failed_execution(status(Status="Success"), "run-task") is None
+    assert runbooks.failed_execution(status(Definition="another"), "run-task") is None
+
+
+def steps_of(action: str, message: str) -> Iterator[dict[str, Any]]:
+    loop = "Step fails when it is looping"
+    yield {"StepName": "Start", "Action": "aws:executeScript", "StepStatus": "Success"}
+    yield {
+        "StepName": "Follow",
+        "Action": "aws:loop",
+        "StepStatus": "Failed",
+        "FailureMessage": loop,
+    }
+    yield {"StepName": "Look", "Action": action, "StepStatus": "Failed", "FailureMessage": message}
+
+
+def test_it_is_told_with_its_cluster_its_step_and_the_reason() -> None:
+    told = runbooks.event_of(
+        {
+            "AutomationExecutionId": EXECUTION_ID,
+            "AutomationExecutionStatus": "Failed",
+            "DocumentName": "run-task",
+            "ExecutionEndTime": datetime(2026, 11, 23, 12, 0, tzinfo=UTC),
+            "Parameters": {"Cluster": ["shop"], "TaskDefinition": ["migration:3"]},
+            "StepExecutions": list(steps_of("aws:executeScript", "app: exit code 3")),
+        },
+        "aws",
+        "123456789012",
+        "eu-west-1",
+    )
+    assert told["clusterArn"] == "arn:aws:ecs:eu-west-1:123456789012:cluster/shop"
+    assert (told["family"], told["step"]) == ("migration", "Look")
+    assert told["reason"] == "app: exit code 3"
+    assert told["eventName"] == "RUNBOOK_FAILED"
