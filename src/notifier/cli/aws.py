@@ -4,24 +4,10 @@ import argparse
 import os
 from collections.abc import Mapping
 
+from notifier.ecs.reads import NO_LOGIN
 from notifier.errors import WatchError
 from notifier.store import Store
 from notifier.wiring import store_of
-
-NO_LOGIN = {
-    "NoCredentialsError",
-    "PartialCredentialsError",
-    "CredentialRetrievalError",
-    "TokenRetrievalError",
-    "SSOTokenLoadError",
-    "UnauthorizedSSOTokenError",
-    "ProfileNotFound",
-    "AuthFailure",
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidClientTokenId",
-    "UnrecognizedClientException",
-}
 
 
 def add_stack(parser: argparse._ActionsContainer) -> None:
