@@ -1,9 +1,9 @@
 """Deployments as ECS shows them from second to second, and what has to be said of each.
 
-A script is played through a fake of ECS's API in virtual time: by `ecs-watch confirm`, by botocore's
-own `services_stable` waiter (its acceptors, its 15 s and 40 attempts), and by that waiter followed by
-"PRIMARY has my task definition", as deploy tools do. The deployment begins at second 0; whoever asks
-begins a second later.
+A script is played through a fake of ECS's API in virtual time: by `ecs-watch confirm`, by the
+`services_stable` waiter of botocore itself (its acceptors, its 15 s and 40 attempts), and by that
+waiter followed by "PRIMARY has my task definition", as deploy tools do. The deployment begins at
+second 0; whoever asks begins a second later.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from notifier.confirmation import Silent
 from notifier.confirming import Confirmation, Confirming
-from notifier.deployments import Kind, Mine, Policy, Wanted
+from notifier.deployments import USUAL, Kind, Mine, Policy, Wanted
 from notifier.ecs import Ecs, May
 from notifier.ecs.reads import in_turn
 from notifier.ecs.releases import Releases
@@ -122,8 +122,8 @@ class Script:
     frames: Sequence[Frame]
     tasks: Sequence[Json] = ()
     messages: Sequence[tuple[float, str]] = ()
-    wanted: Wanted = field(default_factory=lambda: known())
-    policy: Policy = Policy()
+    wanted: Wanted = field(default_factory=lambda: known())  # noqa: PLW0108 it is defined below
+    policy: Policy = USUAL
     timeout: timedelta = TIMEOUT
     has_breaker: bool = False
     controller: str = "ECS"
@@ -180,7 +180,10 @@ class FakeEcs:
         self._asked("describe_services")
         frame = self._frame
         if SERVICE not in services or frame.status == "MISSING":
-            return {"services": [], "failures": [{"arn": name, "reason": "MISSING"} for name in services]}
+            return {
+                "services": [],
+                "failures": [{"arn": name, "reason": "MISSING"} for name in services],
+            }
         rows = list(frame.rows)
         said = [
             {"id": f"{second}", "createdAt": at(second), "message": f"(service {SERVICE}) {text}"}
@@ -204,9 +207,9 @@ class FakeEcs:
         }
         return {"services": [shown], "failures": []}
 
-    def list_service_deployments(self, createdAt: Json | None = None, **_: Any) -> Json:
+    def list_service_deployments(self, **asked: Any) -> Json:
         self._asked("list_service_deployments")
-        after = (createdAt or {}).get("after", at(-1e6))
+        after = asked.get("createdAt", {}).get("after", at(-1e6))
         listed = [
             {
                 **{key: one[key] for key in ("serviceDeploymentArn", "status", "createdAt")},
@@ -217,16 +220,16 @@ class FakeEcs:
         ]
         return {"serviceDeployments": listed}
 
-    def describe_service_deployments(self, serviceDeploymentArns: list[str]) -> Json:
+    def describe_service_deployments(self, **asked: Any) -> Json:
         self._asked("describe_service_deployments")
         wanted = [
             one
             for one in self._frame.releases
-            if one["serviceDeploymentArn"] in serviceDeploymentArns
+            if one["serviceDeploymentArn"] in asked["serviceDeploymentArns"]
         ]
         return {"serviceDeployments": wanted}
 
-    def describe_service_revisions(self, serviceRevisionArns: list[str]) -> Json:
+    def describe_service_revisions(self, **asked: Any) -> Json:
         self._asked("describe_service_revisions")
         every = {
             one["targetServiceRevision"]["arn"]
@@ -235,27 +238,28 @@ class FakeEcs:
         }
         shown = [
             {"serviceRevisionArn": arn, "taskDefinition": definition(int(arn[-2:]))}
-            for arn in serviceRevisionArns
+            for arn in asked["serviceRevisionArns"]
             if arn in every
         ]
         return {"serviceRevisions": shown}
 
-    def list_tasks(self, desiredStatus: str, **_: Any) -> Json:
+    def list_tasks(self, **asked: Any) -> Json:
         self._asked("list_tasks")
-        stopped = [one["taskArn"] for one in self._stopped] if desiredStatus == "STOPPED" else []
+        stopped = (
+            [one["taskArn"] for one in self._stopped] if asked["desiredStatus"] == "STOPPED" else []
+        )
         return {"taskArns": stopped[:100]}
 
     def describe_tasks(self, tasks: list[str], **_: Any) -> Json:
         self._asked("describe_tasks")
         return {"tasks": [one for one in self._stopped if one["taskArn"] in tasks]}
 
-    def describe_task_definition(self, taskDefinition: str, **_: Any) -> Json:
+    def describe_task_definition(self, **asked: Any) -> Json:
         self._asked("describe_task_definition")
-        number = taskDefinition.rpartition(":")[2]
+        wanted = asked["taskDefinition"]
+        number = wanted.rpartition(":")[2]
         app = {"name": "app", "image": f"shop/checkout:v{number}", "essential": True}
-        return {
-            "taskDefinition": {"taskDefinitionArn": taskDefinition, "containerDefinitions": [app]}
-        }
+        return {"taskDefinition": {"taskDefinitionArn": wanted, "containerDefinitions": [app]}}
 
     @property
     def _stopped(self) -> list[Json]:
@@ -427,7 +431,9 @@ def goes_live(second: float, *, status: str = "SUCCESSFUL", **more: Any) -> Fram
     return Frame(second, [done], [release(MINE, 42, status, begun=0), OLD_RELEASE])
 
 
-def under_way(second: float = 0, *, old: int = 2, status: str = "IN_PROGRESS", **more: Any) -> Frame:
+def under_way(
+    second: float = 0, *, old: int = 2, status: str = "IN_PROGRESS", **more: Any
+) -> Frame:
     rows = [mine(**more), {**OLD_BESIDE, "runningCount": old}]
     return Frame(second, rows, [release(MINE, 42, status, begun=0), OLD_RELEASE])
 
@@ -448,7 +454,9 @@ def goes_back(
     return Frame(second, [back, failed], [release(MINE, 42, status, begun=0, **more), OLD_RELEASE])
 
 
-def is_back(second: float, *, id: str = BACK, revision: int = 41, begun: float = 190, **more: Any) -> Frame:
+def is_back(
+    second: float, *, id: str = BACK, revision: int = 41, begun: float = 190, **more: Any
+) -> Frame:
     """The roll-back is complete: nothing in its row says that it was one."""
     done = row(id, revision, begun=-86_400 if id == OLD else begun, state="COMPLETED", running=2)
     status = more.pop("status", "ROLLBACK_SUCCESSFUL")
@@ -456,14 +464,14 @@ def is_back(second: float, *, id: str = BACK, revision: int = 41, begun: float =
 
 
 BREAKER = "ECS deployment circuit breaker: tasks failed to start."
-COUNTS = {"deploymentCircuitBreaker": {"failureCount": 3, "threshold": 3, "status": "TRIGGERED"}}
-ALARMED = {"alarms": {"triggeredAlarmNames": ["checkout-5xx"], "status": "TRIGGERED"}}
-SCALED_IN = {
+COUNTS: Json = {"deploymentCircuitBreaker": {"failureCount": 3, "threshold": 3, "status": "TRIGGERED"}}
+ALARMED: Json = {"alarms": {"triggeredAlarmNames": ["checkout-5xx"], "status": "TRIGGERED"}}
+SCALED_IN: Json = {
     "reason": "Scaling activity initiated by (deployment ecs-svc/2000)",
     "code": "ServiceSchedulerInitiated",
     "exit_code": 137,
 }
-SPOT = {"reason": "Your Spot Task was interrupted.", "code": "SpotInterruption", "exit_code": 137}
+SPOT: Json = {"reason": "Your Spot Task was interrupted.", "code": "SpotInterruption", "exit_code": 137}
 WENT_BACK = (
     (190.0, f"(deployment {MINE}) deployment failed: tasks failed to start."),
     (190.0, f"rolling back to deployment {BACK}."),
@@ -501,78 +509,253 @@ def newer(second: float, revision: int = 43, **more: Any) -> Frame:
 HEALTHY = (
     Script("happy", Kind.LIVE, 100, HAPPY),
     Script("happy, known by its id alone", Kind.LIVE, 100, HAPPY, wanted=by_id()),
-    Script("happy, known by its service deployment", Kind.LIVE, 100, HAPPY,
-           wanted=Wanted(mine=Mine(service_deployment=release(MINE, 42, "", begun=0)["serviceDeploymentArn"]))),
+    Script(
+        "happy, known by its service deployment",
+        Kind.LIVE,
+        100,
+        HAPPY,
+        wanted=Wanted(
+            mine=Mine(service_deployment=release(MINE, 42, "", begun=0)["serviceDeploymentArn"])
+        ),
+    ),
     Script("happy, the newest since a minute ago", Kind.LIVE, 100, HAPPY, wanted=since()),
-    Script("first deployment of a service", Kind.LIVE, 70,
-           [Frame(-1, [mine(pending=2)], [release(MINE, 42, "IN_PROGRESS", begun=0)]),
-            Frame(70, [mine(state="COMPLETED", running=2)], [release(MINE, 42, "SUCCESSFUL", begun=0)])]),
-    Script("same revision redeployed", Kind.LIVE, 100,
-           [BEFORE, under_way(), goes_live(100)],
-           wanted=known()),
-    Script("same revision redeployed a minute after the last one", Kind.LIVE, 200,
-           [Frame(-60, [row(OLD, 42, begun=-50, state="COMPLETED", running=2)],
-                  [release(OLD, 42, "SUCCESSFUL", begun=-50)]),
-            Frame(0, [mine(pending=2), row(OLD, 42, begun=-50, status="ACTIVE", state="COMPLETED", running=2)],
-                  [release(MINE, 42, "IN_PROGRESS", begun=0), release(OLD, 42, "SUCCESSFUL", begun=-50)]),
-            Frame(200, [mine(state="COMPLETED", running=2)],
-                  [release(MINE, 42, "SUCCESSFUL", begun=0), release(OLD, 42, "SUCCESSFUL", begun=-50)])]),
-    Script("slow start of 9 minutes", Kind.LIVE, 560,
-           [BEFORE, under_way(pending=2), under_way(540, running=2), goes_live(560)]),
-    Script("old tasks drain for 300 s", Kind.LIVE, 400,
-           [BEFORE, under_way(pending=2), under_way(90, running=2, state="COMPLETED"), goes_live(400)]),
-    Script("one deployment and equal counts while the rollout is in progress", Kind.LIVE, 200,
-           [BEFORE, under_way(pending=2), goes_live(60, state="IN_PROGRESS", status="IN_PROGRESS"), goes_live(200)]),
-    Script("complete, and its service deployment not yet", Kind.LIVE, 160,
-           [*REASONED, goes_live(100, status="IN_PROGRESS"), goes_live(160)]),
+    Script(
+        "first deployment of a service",
+        Kind.LIVE,
+        70,
+        [
+            Frame(-1, [mine(pending=2)], [release(MINE, 42, "IN_PROGRESS", begun=0)]),
+            Frame(
+                70, [mine(state="COMPLETED", running=2)], [release(MINE, 42, "SUCCESSFUL", begun=0)]
+            ),
+        ],
+    ),
+    Script(
+        "same revision redeployed",
+        Kind.LIVE,
+        100,
+        [BEFORE, under_way(), goes_live(100)],
+        wanted=known(),
+    ),
+    Script(
+        "same revision redeployed a minute after the last one",
+        Kind.LIVE,
+        200,
+        [
+            Frame(
+                -60,
+                [row(OLD, 42, begun=-50, state="COMPLETED", running=2)],
+                [release(OLD, 42, "SUCCESSFUL", begun=-50)],
+            ),
+            Frame(
+                0,
+                [
+                    mine(pending=2),
+                    row(OLD, 42, begun=-50, status="ACTIVE", state="COMPLETED", running=2),
+                ],
+                [
+                    release(MINE, 42, "IN_PROGRESS", begun=0),
+                    release(OLD, 42, "SUCCESSFUL", begun=-50),
+                ],
+            ),
+            Frame(
+                200,
+                [mine(state="COMPLETED", running=2)],
+                [
+                    release(MINE, 42, "SUCCESSFUL", begun=0),
+                    release(OLD, 42, "SUCCESSFUL", begun=-50),
+                ],
+            ),
+        ],
+    ),
+    Script(
+        "slow start of 9 minutes",
+        Kind.LIVE,
+        560,
+        [BEFORE, under_way(pending=2), under_way(540, running=2), goes_live(560)],
+    ),
+    Script(
+        "old tasks drain for 300 s",
+        Kind.LIVE,
+        400,
+        [BEFORE, under_way(pending=2), under_way(90, running=2, state="COMPLETED"), goes_live(400)],
+    ),
+    Script(
+        "one deployment and equal counts while the rollout is in progress",
+        Kind.LIVE,
+        200,
+        [
+            BEFORE,
+            under_way(pending=2),
+            goes_live(60, state="IN_PROGRESS", status="IN_PROGRESS"),
+            goes_live(200),
+        ],
+    ),
+    Script(
+        "complete, and its service deployment not yet",
+        Kind.LIVE,
+        160,
+        [*REASONED, goes_live(100, status="IN_PROGRESS"), goes_live(160)],
+    ),
     Script("stale reads for 25 s", Kind.LIVE, 100, HAPPY, stale_until=25),
-    Script("stale reads for 25 s, without service deployments", Kind.LIVE, 100, HAPPY,
-           stale_until=25, denied=ALL_OF_RELEASES),
-    Script("stale reads for 25 s, the newest since a minute ago", Kind.LIVE, 100, HAPPY,
-           stale_until=25, wanted=since()),
-    Script("scaled out meanwhile", Kind.LIVE, 200,
-           [*REASONED, replace(goes_live(100), desired=4),
-            replace(goes_live(200, desired=4, running=4), desired=4)]),
-    Script("scaled in meanwhile", Kind.LIVE, 100, HAPPY,
-           tasks=crashes(30, 40, 50, 110, **SCALED_IN)),
-    Script("Spot takes tasks away meanwhile", Kind.LIVE, 100, HAPPY, tasks=crashes(30, 40, 50, **SPOT)),
-    Script("desired count 0", Kind.LIVE, 30,
-           [replace(BEFORE, desired=0), replace(under_way(desired=0, old=0), desired=0),
-            replace(goes_live(30, desired=0, running=0), desired=0)]),
-    Script("daemon on three instances", Kind.LIVE, 120,
-           [BEFORE, under_way(desired=3), replace(goes_live(120, desired=3, running=3), desired=3)],
-           strategy="DAEMON"),
-    Script("blue/green with a pause hook and bake time", Kind.LIVE, 700,
-           [BEFORE, staged(0, "SCALE_UP"), staged(60, "POST_TEST_TRAFFIC_SHIFT", hook="AWAITING_ACTION"),
-            staged(300, "PRODUCTION_TRAFFIC_SHIFT"), staged(360, "BAKE_TIME", state="COMPLETED"),
-            staged(660, "CLEAN_UP", state="COMPLETED"), goes_live(700)]),
-    Script("blue/green whose old tasks are gone before the clean-up ends", Kind.LIVE, 500,
-           [BEFORE, staged(0, "SCALE_UP"), goes_live(300, status="IN_PROGRESS"), goes_live(500)]),
-    Script("canary in three steps", Kind.LIVE, 600,
-           [BEFORE, staged(0, "SCALE_UP"), staged(100, "PRODUCTION_TRAFFIC_SHIFT"), goes_live(600)]),
-    Script("throttled for a minute", Kind.LIVE, 100, HAPPY, errors=[(20, 80, "ThrottlingException")]),
-    Script("ECS answers with errors at the end", Kind.LIVE, 100, HAPPY, errors=[(90, 130, "ServerException")]),
-    Script("two tasks fail to start, the third one runs", Kind.LIVE, 100, HAPPY, tasks=crashes(20, 40)),
-    Script("two tasks fail, and later the circuit breaker is satisfied", Kind.LIVE, 100, HAPPY,
-           tasks=pulls(20, 25, 30), has_breaker=True),
-    Script("three of 100 tasks die, below the circuit breaker's threshold", Kind.LIVE, 300,
-           [BEFORE, Frame(0, [mine(desired=100, running=60), {**OLD_BESIDE, "runningCount": 80}],
-                          [release(MINE, 42, "IN_PROGRESS", begun=0,
-                                   deploymentCircuitBreaker={"failureCount": 3, "threshold": 50}), OLD_RELEASE], desired=100),
-            replace(goes_live(300, desired=100, running=100), desired=100)],
-           tasks=crashes(20, 40, 60), has_breaker=True),
-    Script("three tasks of the old release die meanwhile", Kind.LIVE, 100, HAPPY,
-           tasks=crashes(20, 40, 60, started_by=OLD)),
-    Script("Classic Load Balancer: no rollout state", Kind.LIVE, 120,
-           [Frame(-100, [row(OLD, 41, begun=-9000, state="", running=2)]),
-            Frame(0, [mine(state="", pending=2), row(OLD, 41, begun=-9000, status="ACTIVE", state="", running=2)]),
-            Frame(120, [mine(state="", running=2)])]),
+    Script(
+        "stale reads for 25 s, without service deployments",
+        Kind.LIVE,
+        100,
+        HAPPY,
+        stale_until=25,
+        denied=ALL_OF_RELEASES,
+    ),
+    Script(
+        "stale reads for 25 s, the newest since a minute ago",
+        Kind.LIVE,
+        100,
+        HAPPY,
+        stale_until=25,
+        wanted=since(),
+    ),
+    Script(
+        "scaled out meanwhile",
+        Kind.LIVE,
+        200,
+        [
+            *REASONED,
+            replace(goes_live(100), desired=4),
+            replace(goes_live(200, desired=4, running=4), desired=4),
+        ],
+    ),
+    Script(
+        "scaled in meanwhile", Kind.LIVE, 100, HAPPY, tasks=crashes(30, 40, 50, 110, **SCALED_IN)
+    ),
+    Script(
+        "Spot takes tasks away meanwhile", Kind.LIVE, 100, HAPPY, tasks=crashes(30, 40, 50, **SPOT)
+    ),
+    Script(
+        "desired count 0",
+        Kind.LIVE,
+        30,
+        [
+            replace(BEFORE, desired=0),
+            replace(under_way(desired=0, old=0), desired=0),
+            replace(goes_live(30, desired=0, running=0), desired=0),
+        ],
+    ),
+    Script(
+        "daemon on three instances",
+        Kind.LIVE,
+        120,
+        [BEFORE, under_way(desired=3), replace(goes_live(120, desired=3, running=3), desired=3)],
+        strategy="DAEMON",
+    ),
+    Script(
+        "blue/green with a pause hook and bake time",
+        Kind.LIVE,
+        700,
+        [
+            BEFORE,
+            staged(0, "SCALE_UP"),
+            staged(60, "POST_TEST_TRAFFIC_SHIFT", hook="AWAITING_ACTION"),
+            staged(300, "PRODUCTION_TRAFFIC_SHIFT"),
+            staged(360, "BAKE_TIME", state="COMPLETED"),
+            staged(660, "CLEAN_UP", state="COMPLETED"),
+            goes_live(700),
+        ],
+    ),
+    Script(
+        "blue/green whose old tasks are gone before the clean-up ends",
+        Kind.LIVE,
+        500,
+        [BEFORE, staged(0, "SCALE_UP"), goes_live(300, status="IN_PROGRESS"), goes_live(500)],
+    ),
+    Script(
+        "canary in three steps",
+        Kind.LIVE,
+        600,
+        [BEFORE, staged(0, "SCALE_UP"), staged(100, "PRODUCTION_TRAFFIC_SHIFT"), goes_live(600)],
+    ),
+    Script(
+        "throttled for a minute", Kind.LIVE, 100, HAPPY, errors=[(20, 80, "ThrottlingException")]
+    ),
+    Script(
+        "ECS answers with errors at the end",
+        Kind.LIVE,
+        100,
+        HAPPY,
+        errors=[(90, 130, "ServerException")],
+    ),
+    Script(
+        "two tasks fail to start, the third one runs", Kind.LIVE, 100, HAPPY, tasks=crashes(20, 40)
+    ),
+    Script(
+        "two tasks fail, and later the circuit breaker is satisfied",
+        Kind.LIVE,
+        100,
+        HAPPY,
+        tasks=pulls(20, 25, 30),
+        has_breaker=True,
+    ),
+    Script(
+        "three of 100 tasks die, below the circuit breaker's threshold",
+        Kind.LIVE,
+        300,
+        [
+            BEFORE,
+            Frame(
+                0,
+                [mine(desired=100, running=60), {**OLD_BESIDE, "runningCount": 80}],
+                [
+                    release(
+                        MINE,
+                        42,
+                        "IN_PROGRESS",
+                        begun=0,
+                        deploymentCircuitBreaker={"failureCount": 3, "threshold": 50},
+                    ),
+                    OLD_RELEASE,
+                ],
+                desired=100,
+            ),
+            replace(goes_live(300, desired=100, running=100), desired=100),
+        ],
+        tasks=crashes(20, 40, 60),
+        has_breaker=True,
+    ),
+    Script(
+        "three tasks of the old release die meanwhile",
+        Kind.LIVE,
+        100,
+        HAPPY,
+        tasks=crashes(20, 40, 60, started_by=OLD),
+    ),
+    Script(
+        "Classic Load Balancer: no rollout state",
+        Kind.LIVE,
+        120,
+        [
+            Frame(-100, [row(OLD, 41, begun=-9000, state="", running=2)]),
+            Frame(
+                0,
+                [
+                    mine(state="", pending=2),
+                    row(OLD, 41, begun=-9000, status="ACTIVE", state="", running=2),
+                ],
+            ),
+            Frame(120, [mine(state="", running=2)]),
+        ],
+    ),
     Script("no permission for service deployments", Kind.LIVE, 100, HAPPY, denied=ALL_OF_RELEASES),
     Script("no permission for tasks", Kind.LIVE, 100, HAPPY, denied=frozenset({"list_tasks"})),
     Script("asked an hour later", Kind.LIVE, 100, HAPPY, asked_at=3600),
-    Script("the roll-back of an earlier release in the messages", Kind.LIVE, 100, HAPPY,
-           messages=[(-900, "(deployment ecs-svc/900) deployment failed: tasks failed to start."),
-                     (-900, f"rolling back to deployment {OLD}.")]),
+    Script(
+        "the roll-back of an earlier release in the messages",
+        Kind.LIVE,
+        100,
+        HAPPY,
+        messages=[
+            (-900, "(deployment ecs-svc/900) deployment failed: tasks failed to start."),
+            (-900, f"rolling back to deployment {OLD}."),
+        ],
+    ),
     Script("one death while it settles", Kind.LIVE, 100, HAPPY, tasks=crashes(130)),
 )
 
@@ -580,84 +763,278 @@ TO_THE_OLD_ONE = (190.0, f"rolling back to deployment {OLD}.")
 FAILED_MESSAGE = WENT_BACK[0]
 
 FAILED_ONES = (
-    Script("circuit breaker, no roll-back", Kind.FAILED, 190,
-           [*FAILING, under_way(190, state="FAILED", failed=3, reason=BREAKER, status="STOPPED")],
-           tasks=pulls(60, 120, 180), has_breaker=True),
-    Script("circuit breaker, no roll-back, without service deployments", Kind.FAILED, 190,
-           [*FAILING, under_way(190, state="FAILED", failed=3, reason=BREAKER)],
-           tasks=pulls(60, 120, 180), has_breaker=True, denied=ALL_OF_RELEASES),
-    Script("circuit breaker rolls back", Kind.ROLLED_BACK, 190,
-           [*FAILING, goes_back(190, **COUNTS), is_back(260, **COUNTS)],
-           tasks=pulls(60, 120, 180), messages=WENT_BACK, has_breaker=True),
-    Script("circuit breaker rolls back, without service deployments", Kind.ROLLED_BACK, 190,
-           [*FAILING, goes_back(190), is_back(260)], denied=ALL_OF_RELEASES, has_breaker=True),
-    Script("circuit breaker rolls back under the old one's id", Kind.ROLLED_BACK, 190,
-           [*FAILING, goes_back(190, id=OLD), is_back(260, id=OLD)], has_breaker=True),
-    Script("the roll-back is over before anybody asks", Kind.ROLLED_BACK, 260,
-           [*FAILING, goes_back(190, **COUNTS), is_back(260, **COUNTS)], asked_at=400, has_breaker=True),
-    Script("the roll-back is over before anybody asks, only messages tell", Kind.ROLLED_BACK, 260,
-           [*FAILING, goes_back(190), is_back(260)], messages=WENT_BACK,
-           denied=ALL_OF_RELEASES, asked_at=400, has_breaker=True),
-    Script("the roll-back is over before anybody asks by the time", Kind.ROLLED_BACK, 260,
-           [*FAILING, goes_back(190, **COUNTS), is_back(260, **COUNTS)],
-           wanted=since(), asked_at=400, has_breaker=True),
-    Script("a roll-back under the old one's id is over, asked by the time", Kind.ROLLED_BACK, 260,
-           [*FAILING, goes_back(190, id=OLD), is_back(260, id=OLD)],
-           wanted=since(), asked_at=400, has_breaker=True),
-    Script("same revision redeployed and rolled back to itself", Kind.ROLLED_BACK, 190,
-           [*FAILING, goes_back(190, revision=42), is_back(260, revision=42)],
-           messages=WENT_BACK, denied=ALL_OF_RELEASES, has_breaker=True),
-    Script("the roll-back fails too", Kind.ROLLED_BACK, 190,
-           [*FAILING, goes_back(190), goes_back(400, status="ROLLBACK_FAILED")], has_breaker=True),
-    Script("an alarm rolls back", Kind.ROLLED_BACK, 150,
-           [BEFORE, under_way(running=1), goes_back(150, said="ECS deployment alarm: rolling back to deploymentId", **ALARMED),
-            is_back(260, **ALARMED)]),
-    Script("an alarm rolls back after all tasks run", Kind.ROLLED_BACK, 200,
-           [BEFORE, under_way(), goes_live(80, state="IN_PROGRESS", status="IN_PROGRESS"),
-            goes_back(200, **ALARMED), is_back(260, **ALARMED)]),
-    Script("somebody asks for the roll-back", Kind.ROLLED_BACK, 120,
-           [*REASONED, under_way(120, running=1, status="ROLLBACK_REQUESTED"), is_back(260)]),
-    Script("somebody stops it", Kind.STOPPED, 120,
-           [*REASONED, under_way(120, running=1, status="STOP_REQUESTED"), under_way(130, running=1, status="STOPPED")]),
-    Script("blue/green, a hook fails in the bake time", Kind.ROLLED_BACK, 300,
-           [BEFORE, staged(0, "SCALE_UP"), staged(100, "BAKE_TIME", state="COMPLETED"),
-            goes_back(300), is_back(400)]),
-    Script("somebody deploys the older revision", Kind.ROLLED_BACK, 150,
-           [*REASONED, newer(150, 41), Frame(260, [row(NEXT, 41, begun=150, state="COMPLETED", running=2)])],
-           denied=ALL_OF_RELEASES),
-    Script("the service is deleted meanwhile", Kind.FAILED, 120,
-           [*REASONED, Frame(120, [mine(running=1, state="")], status="DRAINING"), Frame(160, [], status="INACTIVE")]),
-    Script("never starts, no circuit breaker", Kind.FAILED, 180,
-           [BEFORE, under_way(pending=2), under_way(180, pending=1, failed=3)], tasks=pulls(60, 120, 180)),
-    Script("never starts, and tasks may not be read", Kind.FAILED, 180,
-           [BEFORE, under_way(pending=2), under_way(180, pending=1, failed=3)],
-           denied=frozenset({"list_tasks"})),
-    Script("crash loop after RUNNING, no circuit breaker", Kind.FAILED, 180,
-           [BEFORE, under_way(pending=2), under_way(40, running=2)], tasks=crashes(60, 120, 180)),
-    Script("crash loop that ends with exit code 0", Kind.FAILED, 180,
-           [BEFORE, under_way(pending=2), under_way(40, running=2)], tasks=crashes(60, 120, 180, exit_code=0)),
-    Script("crash loop that the circuit breaker does not count", Kind.FAILED, 180,
-           [BEFORE, under_way(pending=2), under_way(40, running=2)], tasks=crashes(60, 120, 180), has_breaker=True),
-    Script("dies again and again once it is complete", Kind.FAILED, 210, HAPPY, tasks=crashes(110, 160, 210)),
-    Script("out of memory once it is complete", Kind.FAILED, 220, HAPPY,
-           tasks=crashes(120, 170, 220, exit_code=137, said="OutOfMemoryError: Container killed due to memory usage")),
+    Script(
+        "circuit breaker, no roll-back",
+        Kind.FAILED,
+        190,
+        [*FAILING, under_way(190, state="FAILED", failed=3, reason=BREAKER, status="STOPPED")],
+        tasks=pulls(60, 120, 180),
+        has_breaker=True,
+    ),
+    Script(
+        "circuit breaker, no roll-back, without service deployments",
+        Kind.FAILED,
+        190,
+        [*FAILING, under_way(190, state="FAILED", failed=3, reason=BREAKER)],
+        tasks=pulls(60, 120, 180),
+        has_breaker=True,
+        denied=ALL_OF_RELEASES,
+    ),
+    Script(
+        "circuit breaker rolls back",
+        Kind.ROLLED_BACK,
+        190,
+        [*FAILING, goes_back(190, **COUNTS), is_back(260, **COUNTS)],
+        tasks=pulls(60, 120, 180),
+        messages=WENT_BACK,
+        has_breaker=True,
+    ),
+    Script(
+        "circuit breaker rolls back, without service deployments",
+        Kind.ROLLED_BACK,
+        190,
+        [*FAILING, goes_back(190), is_back(260)],
+        denied=ALL_OF_RELEASES,
+        has_breaker=True,
+    ),
+    Script(
+        "circuit breaker rolls back under the old one's id",
+        Kind.ROLLED_BACK,
+        190,
+        [*FAILING, goes_back(190, id=OLD), is_back(260, id=OLD)],
+        has_breaker=True,
+    ),
+    Script(
+        "the roll-back is over before anybody asks",
+        Kind.ROLLED_BACK,
+        260,
+        [*FAILING, goes_back(190, **COUNTS), is_back(260, **COUNTS)],
+        asked_at=400,
+        has_breaker=True,
+    ),
+    Script(
+        "the roll-back is over before anybody asks, only messages tell",
+        Kind.ROLLED_BACK,
+        260,
+        [*FAILING, goes_back(190), is_back(260)],
+        messages=WENT_BACK,
+        denied=ALL_OF_RELEASES,
+        asked_at=400,
+        has_breaker=True,
+    ),
+    Script(
+        "the roll-back is over before anybody asks by the time",
+        Kind.ROLLED_BACK,
+        260,
+        [*FAILING, goes_back(190, **COUNTS), is_back(260, **COUNTS)],
+        wanted=since(),
+        asked_at=400,
+        has_breaker=True,
+    ),
+    Script(
+        "a roll-back under the old one's id is over, asked by the time",
+        Kind.ROLLED_BACK,
+        260,
+        [*FAILING, goes_back(190, id=OLD), is_back(260, id=OLD)],
+        wanted=since(),
+        asked_at=400,
+        has_breaker=True,
+    ),
+    Script(
+        "same revision redeployed and rolled back to itself",
+        Kind.ROLLED_BACK,
+        190,
+        [*FAILING, goes_back(190, revision=42), is_back(260, revision=42)],
+        messages=WENT_BACK,
+        denied=ALL_OF_RELEASES,
+        has_breaker=True,
+    ),
+    Script(
+        "the roll-back fails too",
+        Kind.ROLLED_BACK,
+        190,
+        [*FAILING, goes_back(190), goes_back(400, status="ROLLBACK_FAILED")],
+        has_breaker=True,
+    ),
+    Script(
+        "an alarm rolls back",
+        Kind.ROLLED_BACK,
+        150,
+        [
+            BEFORE,
+            under_way(running=1),
+            goes_back(150, said="ECS deployment alarm: rolling back to deploymentId", **ALARMED),
+            is_back(260, **ALARMED),
+        ],
+    ),
+    Script(
+        "an alarm rolls back after all tasks run",
+        Kind.ROLLED_BACK,
+        200,
+        [
+            BEFORE,
+            under_way(),
+            goes_live(80, state="IN_PROGRESS", status="IN_PROGRESS"),
+            goes_back(200, **ALARMED),
+            is_back(260, **ALARMED),
+        ],
+    ),
+    Script(
+        "somebody asks for the roll-back",
+        Kind.ROLLED_BACK,
+        120,
+        [*REASONED, under_way(120, running=1, status="ROLLBACK_REQUESTED"), is_back(260)],
+    ),
+    Script(
+        "somebody stops it",
+        Kind.STOPPED,
+        120,
+        [
+            *REASONED,
+            under_way(120, running=1, status="STOP_REQUESTED"),
+            under_way(130, running=1, status="STOPPED"),
+        ],
+    ),
+    Script(
+        "blue/green, a hook fails in the bake time",
+        Kind.ROLLED_BACK,
+        300,
+        [
+            BEFORE,
+            staged(0, "SCALE_UP"),
+            staged(100, "BAKE_TIME", state="COMPLETED"),
+            goes_back(300),
+            is_back(400),
+        ],
+    ),
+    Script(
+        "somebody deploys the older revision",
+        Kind.ROLLED_BACK,
+        150,
+        [
+            *REASONED,
+            newer(150, 41),
+            Frame(260, [row(NEXT, 41, begun=150, state="COMPLETED", running=2)]),
+        ],
+        denied=ALL_OF_RELEASES,
+    ),
+    Script(
+        "the service is deleted meanwhile",
+        Kind.FAILED,
+        120,
+        [
+            *REASONED,
+            Frame(120, [mine(running=1, state="")], status="DRAINING"),
+            Frame(160, [], status="INACTIVE"),
+        ],
+    ),
+    Script(
+        "never starts, no circuit breaker",
+        Kind.FAILED,
+        180,
+        [BEFORE, under_way(pending=2), under_way(180, pending=1, failed=3)],
+        tasks=pulls(60, 120, 180),
+    ),
+    Script(
+        "never starts, and tasks may not be read",
+        Kind.FAILED,
+        180,
+        [BEFORE, under_way(pending=2), under_way(180, pending=1, failed=3)],
+        denied=frozenset({"list_tasks"}),
+    ),
+    Script(
+        "crash loop after RUNNING, no circuit breaker",
+        Kind.FAILED,
+        180,
+        [BEFORE, under_way(pending=2), under_way(40, running=2)],
+        tasks=crashes(60, 120, 180),
+    ),
+    Script(
+        "crash loop that ends with exit code 0",
+        Kind.FAILED,
+        180,
+        [BEFORE, under_way(pending=2), under_way(40, running=2)],
+        tasks=crashes(60, 120, 180, exit_code=0),
+    ),
+    Script(
+        "crash loop that the circuit breaker does not count",
+        Kind.FAILED,
+        180,
+        [BEFORE, under_way(pending=2), under_way(40, running=2)],
+        tasks=crashes(60, 120, 180),
+        has_breaker=True,
+    ),
+    Script(
+        "dies again and again once it is complete",
+        Kind.FAILED,
+        210,
+        HAPPY,
+        tasks=crashes(110, 160, 210),
+    ),
+    Script(
+        "out of memory once it is complete",
+        Kind.FAILED,
+        220,
+        HAPPY,
+        tasks=crashes(
+            120,
+            170,
+            220,
+            exit_code=137,
+            said="OutOfMemoryError: Container killed due to memory usage",
+        ),
+    ),
 )
 
 UNDECIDED_ONES = (
     Script("superseded by a newer revision", Kind.SUPERSEDED, 150, [*REASONED, newer(150)]),
-    Script("superseded by the same revision again", Kind.SUPERSEDED, 150, [*REASONED, newer(150, 42)]),
-    Script("superseded, and the newer one is complete", Kind.SUPERSEDED, 150,
-           [*REASONED, newer(150), Frame(200, [row(NEXT, 43, begun=150, state="COMPLETED", running=2)],
-                                        [release(NEXT, 43, "SUCCESSFUL", begun=150), release(MINE, 42, "STOPPED", begun=0)])],
-           asked_at=300),
-    Script("superseded, without service deployments", Kind.SUPERSEDED, 150,
-           [*REASONED, newer(150)], denied=ALL_OF_RELEASES),
-    Script("stuck pending for want of capacity", Kind.UNDECIDED, None,
-           [BEFORE, under_way(pending=2)],
-           messages=[(50, "was unable to place a task. Reason: Capacity is unavailable at this time.")]),
-    Script("throttled all the time", Kind.UNDECIDED, None, HAPPY, errors=[(0, 1e6, "ThrottlingException")]),
-    Script("a hook waits for somebody for ever", Kind.UNDECIDED, None,
-           [BEFORE, staged(0, "POST_TEST_TRAFFIC_SHIFT", hook="AWAITING_ACTION")]),
+    Script(
+        "superseded by the same revision again", Kind.SUPERSEDED, 150, [*REASONED, newer(150, 42)]
+    ),
+    Script(
+        "superseded, and the newer one is complete",
+        Kind.SUPERSEDED,
+        150,
+        [
+            *REASONED,
+            newer(150),
+            Frame(
+                200,
+                [row(NEXT, 43, begun=150, state="COMPLETED", running=2)],
+                [release(NEXT, 43, "SUCCESSFUL", begun=150), release(MINE, 42, "STOPPED", begun=0)],
+            ),
+        ],
+        asked_at=300,
+    ),
+    Script(
+        "superseded, without service deployments",
+        Kind.SUPERSEDED,
+        150,
+        [*REASONED, newer(150)],
+        denied=ALL_OF_RELEASES,
+    ),
+    Script(
+        "stuck pending for want of capacity",
+        Kind.UNDECIDED,
+        None,
+        [BEFORE, under_way(pending=2)],
+        messages=[
+            (50, "was unable to place a task. Reason: Capacity is unavailable at this time.")
+        ],
+    ),
+    Script(
+        "throttled all the time",
+        Kind.UNDECIDED,
+        None,
+        HAPPY,
+        errors=[(0, 1e6, "ThrottlingException")],
+    ),
+    Script(
+        "a hook waits for somebody for ever",
+        Kind.UNDECIDED,
+        None,
+        [BEFORE, staged(0, "POST_TEST_TRAFFIC_SHIFT", hook="AWAITING_ACTION")],
+    ),
     Script("no such service", Kind.NOT_FOUND, 0, [Frame(-1, [], status="MISSING")], wanted=by_id()),
     Script("nothing was deployed", Kind.NOT_FOUND, 0, [BEFORE], wanted=since()),
     Script("no such deployment", Kind.NOT_FOUND, 0, [BEFORE], wanted=by_id("ecs-svc/77")),

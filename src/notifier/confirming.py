@@ -13,6 +13,7 @@ from typing import Protocol
 from notifier import arns
 from notifier.causes import Cause, cause_of, missing_of, pages_of
 from notifier.deployments import (
+    USUAL,
     Kind,
     Mine,
     Policy,
@@ -136,7 +137,7 @@ class Confirming:
     sleep: Callable[[float], None]
     random: Callable[[], float]
     listener: Listener
-    policy: Policy = Policy()
+    policy: Policy = USUAL
     timeout: timedelta = timedelta(minutes=30)
     wait_rollback: bool = False
 
@@ -146,32 +147,35 @@ class Confirming:
         Raises ReadFailed when ECS refuses to be read at all; NotAnswerable when it cannot tell.
         """
         began_at = self.now()
-        watched = {
-            name: _Watched(one, Seen(began_at=began_at)) for name, one in wanted.items()
-        }
+        watched = {name: _Watched(one, Seen(began_at=began_at)) for name, one in wanted.items()}
         done: dict[str, Confirmation] = {}
-        pause, errors, last_error = PAUSE, 0, ""
-        while len(done) < len(watched):
-            try:
-                self._look({name: one for name, one in watched.items() if name not in done})
-                errors, pause = 0, self._pause(began_at)
-            except ReadFailed as failed:
-                if is_final(failed) and failed.operation == "DescribeServices":
-                    raise
-                errors, last_error = errors + 1, str(failed)
-                pause = min(PAUSE * 2**errors, LONGEST_PAUSE)
-                self.listener.cannot_read(self.now(), last_error, pause)
+        errors = 0
+        while True:
+            left = {name: one for name, one in watched.items() if name not in done}
+            failed = self._tried(left)
+            errors = errors + 1 if failed else 0
             is_over = self.now() - began_at >= self.timeout
-            for name, one in watched.items():
-                is_done = one.is_done(wait_rollback=self.wait_rollback)
-                if name not in done and (is_done or is_over):
-                    why = last_error if errors else ""
-                    done[name] = self._confirmation(name, one, began_at, why)
-            if len(done) < len(watched):
-                self._rest(pause, began_at)
-        return tuple(done[name] for name in wanted)
+            for name, one in left.items():
+                if is_over or one.is_done(wait_rollback=self.wait_rollback):
+                    done[name] = self._confirmation(name, one, str(failed or ""))
+            if len(done) == len(watched):
+                return tuple(done[name] for name in wanted)
+            pause = self._pause(began_at, errors)
+            if failed:
+                self.listener.cannot_read(self.now(), str(failed), pause)
+            self._rest(pause, began_at)
 
     # --- looks ----------------------------------------------------------------------------------
+
+    def _tried(self, watched: Mapping[str, _Watched]) -> ReadFailed | None:
+        """Look; what comes of an error that may pass. Raises those that will not."""
+        try:
+            self._look(watched)
+        except ReadFailed as failed:
+            if is_final(failed) and failed.operation == "DescribeServices":
+                raise
+            return failed
+        return None
 
     def _look(self, watched: Mapping[str, _Watched]) -> None:
         since = {name: _since(one) for name, one in watched.items()}
@@ -194,7 +198,10 @@ class Confirming:
         lines += [line for line in one.verdict.evidence if line not in lines]
         self.listener.goes_on(name, shown.reading.read_at, " · ".join(lines))
 
-    def _pause(self, began_at: datetime) -> timedelta:
+    def _pause(self, began_at: datetime, errors: int) -> timedelta:
+        """Twice as long with each error in a row."""
+        if errors:
+            return min(PAUSE * 2 ** min(errors, 10), LONGEST_PAUSE)
         return PAUSE if self.now() - began_at < SOON else LONG_PAUSE
 
     def _rest(self, pause: timedelta, began_at: datetime) -> None:
@@ -205,13 +212,12 @@ class Confirming:
 
     # --- the end --------------------------------------------------------------------------------
 
-    def _confirmation(
-        self, name: str, one: _Watched, began_at: datetime, why: str
-    ) -> Confirmation:
-        found, now = one.verdict, self.now()
+    def _confirmation(self, name: str, one: _Watched, why: str) -> Confirmation:
+        """What became of it; `why` ECS could not be read at last, empty where it could."""
+        found, lasted = one.verdict, self.now() - one.seen.began_at
         if found.kind is Kind.UNDECIDED:
             unread = f"ECS could not be read: {why}" if why else ""
-            late = f"no verdict after {_span(now - began_at)}"
+            late = f"no verdict after {_span(lasted)}"
             evidence = (late, *filter(None, (unread,)), *found.evidence)
             found = replace(found, evidence=evidence)
         made = Confirmation(
@@ -219,7 +225,7 @@ class Confirming:
             verdict=found,
             mine=one.mine,
             pages=_deployments_page(one.shown),
-            seconds=round((now - began_at).total_seconds(), 1),
+            seconds=round(lasted.total_seconds(), 1),
         )
         is_to_explain = found.kind.is_failure or found.kind is Kind.UNDECIDED
         return self._explained(made, one) if is_to_explain and one.mine and not why else made
@@ -241,9 +247,7 @@ class Confirming:
         state = replace(state, explanation=explanation(state, facts))
         found = cause_of(state, facts.logs)
         pages = tuple((label, url) for label, url in pages_of(state) if url)
-        return replace(
-            made, cause=found, pages=(*pages, *made.pages), missing=missing_of([state])
-        )
+        return replace(made, cause=found, pages=(*pages, *made.pages), missing=missing_of([state]))
 
 
 def _since(one: _Watched) -> datetime | None:

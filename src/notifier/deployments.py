@@ -85,6 +85,9 @@ class Policy:
     crashes: int | None = None
 
 
+USUAL = Policy()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mine:
     """The deployment that is asked about; empty and None for what is not known of it."""
@@ -180,9 +183,7 @@ def _of_release(releases: Sequence[ServiceDeployment]) -> Mine | None:
 
 
 def _of_row(row: Deployment) -> Mine:
-    return Mine(
-        deployment_id=row.id, task_definition=row.task_definition, began_at=row.created_at
-    )
+    return Mine(deployment_id=row.id, task_definition=row.task_definition, began_at=row.created_at)
 
 
 def _completed(mine: Mine, shown: Shown) -> Mine:
@@ -198,9 +199,7 @@ def _completed(mine: Mine, shown: Shown) -> Mine:
     known = replace(
         mine, task_definition=release.task_definition, began_at=mine.began_at or release.created_at
     )
-    same = [
-        one for one in _newest_first(shown) if not mine.deployment_id and _is_one(one, release)
-    ]
+    same = [one for one in _newest_first(shown) if not mine.deployment_id and _is_one(one, release)]
     if not same:
         return known
     return replace(known, deployment_id=same[-1].id, began_at=same[-1].created_at)
@@ -454,9 +453,7 @@ def _stopped(mine: Mine, shown: Shown) -> Verdict | None:
     has_tripped = release.threshold and (release.failure_count or 0) >= release.threshold
     kind = Kind.FAILED if has_tripped else Kind.STOPPED
     said = "its circuit breaker triggered" if has_tripped else f"its status is {release.status}"
-    return Verdict(
-        kind=kind, evidence=(said, *_counts(release)), reason=release.status_reason
-    )
+    return Verdict(kind=kind, evidence=(said, *_counts(release)), reason=release.status_reason)
 
 
 def _vanished(mine: Mine, shown: Shown, seen: Seen) -> Verdict | None:
@@ -606,7 +603,10 @@ def progress(mine: Mine, shown: Shown) -> str:
         f"old {old} running" if others else "",
         row.rollout_state if row else "",
         release.lifecycle_stage if release else "",
-        *(f"hook at {one} waits for somebody" for one in (release.hooks_waiting if release else ())),
+        *(
+            f"hook at {one} waits for somebody"
+            for one in (release.hooks_waiting if release else ())
+        ),
     ]
     return " · ".join(filter(None, parts))
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from notifier import __version__
-from notifier.cli import doctor, mute, mutes, preview, redrive, replay, unmute
+from notifier.cli import confirm, doctor, mute, mutes, preview, redrive, replay, unmute
 from notifier.cli.aws import take_region
 from notifier.cli.text import print_what_can_be_printed
 from notifier.errors import WatchError
@@ -45,12 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ecs-watch {__version__}")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
-    for verb in (preview, replay, mute, mutes, unmute, doctor, redrive):
+    for verb in (confirm, preview, replay, mute, mutes, unmute, doctor, redrive):
         added = verbs.add_parser(
             verb.__name__.rpartition(".")[2],
             help=verb.SUMMARY,
             description=f"{verb.SUMMARY}.",
-            epilog=verb.EXAMPLES + EXIT_CODES,
+            epilog=verb.EXAMPLES + getattr(verb, "EXIT_CODES", EXIT_CODES),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         verb.add_arguments(added)

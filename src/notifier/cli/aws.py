@@ -18,9 +18,12 @@ def add_stack(parser: argparse._ActionsContainer) -> None:
         default="ecs-watch",
         help="the deployed stack (default: ecs-watch)",
     )
-    parser.add_argument(
-        "--region", action=_Set, dest="AWS_DEFAULT_REGION", help="the stack's region"
-    )
+    add_login(parser, "the stack's region")
+
+
+def add_login(parser: argparse._ActionsContainer, region: str) -> None:
+    """The arguments that say where, and who asks."""
+    parser.add_argument("--region", action=_Set, dest="AWS_DEFAULT_REGION", help=region)
     parser.add_argument(
         "--profile", action=_Set, dest="AWS_PROFILE", help="whose credentials, of ~/.aws/config"
     )
@@ -69,7 +72,7 @@ def explained(error: Exception) -> str:
     response = getattr(error, "response", {})
     code = response.get("Error", {}).get("Code") or type(error).__name__
     if code == "NoRegionError":
-        return f"{error} Set AWS_REGION to the stack's region."
+        return f"{error} Set AWS_REGION, or give --region."
     if code in NO_LOGIN:
         return f"{error} (log in, for example by `aws sso login`, or set AWS_PROFILE)"
     return str(error)
