@@ -6,6 +6,8 @@ waiter followed by "PRIMARY has my task definition", as deploy tools do. The dep
 second 0; whoever asks begins a second later.
 """
 
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -170,11 +172,19 @@ class VirtualClock:
 
 @dataclass
 class FakeEcs:
-    """ECS's API as boto3's client has it, for one service of one cluster; only what reads."""
+    """ECS's API as boto3's client has it, for one service of one cluster.
+
+    `begins` answers UpdateService, which no script asks for.
+    """
 
     script: Script
     clock: VirtualClock
     calls: list[str] = field(default_factory=list)
+    begins: Callable[..., Json] | None = None
+
+    def update_service(self, **asked: Any) -> Json:
+        assert self.begins, "nothing but a test of its own may begin a deployment"
+        return self.begins(**asked)
 
     def describe_services(self, cluster: str, services: list[str], **_: Any) -> Json:
         self._asked("describe_services")
@@ -324,7 +334,7 @@ def ours(script: Script, seed: int = 0) -> tuple[Confirmation, Judged, FakeEcs]:
 def _services_stable() -> Any:
     import botocore.session
 
-    model = botocore.session.get_session().get_waiter_model("ecs")  # type: ignore[no-untyped-call]
+    model = botocore.session.get_session().get_waiter_model("ecs")
     return model.get_waiter("ServicesStable")
 
 
@@ -464,14 +474,20 @@ def is_back(
 
 
 BREAKER = "ECS deployment circuit breaker: tasks failed to start."
-COUNTS: Json = {"deploymentCircuitBreaker": {"failureCount": 3, "threshold": 3, "status": "TRIGGERED"}}
+COUNTS: Json = {
+    "deploymentCircuitBreaker": {"failureCount": 3, "threshold": 3, "status": "TRIGGERED"}
+}
 ALARMED: Json = {"alarms": {"triggeredAlarmNames": ["checkout-5xx"], "status": "TRIGGERED"}}
 SCALED_IN: Json = {
     "reason": "Scaling activity initiated by (deployment ecs-svc/2000)",
     "code": "ServiceSchedulerInitiated",
     "exit_code": 137,
 }
-SPOT: Json = {"reason": "Your Spot Task was interrupted.", "code": "SpotInterruption", "exit_code": 137}
+SPOT: Json = {
+    "reason": "Your Spot Task was interrupted.",
+    "code": "SpotInterruption",
+    "exit_code": 137,
+}
 WENT_BACK = (
     (190.0, f"(deployment {MINE}) deployment failed: tasks failed to start."),
     (190.0, f"rolling back to deployment {BACK}."),
@@ -772,6 +788,15 @@ FAILED_ONES = (
         has_breaker=True,
     ),
     Script(
+        "circuit breaker, no roll-back, before anybody asks",
+        Kind.FAILED,
+        190,
+        [*FAILING, under_way(190, state="FAILED", failed=3, reason=BREAKER, status="STOPPED")],
+        tasks=pulls(60, 120, 180),
+        has_breaker=True,
+        asked_at=200,
+    ),
+    Script(
         "circuit breaker, no roll-back, without service deployments",
         Kind.FAILED,
         190,
@@ -1043,3 +1068,31 @@ UNDECIDED_ONES = (
 SCRIPTS: tuple[Script, ...] = (*HEALTHY, *FAILED_ONES, *UNDECIDED_ONES)
 Judge = Callable[[Script], Judged]
 OTHERS: Mapping[str, Judge] = {"waiter": stock_waiter, "task definition": primary_is_mine}
+
+
+# --- figures ------------------------------------------------------------------------------------
+
+
+def figures(seeds: range) -> Counter[str]:
+    """How many verdicts are wrong, whose, and how late a failure is known; a seed a script."""
+    count: Counter[str] = Counter()
+    for seed in seeds:
+        script = SCRIPTS[seed]
+        found, judged, _ = ours(script, seed)
+        count["histories"] += 1
+        count["healthy"] += script.is_healthy
+        count["ours"] += found.verdict.kind is not script.truth or is_wrong(script, judged)
+        for name, judge in OTHERS.items():
+            count[name] += is_wrong(script, judge(script))
+        if script.truth.is_failure:
+            known_at = max(script.decided_at or 0, script.asked_at)
+            waiter = stock_waiter(script)
+            _late(count, "worst lag", judged.second - known_at)
+            if waiter.kind is not Kind.LIVE:
+                _late(count, "worst lag of the waiter", waiter.second - known_at)
+    return count
+
+
+def _late(count: Counter[str], name: str, seconds: float) -> None:
+    """Keep the longest, in whole seconds."""
+    count[name] = max(count[name], math.ceil(seconds))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import hostile, secrets_corpus
+from tests import confirm_scripts, hostile, secrets_corpus
 from tests.permutations import wrong_end_states
 from tests.simulator import figures
 from tests.simulator.figures import added, seeds_of, switched_off, unreadable
@@ -281,6 +281,28 @@ FIGURES = (
         lambda c: not c["live"],
         share=len(hostile.TEXTS) / 1000,
         chunk=6,
+    ),
+    Figure(
+        'confirm: wrong verdicts, ours / `services_stable` / it and "PRIMARY is my revision"',
+        "0 / – / –",  # noqa: RUF001
+        confirm_scripts.figures,
+        lambda c: (
+            f"{c['ours']} / {c['waiter']} / {c['task definition']} of {c['histories']} scripts, "
+            f"{c['healthy']} of them healthy"
+        ),
+        lambda c: not c["ours"],
+        share=len(confirm_scripts.SCRIPTS) / 1000,
+    ),
+    Figure(
+        "confirm: from ECS's verdict to the exit when it fails; `services_stable` beside it",
+        "≤ 10 s; –",  # noqa: RUF001
+        confirm_scripts.figures,
+        lambda c: (
+            f"at most {c['worst lag']} s; "
+            f"up to {c['worst lag of the waiter']} s where it does not say live"
+        ),
+        lambda c: c["worst lag"] <= 10,
+        share=len(confirm_scripts.SCRIPTS) / 1000,
     ),
     Figure(
         "every rule of the checker, in every scenario of the simulator: histories that break one",

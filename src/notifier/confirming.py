@@ -201,7 +201,7 @@ class Confirming:
     def _pause(self, began_at: datetime, errors: int) -> timedelta:
         """Twice as long with each error in a row."""
         if errors:
-            return min(PAUSE * 2 ** min(errors, 10), LONGEST_PAUSE)
+            return min(PAUSE * (1 << min(errors, 10)), LONGEST_PAUSE)
         return PAUSE if self.now() - began_at < SOON else LONG_PAUSE
 
     def _rest(self, pause: timedelta, began_at: datetime) -> None:
