@@ -1,7 +1,8 @@
 """`make demo`: lets things go wrong in the sandbox and shows what Slack was told.
 
-Plays the stories named, or a release that is rolled back and an outage. In a terminal it stays up
-until Ctrl-C, so that the page can be looked at; otherwise it ends.
+Plays the stories named, or a release that is rolled back and an outage, and then what a pipeline is
+told of three releases. In a terminal it stays up until Ctrl-C, so that the page can be looked at;
+otherwise it ends.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from notifier.cli.text import message_text, print_what_can_be_printed
 from sandbox.account import SandboxError
+from sandbox.confirms import confirmed
 from sandbox.ecs_double import Json
 from sandbox.picture import PictureError, Size, take
 from sandbox.running import DEPLOYS, Laps, Sandbox, running_sandbox
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end_on_sigterm()
     try:
         stories = [load_story(name) for name in options.stories or USUAL]
-        show(stories, options.pictures)
+        show(stories, options.pictures, confirms=not options.stories)
     except StoryError as error:
         print(error, file=sys.stderr)
         return 2
@@ -53,8 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def show(stories: Sequence[Story], pictures: Path | None) -> None:
-    """Start the sandbox, play the stories, print the channel and take pictures if asked to."""
+def show(stories: Sequence[Story], pictures: Path | None, *, confirms: bool = False) -> None:
+    """Start the sandbox, play the stories, print the channel and take pictures if asked to.
+
+    With `confirms` it shows what a pipeline is told, too.
+    """
     if pictures:
         *before, last = stories
         stories = [*before, last.until(PICTURED_AT)]
@@ -65,6 +70,8 @@ def show(stories: Sequence[Story], pictures: Path | None) -> None:
         for story in stories:
             tell(story, sandbox)
         print_channel(sandbox)
+        if confirms and not pictures:
+            print_confirmed(sandbox)
         print(f"\nThe channel as Slack shows it: {sandbox.workspace.url}", flush=True)
         if pictures:
             take_pictures(sandbox, pictures)
@@ -173,6 +180,15 @@ def print_channel(sandbox: Sandbox) -> None:
         for reply in messages:
             if is_reply(reply) and reply["thread_ts"] == message["ts"]:
                 _print_message(reply, "      ")
+
+
+def print_confirmed(sandbox: Sandbox) -> None:
+    """Print what `ecs-watch confirm` says of three releases, and its exit codes."""
+    print("\nThe same in a pipeline: is my deployment really live?", flush=True)
+    for one in confirmed(sandbox):
+        print(f"\nA release {one.case.title}\n  $ ecs-watch {' '.join(one.case.command)}")
+        print(textwrap.indent(one.said.rstrip(), "  "))
+        print(f"  exit code {one.exit_code}", flush=True)
 
 
 def is_reply(message: Json) -> bool:
