@@ -115,7 +115,7 @@ class Script:
     """`decided_at` is the second from which ECS itself knows, None where it never does.
 
     `stale_until`: until then ECS answers as before the deployment. `errors` are seconds from and
-    to, with the code that every call is refused with. `asked_at` is when somebody begins to ask.
+    to, with the code that every call is refused with, or only those of `errors_of`. `asked_at` is when somebody begins to ask.
     """
 
     name: str
@@ -132,6 +132,7 @@ class Script:
     strategy: str = "REPLICA"
     stale_until: float = 0
     errors: Sequence[tuple[float, float, str]] = ()
+    errors_of: frozenset[str] = frozenset()
     denied: frozenset[str] = frozenset()
     asked_at: float = ASKED_AT
 
@@ -290,7 +291,8 @@ class FakeEcs:
         if operation in self.script.denied:
             raise ClientError({"Error": {"Code": "AccessDeniedException"}}, operation)
         for begins, ends, code in self.script.errors:
-            if begins <= self._second < ends:
+            is_met = not self.script.errors_of or operation in self.script.errors_of
+            if is_met and begins <= self._second < ends:
                 raise ClientError({"Error": {"Code": code}}, operation)
 
 
@@ -477,6 +479,8 @@ BREAKER = "ECS deployment circuit breaker: tasks failed to start."
 COUNTS: Json = {
     "deploymentCircuitBreaker": {"failureCount": 3, "threshold": 3, "status": "TRIGGERED"}
 }
+OF_TEN: Json = {"deploymentCircuitBreaker": {"failureCount": 4, "threshold": 10}}
+AGAIN = release("ecs-svc/1900", 42, "ROLLBACK_SUCCESSFUL", begun=-300)
 ALARMED: Json = {"alarms": {"triggeredAlarmNames": ["checkout-5xx"], "status": "TRIGGERED"}}
 SCALED_IN: Json = {
     "reason": "Scaling activity initiated by (deployment ecs-svc/2000)",
@@ -772,6 +776,68 @@ HEALTHY = (
             (-900, f"rolling back to deployment {OLD}."),
         ],
     ),
+    Script(
+        "the roll-back of an earlier release in the messages, and stale reads",
+        Kind.LIVE,
+        100,
+        HAPPY,
+        messages=[(-900, f"rolling back to deployment {OLD}.")],
+        stale_until=25,
+    ),
+    Script(
+        "same revision once more after it was rolled back",
+        Kind.LIVE,
+        100,
+        [
+            replace(BEFORE, releases=[OLD_RELEASE, AGAIN]),
+            replace(
+                under_way(pending=2), releases=[release(MINE, 42, "IN_PROGRESS", begun=0), AGAIN]
+            ),
+            replace(goes_live(100), releases=[release(MINE, 42, "SUCCESSFUL", begun=0), AGAIN]),
+        ],
+    ),
+    Script(
+        "old tasks drain for 300 s, without service deployments",
+        Kind.LIVE,
+        400,
+        [
+            BEFORE,
+            under_way(pending=2),
+            under_way(90, running=2, state="COMPLETED"),
+            goes_live(400),
+        ],
+        denied=ALL_OF_RELEASES,
+    ),
+    Script(
+        "equal counts while the rollout is in progress, without service deployments",
+        Kind.LIVE,
+        200,
+        [BEFORE, under_way(pending=2), goes_live(60, state="IN_PROGRESS"), goes_live(200)],
+        denied=ALL_OF_RELEASES,
+    ),
+    Script(
+        "service deployments are throttled while it bakes",
+        Kind.LIVE,
+        500,
+        [BEFORE, staged(0, "SCALE_UP"), goes_live(300, status="IN_PROGRESS"), goes_live(500)],
+        errors=[(290, 450, "ThrottlingException")],
+        errors_of=ALL_OF_RELEASES,
+    ),
+    Script(
+        "four tasks die where the circuit breaker's threshold is set to ten",
+        Kind.LIVE,
+        300,
+        [
+            BEFORE,
+            replace(
+                under_way(running=1),
+                releases=[release(MINE, 42, "IN_PROGRESS", begun=0, **OF_TEN), OLD_RELEASE],
+            ),
+            goes_live(300),
+        ],
+        tasks=crashes(20, 40, 60, 80),
+        has_breaker=True,
+    ),
     Script("one death while it settles", Kind.LIVE, 100, HAPPY, tasks=crashes(130)),
 )
 
@@ -1030,6 +1096,17 @@ UNDECIDED_ONES = (
             ),
         ],
         asked_at=300,
+    ),
+    Script(
+        "superseded, asked for by the time",
+        Kind.SUPERSEDED,
+        150,
+        [
+            *REASONED,
+            newer(150),
+            Frame(200, [row(NEXT, 43, begun=150, state="COMPLETED", running=2)]),
+        ],
+        wanted=since(),
     ),
     Script(
         "superseded, without service deployments",
