@@ -833,7 +833,7 @@ HEALTHY = (
                 under_way(running=1),
                 releases=[release(MINE, 42, "IN_PROGRESS", begun=0, **OF_TEN), OLD_RELEASE],
             ),
-            goes_live(300),
+            replace(goes_live(300), releases=[release(MINE, 42, "SUCCESSFUL", begun=0, **OF_TEN)]),
         ],
         tasks=crashes(20, 40, 60, 80),
         has_breaker=True,
