@@ -115,7 +115,8 @@ class Script:
     """`decided_at` is the second from which ECS itself knows, None where it never does.
 
     `stale_until`: until then ECS answers as before the deployment. `errors` are seconds from and
-    to, with the code that every call is refused with, or only those of `errors_of`. `asked_at` is when somebody begins to ask.
+    to, with the code that every call is refused with, or only those of `errors_of`. `asked_at` is
+    when somebody begins to ask.
     """
 
     name: str
@@ -554,8 +555,18 @@ HEALTHY = (
         "same revision redeployed",
         Kind.LIVE,
         100,
-        [BEFORE, under_way(), goes_live(100)],
-        wanted=known(),
+        [
+            Frame(-100, [row(OLD, 42, begun=-9000, state="COMPLETED", running=2)]),
+            Frame(
+                0,
+                [
+                    mine(pending=2),
+                    row(OLD, 42, begun=-9000, status="ACTIVE", state="COMPLETED", running=2),
+                ],
+                [release(MINE, 42, "IN_PROGRESS", begun=0)],
+            ),
+            goes_live(100),
+        ],
     ),
     Script(
         "same revision redeployed a minute after the last one",
@@ -1173,3 +1184,22 @@ def figures(seeds: range) -> Counter[str]:
 def _late(count: Counter[str], name: str, seconds: float) -> None:
     """Keep the longest, in whole seconds."""
     count[name] = max(count[name], math.ceil(seconds))
+
+
+@cache
+def table() -> str:
+    """Every script in Markdown: what is right, and what each says after how many seconds."""
+    rows = []
+    for seed, script in enumerate(SCRIPTS):
+        _, judged, _ = ours(script, seed)
+        others = (judge(script) for judge in OTHERS.values())
+        cells = [_cell(script, one) for one in (judged, *others)]
+        rows.append(f"| {script.name} | {script.truth} | {' | '.join(cells)} |")
+    head = "| deployment | right | confirm | `services_stable` | and PRIMARY is my revision |"
+    return "\n".join([head, "|---|---|---|---|---|", *rows])
+
+
+def _cell(script: Script, judged: Judged) -> str:
+    said = "gives up" if judged.kind is Kind.UNDECIDED else str(judged.kind)
+    after = f"{said}, {judged.second - script.asked_at:.0f} s"
+    return f"**{after}**" if is_wrong(script, judged) else after

@@ -3,10 +3,12 @@
 import io
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from notifier.cli import confirm as verb
 from notifier.cli import main
 from notifier.confirmation import Kind, Mine, confirm, deployment, since
 from notifier.confirming import PAUSE
@@ -292,6 +295,19 @@ def test_in_a_terminal_the_line_is_rewritten(capsys: Capture) -> None:
 
     assert terminal.getvalue().count("\n") == 1
     assert terminal.getvalue().endswith("checkout  ECS: has started 1 tasks.\n")
+    progress.clear()
+    assert terminal.getvalue().endswith("\r\x1b[2K")
+
+
+def test_whoever_reads_and_goes_away_gets_no_success(play: Play, monkeypatch: Patch) -> None:
+    class Closed(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError
+
+    play("happy")
+    monkeypatch.setattr(sys, "stdout", Closed())
+
+    assert main([*ASKED, "--deployment", MINE]) == 4
 
 
 # --- which deployment ---------------------------------------------------------------------------
@@ -490,8 +506,20 @@ def test_the_policy_allows_what_is_called_and_nothing_that_changes_anything(
     policy = json.loads(capsys.readouterr().out)
     actions = {one for row in policy["Statement"] for one in row["Action"]}
     assert actions == {f"ecs:{''.join(map(str.capitalize, one.split('_')))}" for one in called}
-    assert main(["confirm", "--iam", "--deploy"]) == 0
-    assert '"ecs:UpdateService"' in capsys.readouterr().out
+    assert main([*ASKED, "--iam", "--deploy"]) == 0
+    shown = capsys.readouterr().out
+    assert '"ecs:UpdateService"' in shown
+    assert '"arn:aws:ecs:*:*:service/prod-web/checkout"' in shown
+
+
+def test_the_guide_names_sessions_as_the_watcher_reads_them_and_has_every_exit_code() -> None:
+    guide = Path("docs/ci.md").read_text("utf-8")
+    sessions = re.findall(r"\$\(printf %s .*?cut -c1-64\)", guide)
+
+    assert len(sessions) == 2
+    assert all(one in Path("docs/causes.md").read_text("utf-8") for one in sessions)
+    codes = re.findall(r"^\| (\d+) \|", guide, re.MULTILINE)
+    assert codes == re.findall(r"^  (\d+) ", verb.EXIT_CODES, re.MULTILINE)
 
 
 def test_the_function_for_programs_takes_ids_arns_and_times(play: Play) -> None:

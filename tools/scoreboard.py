@@ -446,6 +446,7 @@ def _page(counts: dict[str, Count], seeds: int, minutes: float, before: str) -> 
         figures=table(FIGURES),
         failed="\n".join(failed) if failed else "None.",
         mutants=table(MUTANT_FIGURES),
+        confirmed=confirm_scripts.table(),
     )
 
 
@@ -472,6 +473,16 @@ So that it is known that the checker can fail: the program with one rule of its 
 its attempts or of its tries switched off, and in how many seeds that is seen.
 
 {mutants}
+
+## Deployments that `confirm` was tried on
+
+Each is played from second to second through a fake of ECS's API, in virtual time; asked is from
+second 1 on where the name says nothing else. Beside `ecs-watch confirm` stand botocore's waiter, by
+its own acceptors, delay and attempts, and that waiter followed by a look at PRIMARY's task
+definition. Seconds are counted from the first question; **bold** is wrong: *live* said of what is
+not live, or not yet, or not said of what is. See `tests/confirm_scripts.py`.
+
+{confirmed}
 """
 
 

@@ -2,14 +2,16 @@
 
 import argparse
 import json
+import os
 import re
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TextIO
 
+from notifier.arns import cluster_name, partition_of
 from notifier.cli.answered import Unusable, answers_on
 from notifier.cli.aws import add_login, explained
 from notifier.cli.confirmed import EXIT_CODE, as_json, exit_code, lines_of, marked
@@ -52,7 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
     parser.add_argument("--cluster", help="name or ARN")
     parser.add_argument(
-        "--service", nargs="+", action="extend", default=[], help="names or ARNs, in this cluster"
+        "--service",
+        type=a_service,
+        nargs="+",
+        default=[],
+        help="names or ARNs, in this cluster",
     )
     which = parser.add_argument_group("which deployment")
     which.add_argument(
@@ -99,16 +105,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Wait, and say what became of it; the exit code tells."""
     if options.iam:
-        print(json.dumps(policy(deploys=options.deploy), indent=2))
+        print(json.dumps(policy(options), indent=2))
         return 0
-    _check(options)
+    for why in _misfits(options):
+        options.usage_error(why)
     text = sys.stderr if options.json else sys.stdout
     with _ended_by_sigterm():
         try:
             return _confirmed(options, text)
         except KeyboardInterrupt:
-            print("\necs-watch: interrupted; the deployment is untouched", file=sys.stderr)
+            print("ecs-watch: interrupted; the deployment is untouched", file=sys.stderr)
             return INTERRUPTED
+        except BrokenPipeError:  # whoever reads has gone, and nothing must look like success
+            _write_to_nowhere()
+            return EXIT_CODE[Kind.UNDECIDED]
         except WatchError as error:
             return _refused(error, options)
 
@@ -118,13 +128,18 @@ def _confirmed(options: argparse.Namespace, text: TextIO) -> int:
         from notifier.confirmation import client_for_ecs
 
         door = Releases(client_for_ecs(), options.cluster)
-    found = confirming(
+    progress = Progress(text)
+    watch = confirming(
         door,
         timeout=options.timeout,
         policy=Policy(settle=options.settle, crashes=options.fail_after_crashes),
         wait_rollback=options.wait_rollback,
-        listener=Progress(text),
-    ).confirm(_wanted(options, door))
+        listener=progress,
+    )
+    try:
+        found = watch.confirm(_wanted(options, door))
+    finally:
+        progress.clear()
     _say(found, options, text, door)
     return exit_code(found)
 
@@ -153,6 +168,15 @@ def _refused(error: WatchError, options: argparse.Namespace) -> int:
         shown = {"cluster": options.cluster, "exitCode": code, "error": foreign(said)}
         print(json.dumps(shown, indent=2))
     return code
+
+
+def _write_to_nowhere() -> None:
+    """So that Python does not fail at its end to write what nobody reads.
+
+    https://docs.python.org/3/library/signal.html#note-on-sigpipe
+    """
+    with suppress(OSError):  # standard output is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # --- which deployment ---------------------------------------------------------------------------
@@ -184,32 +208,27 @@ def _begun(options: argparse.Namespace, name: str, door: Releases) -> Wanted:
     return Wanted(mine=mine)
 
 
-def _check(options: argparse.Namespace) -> None:
-    """Leave with exit code 2 where the arguments do not fit."""
-    options.service = list(dict.fromkeys(one.rpartition("/")[2] for one in options.service))
+def _misfits(options: argparse.Namespace) -> Iterator[str]:
+    """Why the arguments do not fit each other."""
+    begins = options.task_definition or options.force_new_deployment
     ways = [options.deploy, bool(options.deployment), bool(options.since)]
-    for is_wrong, why in (
-        (not options.cluster or not all(options.service or [""]), "name --cluster and --service"),
-        (sum(ways) > 1, "only one of --deployment, --since and --deploy"),
-        (
-            options.deploy and not (options.task_definition or options.force_new_deployment),
-            "--deploy needs --task-definition, --force-new-deployment or both",
-        ),
-        (
-            not options.deploy and (options.task_definition or options.force_new_deployment),
-            "--task-definition and --force-new-deployment go with --deploy",
-        ),
-        (
-            options.task_definition and len(options.service) > 1,
-            "one --task-definition is of one service",
-        ),
-        (
-            options.deployment and len(options.deployment) != len(options.service),
-            "one --deployment for each service",
-        ),
-    ):
-        if is_wrong:
-            options.usage_error(why)
+    if not options.cluster or not options.service or not all(options.service):
+        yield "name --cluster and --service"
+    if sum(ways) > 1:
+        yield "only one of --deployment, --since and --deploy"
+    if options.deploy and not begins:
+        yield "--deploy needs --task-definition, --force-new-deployment or both"
+    if begins and not options.deploy:
+        yield "--task-definition and --force-new-deployment go with --deploy"
+    if options.task_definition and len(options.service) > 1:
+        yield "one --task-definition is of one service"
+    if options.deployment and len(options.deployment) != len(options.service):
+        yield "one --deployment for each service"
+
+
+def a_service(text: str) -> str:
+    """A service's name, also out of its ARN."""
+    return text.rpartition("/")[2]
 
 
 def a_span(text: str) -> timedelta:
@@ -258,40 +277,40 @@ def _ended_by_sigterm() -> Iterator[None]:
 # --- the policy ---------------------------------------------------------------------------------
 
 
-def policy(*, deploys: bool) -> Mapping[str, object]:
-    """The IAM policy for what is read; with `deploys` for beginning a deployment too.
+def policy(options: argparse.Namespace) -> Mapping[str, object]:
+    """The IAM policy for what is read; with `--deploy` for beginning a deployment too.
 
     ListTasks and DescribeTaskDefinition have no resource of the service's own.
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
     """
-    of_services = ["ecs:DescribeServices", *(one for one in OPTIONAL if one != "ecs:ListTasks")]
-    reads = {
-        "Sid": "Confirm",
+    reads = ["ecs:DescribeServices", *(one for one in OPTIONAL if one != "ecs:ListTasks")]
+    kinds = ("service", "service-deployment", "service-revision", "task")
+    rows = [
+        _allowed("Confirm", reads, [_arn("ecs", f"{kind}/*") for kind in kinds]),
+        _allowed("Explain", ["ecs:DescribeTaskDefinition", "ecs:ListTasks"], ["*"]),
+    ]
+    if options.deploy:
+        cluster = cluster_name(options.cluster or "CLUSTER")
+        services = [f"service/{cluster}/{name}" for name in options.service or ["SERVICE"]]
+        rows.append(
+            _allowed("Deploy", ["ecs:UpdateService"], [_arn("ecs", one) for one in services])
+        )
+        roles = [_arn("iam", "role/TASK-ROLE"), _arn("iam", "role/EXECUTION-ROLE")]
+        only = {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}
+        rows.append({**_allowed("PassRoles", ["iam:PassRole"], roles), "Condition": only})
+    return {"Version": "2012-10-17", "Statement": rows}
+
+
+def _allowed(name: str, actions: Sequence[str], resources: Sequence[str]) -> dict[str, object]:
+    return {
+        "Sid": name,
         "Effect": "Allow",
-        "Action": sorted(of_services),
-        "Resource": [
-            f"arn:*:ecs:*:*:{kind}/*"
-            for kind in ("service", "service-deployment", "service-revision", "task")
-        ],
+        "Action": sorted(actions),
+        "Resource": list(resources),
     }
-    lists = {
-        "Sid": "Explain",
-        "Effect": "Allow",
-        "Action": ["ecs:DescribeTaskDefinition", "ecs:ListTasks"],
-        "Resource": "*",
-    }
-    begins = {
-        "Sid": "Deploy",
-        "Effect": "Allow",
-        "Action": "ecs:UpdateService",
-        "Resource": "arn:*:ecs:*:*:service/CLUSTER/SERVICE",
-    }
-    passes = {
-        "Sid": "PassRoles",
-        "Effect": "Allow",
-        "Action": "iam:PassRole",
-        "Resource": ["arn:*:iam::*:role/TASK-ROLE", "arn:*:iam::*:role/EXECUTION-ROLE"],
-        "Condition": {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
-    }
-    statements = [reads, lists, *([begins, passes] if deploys else [])]
-    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _arn(service: str, resource: str) -> str:
+    """Of any account; of the region's partition, where one is named."""
+    partition = partition_of(os.environ.get("AWS_DEFAULT_REGION", ""))
+    return f"arn:{partition}:{service}:{'' if service == 'iam' else '*'}:*:{resource}"

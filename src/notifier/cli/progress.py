@@ -58,6 +58,11 @@ class Progress:
         again = f"again in {round(pause.total_seconds())} s"
         self._print(at, "", f"ECS could not be read: {foreign(why)}; {again}")
 
+    def clear(self) -> None:
+        """Leave a terminal's line empty for what comes next."""
+        if self.stream.isatty():
+            print(_CLEAR, end="", file=self.stream, flush=True)
+
     def _print(self, at: datetime, service: str, line: str) -> None:
         head = "  ".join(filter(None, (at.astimezone().strftime("%H:%M:%S"), service)))
         begin = _CLEAR if self.stream.isatty() else ""
