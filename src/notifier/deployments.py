@@ -267,7 +267,7 @@ def remembered(mine: Mine | None, shown: Shown, seen: Seen) -> Seen:
     is_active = shown.reading.status == "ACTIVE"
     row = _row_of(mine, shown) if mine else None
     deaths = seen.deaths | {one.arn for one in _dead(mine, shown)}
-    is_complete = bool(mine) and _is_complete(mine, shown) if mine else False
+    is_complete = mine is not None and _is_complete(mine, shown)
     since = seen.complete_since if deaths == seen.deaths else None
     return Seen(
         began_at=seen.began_at,
