@@ -50,7 +50,7 @@ def test_the_demo_shows_a_roll_back_and_an_outage_and_what_pipelines_are_told_an
     assert "☑️ *prod-web* · over after" in channel
     assert "✅ *prod-shop* · over after" in channel
     assert "http://127.0.0.1:" in channel
-    assert re.findall(r"exit code (\d)", shown.stdout) == ["0", "1", "1"]
+    assert re.findall(r"^  exit code (\d)$", shown.stdout, re.MULTILINE) == ["0", "1", "1"]
     assert shown.stderr == ""
 
 
