@@ -1,7 +1,8 @@
 """`make demo`: lets things go wrong in the sandbox and shows what Slack was told.
 
-Plays the stories named, or a release that is rolled back and an outage. In a terminal it stays up
-until Ctrl-C, so that the page can be looked at; otherwise it ends.
+Plays the stories named, or a release that is rolled back and an outage, and then what a pipeline is
+told of three releases. In a terminal it stays up until Ctrl-C, so that the page can be looked at;
+otherwise it ends.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from notifier.cli.text import message_text, print_what_can_be_printed
 from sandbox.account import SandboxError
+from sandbox.confirms import confirmed
 from sandbox.ecs_double import Json
 from sandbox.faults import PLANTED, planted_faults
 from sandbox.one_off_demo import Process, Shown, ended, give_jobs, running_jobs
@@ -76,6 +78,7 @@ def show(stories: Sequence[Story], pictures: Path | None, *, is_usual: bool) -> 
             print_channel(sandbox)
             show_jobs(ran)
         if is_usual:
+            print_confirmed(sandbox)
             show_doctor(sandbox)
         print(f"\nThe channel as Slack shows it: {sandbox.workspace.url}", flush=True)
         if pictures:
@@ -225,6 +228,15 @@ def _print_findings(ran: Ran) -> None:
         if line.lstrip().startswith("✗"):
             print(f"  {line.strip()}\n      {advice.strip()}")
     print(f"  {lines[-1]}; exit code {ran.code}", flush=True)
+
+
+def print_confirmed(sandbox: Sandbox) -> None:
+    """Print what `ecs-watch confirm` says of three releases, and its exit codes."""
+    print("\nThe same in a pipeline: is my deployment really live?", flush=True)
+    for one in confirmed(sandbox):
+        print(f"\nA release {one.case.title}\n  $ ecs-watch {' '.join(one.case.command)}")
+        print(textwrap.indent(one.said.rstrip(), "  "))
+        print(f"  exit code {one.exit_code}", flush=True)
 
 
 def is_reply(message: Json) -> bool:

@@ -447,7 +447,7 @@ def test_without_a_region_it_is_said_how_to_set_one(
     monkeypatch.delenv("AWS_DEFAULT_REGION")
 
     assert main(verb) == 1
-    assert capsys.readouterr().err.endswith("Set AWS_REGION to the stack's region.\n")
+    assert capsys.readouterr().err.endswith("Set AWS_REGION, or give --region.\n")
 
 
 def test_the_region_may_be_named_as_the_aws_cli_names_it(

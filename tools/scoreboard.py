@@ -17,7 +17,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import chain, hostile, one_off, secrets_corpus, tasks_simulator
+from tests import (
+    chain,
+    confirm_scripts,
+    hostile,
+    one_off,
+    secrets_corpus,
+    tasks_simulator,
+)
 from tests.permutations import wrong_end_states
 from tests.simulator import figures
 from tests.simulator.figures import added, seeds_of, switched_off, unreadable
@@ -368,6 +375,28 @@ FIGURES = (
         chunk=6,
     ),
     Figure(
+        'confirm: wrong verdicts, ours / `services_stable` / it and "PRIMARY is my revision"',
+        "0 / – / –",  # noqa: RUF001
+        confirm_scripts.figures,
+        lambda c: (
+            f"{c['ours']} / {c['waiter']} / {c['task definition']} of {c['histories']} scripts, "
+            f"{c['healthy']} of them healthy"
+        ),
+        lambda c: not c["ours"],
+        share=len(confirm_scripts.SCRIPTS) / 1000,
+    ),
+    Figure(
+        "confirm: from ECS's verdict to the exit when it fails; `services_stable` beside it",
+        "≤ 10 s; –",  # noqa: RUF001
+        confirm_scripts.figures,
+        lambda c: (
+            f"at most {c['worst lag']} s; "
+            f"up to {c['worst lag of the waiter']} s where it does not say live"
+        ),
+        lambda c: c["worst lag"] <= 10,
+        share=len(confirm_scripts.SCRIPTS) / 1000,
+    ),
+    Figure(
         "every rule of the checker, in every scenario of the simulator: histories that break one",
         "0",
         seeds_of(*UNAMBIGUOUS, *AMBIGUOUS),
@@ -534,6 +563,7 @@ def _page(counts: dict[str, Count], seeds: int, links: str, before: str) -> str:
         broken=BROKEN,
         failed="\n".join(filter(None, map(failed, FIGURES))) or "None.",
         mutants=mutants,
+        confirmed=confirm_scripts.table(),
     )
 
 
@@ -570,6 +600,16 @@ So that it is known that the checker can fail: the program with one rule of its 
 its attempts or of its tries switched off, and in how many seeds that is seen.
 
 {mutants}
+
+## Deployments that `confirm` was tried on
+
+Each is played from second to second through a fake of ECS's API, in virtual time; asked is from
+second 1 on where the name says nothing else. Beside `ecs-watch confirm` stand botocore's waiter, by
+its own acceptors, delay and attempts, and that waiter followed by a look at PRIMARY's task
+definition. Seconds are counted from the first question; **bold** is wrong: *live* said of what is
+not live, or not yet, or not said of what is. See `tests/confirm_scripts.py`.
+
+{confirmed}
 """
 
 

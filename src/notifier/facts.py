@@ -97,10 +97,12 @@ class TaskDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceDeployment:
-    """What DescribeServiceDeployments shows of the deployment that failed.
+    """What DescribeServiceDeployments shows of a deployment.
 
     `failure_count` and `threshold` are the circuit breaker's, None where it is off. `alarms` are
-    the names of the CloudWatch alarms that were triggered.
+    the names of the CloudWatch alarms that were triggered. `lifecycle_stage` is where a blue/green
+    deployment is, and `task_definition` that of its target revision; empty where neither is known.
+    `hooks_waiting` are the stages whose hooks wait for somebody.
     """
 
     arn: str
@@ -113,6 +115,9 @@ class ServiceDeployment:
     failure_count: int | None = None
     threshold: int | None = None
     alarms: tuple[str, ...] = ()
+    lifecycle_stage: str = ""
+    hooks_waiting: tuple[str, ...] = ()
+    task_definition: str = ""
 
 
 UNREAD = "could not be read: "  # how a line about what is missing begins

@@ -39,7 +39,7 @@ def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
-def test_the_demo_shows_the_release_that_is_rolled_back_and_the_outage_and_ends() -> None:
+def test_the_demo_shows_a_roll_back_and_an_outage_and_what_pipelines_are_told_and_ends() -> None:
     shown = demo()
 
     assert shown.returncode == 0, shown.stderr
@@ -56,6 +56,7 @@ def test_the_demo_shows_the_release_that_is_rolled_back_and_the_outage_and_ends(
     assert "3 of " in planted
     assert "checks fail; exit code 1" in planted
     assert re.findall(r"echo \$\?\n  (\d+)", channel) == ["0", "3", "125", "124"]
+    assert re.findall(r"^  exit code (\d)$", shown.stdout, re.MULTILINE) == ["0", "1", "1"]
     assert shown.stderr == ""
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from notifier import __version__
-from notifier.cli import doctor, mute, mutes, preview, redrive, replay, run, unmute
+from notifier.cli import confirm, doctor, mute, mutes, preview, redrive, replay, run, unmute
 from notifier.cli.aws import take_region
 from notifier.cli.text import print_what_can_be_printed
 from notifier.errors import WatchError
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ecs-watch {__version__}")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
-    for verb in (preview, replay, run, mute, mutes, unmute, doctor, redrive):
+    for verb in (preview, replay, confirm, run, mute, mutes, unmute, doctor, redrive):
         added = verbs.add_parser(
             verb.__name__.rpartition(".")[2],
             help=verb.SUMMARY,

@@ -4,24 +4,10 @@ import argparse
 import os
 from collections.abc import Mapping
 
+from notifier.ecs.reads import NO_LOGIN
 from notifier.errors import WatchError
 from notifier.store import Store
 from notifier.wiring import store_of
-
-NO_LOGIN = {
-    "NoCredentialsError",
-    "PartialCredentialsError",
-    "CredentialRetrievalError",
-    "TokenRetrievalError",
-    "SSOTokenLoadError",
-    "UnauthorizedSSOTokenError",
-    "ProfileNotFound",
-    "AuthFailure",
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidClientTokenId",
-    "UnrecognizedClientException",
-}
 
 
 def add_stack(parser: argparse._ActionsContainer) -> None:
@@ -86,7 +72,7 @@ def explained(error: Exception) -> str:
     response = getattr(error, "response", {})
     code = response.get("Error", {}).get("Code") or type(error).__name__
     if code == "NoRegionError":
-        return f"{error} Set AWS_REGION to the stack's region."
+        return f"{error} Set AWS_REGION, or give --region."
     if code in NO_LOGIN:
         return f"{error} (log in, for example by `aws sso login`, or set AWS_PROFILE)"
     return str(error)

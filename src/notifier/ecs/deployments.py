@@ -32,6 +32,12 @@ def service_deployment(row: Row) -> ServiceDeployment:
         failure_count=maybe_whole(breaker, "failureCount"),
         threshold=maybe_whole(breaker, "threshold"),
         alarms=texts(child(row, "alarms"), "triggeredAlarmNames"),
+        lifecycle_stage=text(row, "lifecycleStage"),
+        hooks_waiting=tuple(
+            text(row, "lifecycleStage")
+            for hook in rows(row, "lifecycleHookDetails")
+            if text(hook, "status") == "AWAITING_ACTION"
+        ),
     )
 
 

@@ -35,6 +35,30 @@ _WHY = {
     "TooManyRequestsException": "throttled",
     "UnsupportedFeatureException": NOT_OF_THIS_SERVICE,
 }
+# Whoever asks is not logged in, or not any more.
+NO_LOGIN = {
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "CredentialRetrievalError",
+    "TokenRetrievalError",
+    "SSOTokenLoadError",
+    "UnauthorizedSSOTokenError",
+    "ProfileNotFound",
+    "AuthFailure",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+}
+# What is asked for is no such thing as AWS could have, or nobody says where to ask.
+_NONSENSE = {
+    "InvalidParameterException",
+    "ClientException",
+    "ValidationException",
+    "ParamValidationError",
+    "NoRegionError",
+    "InvalidRegionError",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +177,13 @@ def _judged(read: Read, outcome: Any | Exception) -> Any | ReadFailed:
         logger.warning("a read broke", extra={"action": read.action, "error": kind})
         return ReadFailed(read.operation, f"unavailable ({kind})")
     return outcome
+
+
+def is_final(failed: ReadFailed) -> bool:
+    """Whether asking again cannot help: not allowed, not there, not logged in, or nonsense."""
+    error = failed.__cause__
+    code = getattr(error, "response", {}).get("Error", {}).get("Code") or type(error).__name__
+    return failed.why in (NO_PERMISSION, GONE) or code in NO_LOGIN | _NONSENSE
 
 
 def is_too_slow(answer: Any) -> bool:

@@ -1,0 +1,316 @@
+"""`ecs-watch confirm`: is this deployment really live?"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from typing import TextIO
+
+from notifier.arns import cluster_name, partition_of
+from notifier.cli.answered import Unusable, answers_on
+from notifier.cli.aws import add_login, explained
+from notifier.cli.confirmed import EXIT_CODE, as_json, exit_code, lines_of, marked
+from notifier.cli.progress import Progress, foreign
+from notifier.confirmation import TIMEOUT, Wanted, clock, confirming, deployment, since
+from notifier.confirming import Confirmation, NotAnswerable
+from notifier.deployments import Kind, Policy
+from notifier.ecs.reads import is_final, read_errors
+from notifier.ecs.releases import OPTIONAL, Releases
+from notifier.errors import ReadFailed, WatchError
+
+SUMMARY = "wait until a deployment is live, or say why it is not"
+EXAMPLES = """
+examples:
+  ecs-watch confirm --cluster prod-web --service checkout --deploy --task-definition checkout:42
+  aws ecs update-service … | ecs-watch confirm --cluster prod-web --service checkout
+  ecs-watch confirm --cluster prod-web --service checkout search --since 2026-11-23T12:00:00Z
+  ecs-watch confirm --iam --deploy
+
+Without --deployment, --since and --deploy it takes the answer of `aws ecs update-service` from
+standard input, and where there is none the newest deployment of the last minute. It never guesses.
+"""
+EXIT_CODES = """
+exit codes:
+  0    live: ECS calls it complete, its tasks run, the old ones are gone, and none died since
+  1    failed, rolled back or stopped
+  2    the command line or standard input was not understood, or ECS does not deploy the service
+  3    superseded by a newer deployment
+  4    undecided when the time was over
+  5    no permission, not logged in, or no such cluster, service or deployment
+  130  interrupted; the deployment is untouched
+"""
+REFUSED, USAGE, INTERRUPTED = 5, 2, 130
+JUST_NOW = timedelta(seconds=60)
+_UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours"}
+LONGEST = timedelta(hours=24)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    parser.add_argument("--cluster", help="name or ARN")
+    parser.add_argument(
+        "--service",
+        type=a_service,
+        nargs="+",
+        default=[],
+        help="names or ARNs, in this cluster",
+    )
+    which = parser.add_argument_group("which deployment")
+    which.add_argument(
+        "--deployment",
+        nargs="+",
+        metavar="ID",
+        help="ecs-svc/… or the ARN of a service deployment, one for each service",
+    )
+    which.add_argument(
+        "--since", type=a_time, metavar="TIME", help="the newest since then: 2026-11-23T12:00:00Z"
+    )
+    which.add_argument("--deploy", action="store_true", help="begin it (ecs:UpdateService)")
+    which.add_argument("--task-definition", default="", help="what to deploy, with --deploy")
+    which.add_argument(
+        "--force-new-deployment", action="store_true", help="with --deploy: the same once more"
+    )
+    how = parser.add_argument_group("how long")
+    how.add_argument(
+        "--timeout", type=a_span, default=TIMEOUT, metavar="SPAN", help="in all (default: 30m)"
+    )
+    how.add_argument(
+        "--settle",
+        type=a_span,
+        default=Policy().settle,
+        metavar="SPAN",
+        help="how long no task may die once it is complete (default: 60s)",
+    )
+    how.add_argument(
+        "--fail-after-crashes",
+        type=a_count,
+        metavar="N",
+        help="fail once N of its tasks died within 15 min, 0 for never (default: 3, or what the"
+        " circuit breaker's threshold is)",
+    )
+    how.add_argument(
+        "--wait-rollback", action="store_true", help="wait for the end of a roll-back too"
+    )
+    parser.add_argument("--json", action="store_true", help="the outcome as JSON; text to stderr")
+    parser.add_argument("--iam", action="store_true", help="print the policy that it needs")
+    add_login(parser, "the cluster's region")
+    parser.set_defaults(usage_error=parser.error)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Wait, and say what became of it; the exit code tells."""
+    if options.iam:
+        print(json.dumps(policy(options), indent=2))
+        return 0
+    for why in _misfits(options):
+        options.usage_error(why)
+    text = sys.stderr if options.json else sys.stdout
+    with _ended_by_sigterm():
+        try:
+            return _confirmed(options, text)
+        except KeyboardInterrupt:
+            print("ecs-watch: interrupted; the deployment is untouched", file=sys.stderr)
+            return INTERRUPTED
+        except BrokenPipeError:  # whoever reads has gone, and nothing must look like success
+            _write_to_nowhere()
+            return EXIT_CODE[Kind.UNDECIDED]
+        except WatchError as error:
+            return _refused(error, options)
+
+
+def _confirmed(options: argparse.Namespace, text: TextIO) -> int:
+    with read_errors("DescribeServices"):
+        from notifier.confirmation import client_for_ecs
+
+        door = Releases(client_for_ecs(), options.cluster)
+    progress = Progress(text)
+    watch = confirming(
+        door,
+        timeout=options.timeout,
+        policy=Policy(settle=options.settle, crashes=options.fail_after_crashes),
+        wait_rollback=options.wait_rollback,
+        listener=progress,
+    )
+    try:
+        found = watch.confirm(_wanted(options, door))
+    finally:
+        progress.clear()
+    _say(found, options, text, door)
+    return exit_code(found)
+
+
+def _say(
+    found: Sequence[Confirmation], options: argparse.Namespace, text: TextIO, door: Releases
+) -> None:
+    for one in found:
+        print(*marked(one, list(lines_of(one))), sep="\n", file=text)
+    if door.refused:
+        print(f"no permission: {', '.join(sorted(door.refused))} (see --iam)", file=text)
+    if options.json:
+        print(json.dumps(as_json(found, options.cluster), indent=2))
+
+
+def _refused(error: WatchError, options: argparse.Namespace) -> int:
+    """Say why nothing is known, and with which exit code."""
+    code = USAGE
+    said = str(error)
+    if isinstance(error, ReadFailed):
+        code = REFUSED if is_final(error) else EXIT_CODE[Kind.UNDECIDED]
+        if isinstance(error.__cause__, Exception):
+            said = f"{error.operation}: {explained(error.__cause__)}"
+    print(f"ecs-watch: {foreign(said)}", file=sys.stderr)
+    if options.json:
+        shown = {"cluster": options.cluster, "exitCode": code, "error": foreign(said)}
+        print(json.dumps(shown, indent=2))
+    return code
+
+
+def _write_to_nowhere() -> None:
+    """So that Python does not fail at its end to write what nobody reads.
+
+    https://docs.python.org/3/library/signal.html#note-on-sigpipe
+    """
+    with suppress(OSError):  # standard output is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# --- which deployment ---------------------------------------------------------------------------
+
+
+def _wanted(options: argparse.Namespace, door: Releases) -> Mapping[str, Wanted]:
+    """The deployment that is meant, by service."""
+    if options.deploy:
+        return {name: _begun(options, name, door) for name in options.service}
+    if options.deployment:
+        named = zip(options.service, options.deployment, strict=True)
+        return {name: deployment(one) for name, one in named}
+    if options.since:
+        return {name: since(options.since) for name in options.service}
+    answered = answers_on(sys.stdin)
+    if not answered:
+        return {name: since(clock()() - JUST_NOW) for name in options.service}
+    missing = [name for name in options.service if name not in answered]
+    if missing:
+        raise Unusable(f"the answer on standard input is not of {', '.join(missing)}")
+    return {name: Wanted(mine=answered[name]) for name in options.service}
+
+
+def _begun(options: argparse.Namespace, name: str, door: Releases) -> Wanted:
+    mine = door.deploy(name, options.task_definition, is_forced=options.force_new_deployment)
+    if mine is None:
+        raise NotAnswerable(f"{name}: the answer of UpdateService shows no deployment of ECS's own")
+    print(f"{name}: {mine.deployment_id} begun", file=sys.stderr)
+    return Wanted(mine=mine)
+
+
+def _misfits(options: argparse.Namespace) -> Iterator[str]:
+    """Why the arguments do not fit each other."""
+    begins = options.task_definition or options.force_new_deployment
+    ways = [options.deploy, bool(options.deployment), bool(options.since)]
+    if not options.cluster or not options.service or not all(options.service):
+        yield "name --cluster and --service"
+    if sum(ways) > 1:
+        yield "only one of --deployment, --since and --deploy"
+    if options.deploy and not begins:
+        yield "--deploy needs --task-definition, --force-new-deployment or both"
+    if begins and not options.deploy:
+        yield "--task-definition and --force-new-deployment go with --deploy"
+    if options.task_definition and len(options.service) > 1:
+        yield "one --task-definition is of one service"
+    if options.deployment and len(options.deployment) != len(options.service):
+        yield "one --deployment for each service"
+
+
+def a_service(text: str) -> str:
+    """A service's name, also out of its ARN."""
+    return text.rpartition("/")[2]
+
+
+def a_span(text: str) -> timedelta:
+    """`90`, `90s`, `30m`, `2h`. Raises ArgumentTypeError."""
+    found = re.fullmatch(r"(\d{1,6})([smh]?)", text)
+    span = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else None
+    if span is None or span > LONGEST:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no span such as 90s, 30m or 2h (at most 24h)"
+        )
+    return span
+
+
+def a_time(text: str) -> datetime:
+    """A time that names its zone, or how long ago. Raises ArgumentTypeError."""
+    if re.fullmatch(r"\d{1,6}[smh]", text):
+        return clock()() - a_span(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no time such as 2026-11-23T12:00:00Z, nor 10m for ten minutes ago"
+        ) from error
+    if at.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"'{text}' names no zone: write {text}Z for UTC")
+    return at
+
+
+def a_count(text: str) -> int:
+    """A whole number from 0 to 1,000. Raises ArgumentTypeError."""
+    if not re.fullmatch(r"\d{1,3}|1000", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number from 0 to 1000")
+    return int(text)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """A pipeline that is cancelled ends us as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+# --- the policy ---------------------------------------------------------------------------------
+
+
+def policy(options: argparse.Namespace) -> Mapping[str, object]:
+    """The IAM policy for what is read; with `--deploy` for beginning a deployment too.
+
+    ListTasks and DescribeTaskDefinition have no resource of the service's own.
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
+    """
+    reads = ["ecs:DescribeServices", *(one for one in OPTIONAL if one != "ecs:ListTasks")]
+    kinds = ("service", "service-deployment", "service-revision", "task")
+    rows = [
+        _allowed("Confirm", reads, [_arn("ecs", f"{kind}/*") for kind in kinds]),
+        _allowed("Explain", ["ecs:DescribeTaskDefinition", "ecs:ListTasks"], ["*"]),
+    ]
+    if options.deploy:
+        cluster = cluster_name(options.cluster or "CLUSTER")
+        services = [f"service/{cluster}/{name}" for name in options.service or ["SERVICE"]]
+        rows.append(
+            _allowed("Deploy", ["ecs:UpdateService"], [_arn("ecs", one) for one in services])
+        )
+        roles = [_arn("iam", "role/TASK-ROLE"), _arn("iam", "role/EXECUTION-ROLE")]
+        only = {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}
+        rows.append({**_allowed("PassRoles", ["iam:PassRole"], roles), "Condition": only})
+    return {"Version": "2012-10-17", "Statement": rows}
+
+
+def _allowed(name: str, actions: Sequence[str], resources: Sequence[str]) -> dict[str, object]:
+    return {
+        "Sid": name,
+        "Effect": "Allow",
+        "Action": sorted(actions),
+        "Resource": list(resources),
+    }
+
+
+def _arn(service: str, resource: str) -> str:
+    """Of any account; of the region's partition, where one is named."""
+    partition = partition_of(os.environ.get("AWS_DEFAULT_REGION", ""))
+    return f"arn:{partition}:{service}:{'' if service == 'iam' else '*'}:*:{resource}"
