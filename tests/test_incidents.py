@@ -983,7 +983,7 @@ def test_a_deployment_fails_once_whether_an_event_a_look_or_its_rollback_tells_o
 def test_a_closed_service_that_is_not_well_is_looked_at_less_and_less() -> None:
     story = Story()
     story.gets(deployment("IN_PROGRESS", 42, 0))
-    rolling = shows(row(42, 42, running=1, began=0, rollout_state="IN_PROGRESS"))
+    rolling = shows(row(42, 42, began=0, rollout_state="IN_PROGRESS"))
     waits = []
     for minute in (1, 60, 600):
         story.looks(rolling, minute)
@@ -2048,6 +2048,9 @@ REACHED: dict[Reason, Callable[[], Reason]] = {
     Reason.NOTHING_WRONG: lambda: Story().looks(WELL, 1),
     Reason.BENIGN_STOP: lambda: Story().gets(stop(0, "a", code="UserInitiated")),
     Reason.FEW_DEATHS: lambda: Story().gets(stop(0, "a")),
+    Reason.NOT_WATCHED: lambda: failing(*(stop(n, f"t{n}") for n in range(3))).looks(
+        replace(HALF, is_watched=False), 3
+    ),
     Reason.IGNORED_CLUSTER: lambda: Story(policy=IGNORED).gets(deployment("FAILED", 42, 0)),
     Reason.NO_SUBJECT: of_call,
     Reason.EXPLAINED: lambda: explain(failing()),

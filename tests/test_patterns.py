@@ -12,6 +12,7 @@ import pytest
 from notifier import events
 from notifier.model import ApiCall
 from sandbox.transform import read_template
+from tests.simulator import bus
 
 ROOT = Path(__file__).parent.parent
 SANDBOX_PYTHON = ROOT / ".venv-sandbox" / "bin" / "python"
@@ -396,6 +397,19 @@ def test_a_call_that_the_rule_takes_is_read_as_one_that_began_a_deployment(case:
 
     assert isinstance(call, ApiCall)
     assert call.begins_deployment
+
+
+def test_the_simulators_bus_passes_on_what_a_whole_matcher_would() -> None:
+    for name, event in EVENTS.items():
+        assert set(bus.rules_that_take(event)) == EXPECTED[name], name
+    for name, (event, rules) in CASES.items():
+        assert set(bus.rules_that_take(event)) == rules, name
+
+
+@pytest.mark.parametrize("case", JUDGE)
+def test_the_simulators_bus_agrees_with_aws_too(case: str) -> None:
+    pattern, detail, is_taken = JUDGE[case]
+    assert bus.matches({"x": pattern}, detail) is is_taken
 
 
 @pytest.mark.parametrize("case", JUDGE)

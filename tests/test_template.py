@@ -26,6 +26,7 @@ from notifier.incidents import BEGINNING
 from notifier.model import Reason
 from notifier.routing import parse_channels
 from notifier.settings import ReadLogs, Settings
+from notifier.thresholds import DEFAULT_DYING_TASKS, parse_dying_tasks
 from sandbox.transform import TEMPLATE, plain_cloudformation, read_template
 from tests.e2e.combinations import resolved
 from tools.package import LONGEST_TEMPLATE, packaged_template, write_zip
@@ -1020,6 +1021,7 @@ ACCEPTED = {
         "Mika Kallas=U1",
     ),
     "SessionNames": ("", EXAMPLE, SHIPPED, f" {EXAMPLE} ; A tool: x{{2,}};"),
+    "DyingTasks": ("off", "3 in 15 min", " 10 in 360 min;2 in 6 h of one cause ;"),
     "PermissionsBoundaryArn": (
         "arn:aws:iam::123456789012:policy/teams/boundary",
         "arn:aws-us-gov:iam::aws:policy/PowerUserAccess",
@@ -1058,6 +1060,7 @@ REFUSED = {
     "RedactPatterns": ("a\x00b", "\x7f"),
     "Actors": ("mika", "mika=@mika", "=U1", "mika=u1", "mika=U1, alice=U2", "a=b=U1", "a=U1;;b=U2"),
     "SessionNames": ("jenkins-.*", "Jenkins:x", ": x", "Jenkins: ", "Jenkins: x;;"),
+    "DyingTasks": ("", "3", "1 in 5 min", "11 in 1 h", "3 in 7 h", "3 in 361 min", "off; 3 in 1 h"),
     "PermissionsBoundaryArn": ("boundary", "arn:aws:iam::123456789012:role/x"),
     "RolePath": ("", "teams/", "/teams", "//"),
     "KmsKeyArn": ("alias/x", "arn:aws:kms:eu-west-1:123456789012:alias/x"),
@@ -1095,6 +1098,19 @@ def test_what_the_stack_accepts_as_channels_the_program_understands(channels: st
 @given(st.from_regex(PARAMETERS["Actors"]["AllowedPattern"].rstrip("$") + r"\Z"))
 def test_who_is_who_as_the_stack_accepts_it_the_program_understands(actors: str) -> None:
     assert bool(parse_actors(actors)) is bool(actors.strip())
+
+
+@pytest.mark.parametrize("rules", ACCEPTED["DyingTasks"])
+def test_tasks_that_die_as_the_stack_counts_them_the_program_counts_too(rules: str) -> None:
+    assert all(rule.count >= 2 for rule in parse_dying_tasks(rules))
+
+
+def test_the_stack_and_the_program_watch_alike_by_default() -> None:
+    defaults = {name: PARAMETERS[name]["Default"] for name in ("DyingTasks", "NoProgressMinutes")}
+    shipped = Settings("t", "*=C01")
+
+    assert defaults["DyingTasks"] == shipped.dying_tasks == DEFAULT_DYING_TASKS
+    assert defaults["NoProgressMinutes"] == shipped.no_progress_minutes
 
 
 def test_the_stack_and_the_program_offer_the_same_logs_and_defaults() -> None:

@@ -58,6 +58,7 @@ from notifier.rendering import (
 )
 from notifier.saving import Table, route_of, save_decision
 from notifier.threads import BETWEEN_EDITS, FLAT, Place, Wait, in_incident, next_step
+from notifier.thresholds import SHIPPED, Thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -206,6 +207,7 @@ class Teller:
     people: People = NOBODY
     own_secrets: tuple[re.Pattern[str], ...] = ()
     only_our_words: bool = False
+    thresholds: Thresholds = SHIPPED
 
     def tell(self, destination: str, run: Invocation, until: datetime) -> bool:
         """Tell this channel what it is owed, as long as we hold it and `until` has not come.
@@ -568,7 +570,7 @@ class _Turn:
         # In a storm every cluster has its root first; why it fails comes with the replies.
         hurried = not self.owed.has_root and self.holding.is_hurried(self.owed)
         seen = looking.look(services, only_what_runs=hurried)
-        policy = Policy(route=self.route)
+        policy = Policy(route=self.route, thresholds=self.holding.teller.thresholds)
         with suppress(Conflict):  # busy until our time ran out: what is known is told all the same
             save_decision(self.store, cluster, seen, self.holding.run, policy)
         return tuple(looking.missing)
