@@ -68,6 +68,7 @@ SAME_STORY = timedelta(hours=1)  # causes further apart are told by the newest a
 IMPAIRED_EVERY = timedelta(minutes=15)
 CLOCKS = timedelta(minutes=1)  # by which an event and a reading may differ about the same moment
 COUNTS_WITHIN = timedelta(minutes=5)
+SHOWN_WITHIN = timedelta(minutes=2)  # ECS shows a deployment that has begun
 LOOK_EVERY = (timedelta(minutes=1), timedelta(minutes=15))
 
 # Told when one of them comes; each other reason is only logged, or shown by the root's next edit.
@@ -1126,7 +1127,7 @@ def _live(held: ServiceState, reading: ServiceReading) -> ServiceState:
 def _judge_closed(
     looked: ServiceState, reading: ServiceReading, now: datetime, policy: Policy
 ) -> tuple[ServiceState, Reason]:
-    if not is_well(reading):
+    if not is_well(reading) or _is_unshown(looked, reading, now):
         is_timed = looked.progress and reading.is_watched and policy.thresholds.no_progress
         unchanged = timedelta() if is_timed else now - _last_began(looked, now)
         return replace(looked, due_at=now + _back_off(unchanged)), Reason.PROGRESS
@@ -1138,6 +1139,18 @@ def _judge_closed(
         case Phase.WELL | Phase.ROLLING:
             return _well(looked, reading, is_rolled_back)
     return looked, Reason.NOTHING_WRONG
+
+
+def _is_unshown(looked: ServiceState, reading: ServiceReading, now: datetime) -> bool:
+    """Whether a deployment has just begun, and a read that may be old does not show it yet."""
+    shown = {row.id for row in reading.deployments}
+    return looked.phase is Phase.ROLLING and any(
+        one.began_at
+        and now - one.began_at < SHOWN_WITHIN
+        and not (one.completed_at or one.failed_at)
+        for one in looked.deployments
+        if one.id not in shown
+    )
 
 
 def _well(
