@@ -244,7 +244,7 @@ def _decide_one(
         case ServiceReading():
             return _on_reading(before, observation, now, policy)
         case NotReadable():
-            return _on_not_readable(before, observation, now)
+            return _on_not_readable(before, observation, now, policy)
         case Explanation():
             return _on_explanation(before, observation)
         case Shipped():
@@ -450,10 +450,29 @@ def _is_more_than_a_task(one: KnownDeployment) -> bool:
 
 
 def _newly_counted(case: _Case) -> set[Death]:
-    return set(counted_deaths(case.noted)) - set(counted_deaths(case.before))
+    """Deaths that were not judged yet: what came now; all lately, where a look was awaited."""
+    counted, over_at = set(counted_deaths(case.noted)), case.before.over_at
+    if case.before.is_weighed:
+        return {one for one in counted if over_at is None or one.at > over_at}
+    return counted - set(counted_deaths(case.before))
 
 
 def _on_deaths(case: _Case, failure: Failure) -> tuple[ServiceState, Reason]:
+    if not case.before.phase.is_open and _is_under_way(case.noted, failure.deployment_id):
+        # Its circuit breaker, if it has one, counts the same deaths and says more: it comes first.
+        return replace(case.noted, is_weighed=True, due_at=case.now), Reason.ECS_IS_AWAITED
+    return _on_dying(case, failure)
+
+
+def _is_under_way(service: ServiceState, deployment_id: str | None) -> bool:
+    return any(
+        one.began_at and not (one.completed_at or one.failed_at)
+        for one in service.deployments
+        if one.id == deployment_id
+    )
+
+
+def _on_dying(case: _Case, failure: Failure) -> tuple[ServiceState, Reason]:
     after, reason = _on_failure(case, failure)
     deaths = len(counted_deaths(case.noted))
     return (replace(after, count=deaths) if reason in BEGINNING else after), reason
@@ -469,7 +488,8 @@ def _unheard_deaths(case: _Case) -> Failure | None:
     last = max(too_many, key=lambda one: (one.at, one.task), default=None)
     if last is None or not _is_watched(case.noted):
         return None
-    return Failure(event=TASKS_DIE, reason=last.cause, deployment_id=None, occurred_at=last.at)
+    of = last.started_by if last.started_by.startswith("ecs-svc/") else None
+    return Failure(event=TASKS_DIE, reason=last.cause, deployment_id=of, occurred_at=last.at)
 
 
 def _last_of_too_many(
@@ -637,6 +657,7 @@ def _relapsed(case: _Case, service: ServiceState, at: datetime) -> ServiceState:
         service,
         phase=Phase.FAILING,
         well_since=None,
+        is_weighed=False,
         is_late=service.is_late and case.is_late,
         last_failure_at=max(at, service.last_failure_at or at),
     )
@@ -758,7 +779,7 @@ def _on_reading(
         return before, Reason.STILL_BROKEN if before.phase.is_open else Reason.NOTHING_WRONG
     looked = _with_deployments(before, _shown_by(reading))
     progress = progress_after(before.progress, reading)
-    looked = replace(looked, reading=reading, due_at=None, progress=progress)
+    looked = replace(looked, reading=reading, due_at=None, progress=progress, is_weighed=False)
     if (ended := _ended_by(looked, reading)) is not None:
         return ended
     case = _Case(before, looked, False, now, policy)
@@ -1169,16 +1190,15 @@ def _last_began(service: ServiceState, now: datetime) -> datetime:
 
 
 def _on_not_readable(
-    before: ServiceState, look: NotReadable, now: datetime
+    before: ServiceState, look: NotReadable, now: datetime, policy: Policy
 ) -> tuple[ServiceState, Reason]:
     """Without a look, only time and STEADY_STATE can end a failure; a root says so."""
     reading = None if look.why == NO_PERMISSION else before.reading
-    looked = replace(before, due_at=None, reading=reading)
+    looked = replace(before, due_at=None, reading=reading, is_weighed=False)
     if look.why == GONE:
         return _ended(looked, Phase.GONE, Reason.DELETED)
     if not before.phase.is_open:
-        is_due = before.due_at is not None and look.why not in _FOR_GOOD
-        return replace(looked, due_at=now + LOOK_EVERY[0] if is_due else None), Reason.NOT_READABLE
+        return _closed_unread(_Case(before, looked, False, now, policy), look)
     if _is_not_shown(before) and _is_quiet_for(before, QUIET_AFTER, now):
         return replace(looked, phase=Phase.QUIET), Reason.WENT_QUIET
     if look.why != NO_PERMISSION or not _is_steady(before, now):
@@ -1186,6 +1206,15 @@ def _on_not_readable(
     if _went_back(before):
         return _not_live(looked), Reason.ROLLED_BACK
     return replace(looked, phase=Phase.RECOVERED, impact=Impact.UNKNOWN), Reason.RECOVERED
+
+
+def _closed_unread(case: _Case, look: NotReadable) -> tuple[ServiceState, Reason]:
+    """What a look was to judge is judged without it; else it is looked at again, if that helps."""
+    if case.before.is_weighed and (failure := _unheard_deaths(case)) is not None:
+        return _on_dying(case, failure)
+    is_due = case.before.due_at is not None and look.why not in _FOR_GOOD
+    due_at = case.now + LOOK_EVERY[0] if is_due else None
+    return replace(case.noted, due_at=due_at), Reason.NOT_READABLE
 
 
 def _is_steady(service: ServiceState, now: datetime) -> bool:

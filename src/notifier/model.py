@@ -382,6 +382,7 @@ class Reason(StrEnum):
     SHIPPED = "somebody began a deployment: remembered"
     BENIGN_STOP = "no task failed"
     FEW_DEATHS = "a task died: too few to tell"
+    ECS_IS_AWAITED = "tasks died in a deployment: ECS may say itself that it failed"
     NOT_WATCHED = "a tag of the service says not to watch its tasks"
     IGNORED_CLUSTER = "the cluster is ignored by Channels"
     NO_SUBJECT = "the event is about no service, daemon or deployment group"
@@ -469,7 +470,8 @@ class ServiceState:
     the incident of its cluster that it belongs to. `not_live` are the task definitions that were
     rolled back in it. `due_at` is when ECS is to be read next. `explanation` is why the deployment
     fails of which it is, `shipments` who began the last deployments. `progress` is None while no
-    tasks are awaited.
+    tasks are awaited. `is_weighed`: too many tasks of a deployment under way died; the next look
+    tells unless ECS does.
     """
 
     name: str
@@ -501,6 +503,7 @@ class ServiceState:
     explanation: Explanation | None = None
     shipments: tuple[Shipment, ...] = ()
     progress: Progress | None = None
+    is_weighed: bool = False
     told: Mapping[str, int] = field(default_factory=dict)
 
     @property

@@ -571,9 +571,14 @@ class _Turn:
         hurried = not self.owed.has_root and self.holding.is_hurried(self.owed)
         seen = looking.look(services, only_what_runs=hurried)
         policy = Policy(route=self.route, thresholds=self.holding.teller.thresholds)
-        with suppress(Conflict):  # busy until our time ran out: what is known is told all the same
-            save_decision(self.store, cluster, seen, self.holding.run, policy)
+        with suppress(Conflict):  # busy for too long: what is known is told all the same
+            save_decision(self.store, cluster, seen, self.in_time_to_post(), policy)
         return tuple(looking.missing)
+
+    def in_time_to_post(self) -> Invocation:
+        """This run, as if it ended when there is no time left to post."""
+        run = self.holding.run
+        return replace(run, remaining=lambda: run.remaining() - NEEDED_FOR_A_POST)
 
     def looking(self, cluster_arn: str) -> Explaining:
         teller = self.holding.teller
