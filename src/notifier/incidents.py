@@ -935,7 +935,8 @@ def _on_found(
     case: _Case, failure: Failure, reading: ServiceReading
 ) -> tuple[ServiceState, Reason]:
     """A failure that no event told of, found by looking."""
-    failing, reason = _on_failure(case, failure)
+    begin = _on_dying if failure.event == TASKS_DIE else _on_failure
+    failing, reason = begin(case, failure)
     broken, is_worse = _still_broken(replace(failing, reading=reading, due_at=None), reading)
     if case.policy.is_first_census and reason in BEGINNING:
         return broken, Reason.FOUND_BY_CENSUS
