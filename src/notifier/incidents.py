@@ -69,6 +69,7 @@ IMPAIRED_EVERY = timedelta(minutes=15)
 CLOCKS = timedelta(minutes=1)  # by which an event and a reading may differ about the same moment
 COUNTS_WITHIN = timedelta(minutes=5)
 SHOWN_WITHIN = timedelta(minutes=2)  # ECS shows a deployment that has begun
+NEXT_TICK = timedelta(seconds=45)  # the next is due then, however long this one has taken
 LOOK_EVERY = (timedelta(minutes=1), timedelta(minutes=15))
 
 # Told when one of them comes; each other reason is only logged, or shown by the root's next edit.
@@ -1151,8 +1152,8 @@ def _judge_closed(
 ) -> tuple[ServiceState, Reason]:
     if not is_well(reading) or _is_unshown(looked, reading, now):
         is_timed = looked.progress and reading.is_watched and policy.thresholds.no_progress
-        unchanged = timedelta() if is_timed else now - _last_began(looked, now)
-        return replace(looked, due_at=now + _back_off(unchanged)), Reason.PROGRESS
+        wait = NEXT_TICK if is_timed else _back_off(now - _last_began(looked, now))
+        return replace(looked, due_at=now + wait), Reason.PROGRESS
     is_rolled_back = _is_rolled_back(looked, reading.deployments[0])
     match looked.phase:
         case Phase.NOT_LIVE if not is_rolled_back:
