@@ -107,5 +107,5 @@ def test_the_page_and_the_readme_say_what_is_counted_now() -> None:
 
     assert costs.PAGE.read_text() == costs.page(count), "run `make costs`"
     assert section(quantities(count)) in costs.README.read_text(), "run `make costs`"
-    assert count["events"] == costs.EVENTS + costs.HEARTBEATS
+    assert count["events"] == costs.EVENTS + costs.STOPS + costs.HEARTBEATS
     assert count["slack"] >= costs.FAILURES

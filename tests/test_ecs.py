@@ -28,7 +28,7 @@ class Stubbed:
         self.stubber.add_response(
             "describe_services",
             {"services": services, "failures": []},
-            {"cluster": CLUSTER, "services": asked},
+            {"cluster": CLUSTER, "services": asked, "include": ["TAGS"]},
         )
 
 

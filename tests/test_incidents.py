@@ -926,7 +926,8 @@ def test_a_scale_in_is_benign_whatever_its_exit_code() -> None:
 def test_exit_code_zero_counts_inside_a_deployment_only() -> None:
     clean = [stop(n, f"t{n}", exit_code=0) for n in range(3)]
 
-    assert failing(deployment("IN_PROGRESS", 42, -1), *clean).service.phase is Phase.FAILING
+    inside = failing(deployment("IN_PROGRESS", 42, -1), *clean)
+    assert inside.looks(HALF, 3) is Reason.NEWLY_FAILING
     done = [deployment("IN_PROGRESS", 42, -9), deployment("COMPLETED", 42, -1)]
     story = failing(*done)
     assert {story.gets(one) for one in clean} == {Reason.BENIGN_STOP}
@@ -983,7 +984,7 @@ def test_a_deployment_fails_once_whether_an_event_a_look_or_its_rollback_tells_o
 def test_a_closed_service_that_is_not_well_is_looked_at_less_and_less() -> None:
     story = Story()
     story.gets(deployment("IN_PROGRESS", 42, 0))
-    rolling = shows(row(42, 42, running=1, began=0, rollout_state="IN_PROGRESS"))
+    rolling = shows(row(42, 42, began=0, rollout_state="IN_PROGRESS"))
     waits = []
     for minute in (1, 60, 600):
         story.looks(rolling, minute)
@@ -2048,6 +2049,12 @@ REACHED: dict[Reason, Callable[[], Reason]] = {
     Reason.NOTHING_WRONG: lambda: Story().looks(WELL, 1),
     Reason.BENIGN_STOP: lambda: Story().gets(stop(0, "a", code="UserInitiated")),
     Reason.FEW_DEATHS: lambda: Story().gets(stop(0, "a")),
+    Reason.ECS_IS_AWAITED: lambda: failing(
+        deployment("IN_PROGRESS", 42, 0), stop(1, "a"), stop(2, "b")
+    ).gets(stop(3, "c")),
+    Reason.NOT_WATCHED: lambda: failing(*(stop(n, f"t{n}") for n in range(3))).looks(
+        replace(HALF, is_watched=False), 3
+    ),
     Reason.IGNORED_CLUSTER: lambda: Story(policy=IGNORED).gets(deployment("FAILED", 42, 0)),
     Reason.NO_SUBJECT: of_call,
     Reason.EXPLAINED: lambda: explain(failing()),

@@ -12,6 +12,7 @@ import pytest
 from notifier import events
 from notifier.model import ApiCall
 from sandbox.transform import read_template
+from tests.simulator import bus
 
 ROOT = Path(__file__).parent.parent
 SANDBOX_PYTHON = ROOT / ".venv-sandbox" / "bin" / "python"
@@ -62,6 +63,11 @@ RECORDED = {
         ct-update-service-github-actor-built
         ct-update-service-github-oidc-built
         ct-update-service-identity-center-built
+    """,
+    "TaskFailures": """
+        task-stopped-essential-exited-fivexl
+        task-stopped-essential-exited-maas-2018
+        task-stopped-standalone-exit1-ec2-2019
     """,
     "MemberHeartbeats": """
         scheduled-heartbeat-built
@@ -121,10 +127,7 @@ RECORDED = {
         task-running-multi-container-defra-2023
         task-spot-termination-notice-docs-2023
         task-state-change-lambda-dotnet
-        task-stopped-essential-exited-fivexl
-        task-stopped-essential-exited-maas-2018
         task-stopped-scaling-activity-exit0-rtcw-2021
-        task-stopped-standalone-exit1-ec2-2019
         task-stopped-user-initiated-cwlogs-2020
         unknown-detail-type-built
     """,
@@ -168,6 +171,27 @@ def updates(**parameters: object) -> dict[str, object]:
     )
 
 
+def stopped(group: str | None = "service:web", *codes: int | None, **more: object) -> Any:
+    """A task that stopped; of each container its exit code, none where it never ran."""
+    containers = [
+        {"name": f"c{n}"} if code is None else {"name": f"c{n}", "exitCode": code}
+        for n, code in enumerate(codes)
+    ]
+    grouped = {"group": group} if group is not None else {}
+    ended: dict[str, Any] = {
+        "lastStatus": "STOPPED",
+        "stopCode": "EssentialContainerExited",
+        "stoppedReason": "Essential container in task exited",
+        "containers": containers,
+    }
+    return ecs("ECS Task State Change", **{**ended, **grouped, **more})
+
+
+JOB, BY_SCHEDULER, NEVER = "family:job", "ServiceSchedulerInitiated", "TaskFailedToStart"
+SCALED = "Scaling activity initiated by (deployment ecs-svc/1)"
+SICK = "Task failed ELB health checks in (target-group web)"
+SPOT = "Your Spot Task was interrupted."
+
 # What an update may ask for that begins a deployment, with a value of each as ECS takes it.
 DEPLOYING: dict[str, object] = {
     "taskDefinition": "web:42",
@@ -183,7 +207,7 @@ DEPLOYING: dict[str, object] = {
 ACTION, STATE = "ECS Service Action", "ECS Deployment State Change"
 DAEMON, HOOK = "ECS Daemon Deployment State Change", "ECS Hook State Change"
 FAILURES, PROGRESS, OTHER = {"DeploymentFailures"}, {"DeploymentProgress"}, {"OtherFailures"}
-DEPLOYERS, MEMBERS = {"Deployers"}, {"MemberHeartbeats"}
+DEPLOYERS, MEMBERS, TASKS = {"Deployers"}, {"MemberHeartbeats"}, {"TaskFailures"}
 PASSED_ON_AS_PROGRESS = {
     "SERVICE_DEPLOYMENT_IN_PROGRESS",
     "SERVICE_DEPLOYMENT_COMPLETED",
@@ -240,6 +264,52 @@ CASES: dict[str, tuple[dict[str, object], set[str]]] = {
     "another schedule of a member": (schedule("nightly-backup"), set()),
     "a heartbeat somebody made up": (schedule("my-Heartbeat", source="my.events"), set()),
     "a hook somebody else made up": (ecs(HOOK, eventName="HOOK_FAILED") | {"source": "x"}, set()),
+    "a service's task that exited with 1": (stopped("service:web", 1), TASKS),
+    "a service's task that exited with 0": (stopped("service:web", 0), TASKS),
+    "a service's task that never ran": (stopped("service:web", None, stopCode=NEVER), TASKS),
+    "a service's task without stop code, as before 2018": (
+        ecs("ECS Task State Change", group="service:web", lastStatus="STOPPED"),
+        TASKS,
+    ),
+    "a task that fails its health checks": (
+        stopped("service:web", 143, stopCode=BY_SCHEDULER, stoppedReason=SICK),
+        TASKS,
+    ),
+    "a task whose host is not well": (
+        stopped("service:web", 137, stopCode="InfrastructureHealth"),
+        TASKS,
+    ),
+    "a scale-in": (
+        stopped("service:web", 137, stopCode=BY_SCHEDULER, stoppedReason=SCALED),
+        set(),
+    ),
+    "a service's task that somebody stopped": (
+        stopped("service:web", 0, stopCode="UserInitiated"),
+        set(),
+    ),
+    "a service's task that Spot took back": (
+        stopped("service:web", 137, stopCode="SpotInterruption", stoppedReason=SPOT),
+        set(),
+    ),
+    "a task that is about to stop": (
+        stopped("service:web", 1, lastStatus="DEPROVISIONING"),
+        set(),
+    ),
+    "a task that runs": (stopped("service:web", lastStatus="RUNNING"), set()),
+    "a job that ended well": (stopped(JOB, 0), set()),
+    "a job whose side-car was ended with it": (stopped(JOB, 0, 137), TASKS),
+    "a job that exited with 3": (stopped(JOB, 3), TASKS),
+    "a job of no group": (stopped(None, 3), TASKS),
+    "a job that never started": (stopped(JOB, None, stopCode=NEVER), TASKS),
+    "a job that Spot took back": (stopped(JOB, 137, stopCode="SpotInterruption"), TASKS),
+    "a job whose container says why it never ran": (
+        stopped(JOB, 0, containers=[{"name": "app", "reason": "CannotStartContainerError"}]),
+        TASKS,
+    ),
+    "a job that somebody stopped, and that ended well": (
+        stopped(JOB, 0, stopCode="UserInitiated"),
+        set(),
+    ),
     **{
         f"{name} as {kind}": (ecs(kind, eventName=name), FAILURES)
         for kind in (ACTION, STATE)
@@ -300,8 +370,8 @@ def rules_that_match(verdict: dict[str, Any], event: str) -> set[str]:
     return set(verdict["matches"][event]) & set(RULES)
 
 
-def test_there_are_five_rules_and_aws_accepts_their_patterns(verdict: dict[str, Any]) -> None:
-    assert set(RULES) == FAILURES | PROGRESS | OTHER | DEPLOYERS | MEMBERS
+def test_there_are_six_rules_and_aws_accepts_their_patterns(verdict: dict[str, Any]) -> None:
+    assert set(RULES) == FAILURES | PROGRESS | OTHER | TASKS | DEPLOYERS | MEMBERS
     assert not set(verdict["errors"]) & set(RULES)
 
 
@@ -329,6 +399,19 @@ def test_a_call_that_the_rule_takes_is_read_as_one_that_began_a_deployment(case:
 
     assert isinstance(call, ApiCall)
     assert call.begins_deployment
+
+
+def test_the_simulators_bus_passes_on_what_a_whole_matcher_would() -> None:
+    for name, event in EVENTS.items():
+        assert set(bus.rules_that_take(event)) == EXPECTED[name], name
+    for name, (event, rules) in CASES.items():
+        assert set(bus.rules_that_take(event)) == rules, name
+
+
+@pytest.mark.parametrize("case", JUDGE)
+def test_the_simulators_bus_agrees_with_aws_too(case: str) -> None:
+    pattern, detail, is_taken = JUDGE[case]
+    assert bus.matches({"x": pattern}, detail) is is_taken
 
 
 @pytest.mark.parametrize("case", JUDGE)

@@ -26,9 +26,10 @@ from notifier.incidents import BEGINNING
 from notifier.model import Reason
 from notifier.routing import parse_channels
 from notifier.settings import ReadLogs, Settings
+from notifier.thresholds import DEFAULT_DYING_TASKS, parse_dying_tasks
 from sandbox.transform import TEMPLATE, plain_cloudformation, read_template
 from tests.e2e.combinations import resolved
-from tools.package import LONGEST_TEMPLATE_BODY, packaged_template, write_zip
+from tools.package import LONGEST_TEMPLATE, packaged_template, write_zip
 
 ROOT = Path(__file__).parent.parent
 SAM = read_template()
@@ -54,7 +55,10 @@ def of_type(kind: str) -> dict[str, dict[str, Any]]:
 RULES = of_type("Events::Rule")
 TICK = "EveryMinute"  # the one rule that does not fill the queue
 QUEUE_RULES = [name for name in RULES if name != TICK]
-FAILURE_RULES = ["DeploymentFailures", "DeploymentProgress", "OtherFailures", "Deployers"]
+FAILURE_RULES = [
+    *("DeploymentFailures", "DeploymentProgress", "OtherFailures", "TaskFailures"),
+    "Deployers",
+]
 FUNCTIONS = of_type("Lambda::Function")
 ALARMS = of_type("CloudWatch::Alarm")
 QUEUES = of_type("SQS::Queue")
@@ -115,8 +119,8 @@ def test_nothing_of_sam_is_left_in_what_is_packaged() -> None:
     assert not [r for r in PACKAGED["Resources"].values() if "Serverless" in r["Type"]]
 
 
-def test_the_packaged_template_fits_into_one_request() -> None:
-    assert len(json.dumps(PACKAGED, separators=(",", ":"))) < LONGEST_TEMPLATE_BODY
+def test_cloudformation_takes_the_packaged_template_from_s3() -> None:
+    assert len(json.dumps(PACKAGED, separators=(",", ":"))) < LONGEST_TEMPLATE
 
 
 def test_parameters_are_still_parameters_after_the_transform() -> None:
@@ -416,11 +420,8 @@ STACK = "AWS::StackName"
 FEW, MANY, GONE = "GreaterThanThreshold", "GreaterThanOrEqualToThreshold", "LessThanThreshold"
 # What each alarm looks at; and when it goes off: above, from or below how much, how often.
 LOOKS_AT: dict[str, dict[tuple[str, str, str], tuple[str, int]]] = {
-    "RulesAlarm": {
-        (EVENTS, metric, rule): ("Sum", 60)
-        for metric in ("FailedInvocations", LOST)
-        for rule in FAILURE_RULES
-    },
+    "RulesAlarm": {(EVENTS, "FailedInvocations", rule): ("Sum", 60) for rule in FAILURE_RULES},
+    "LostEventsAlarm": {(EVENTS, LOST, rule): ("Sum", 60) for rule in FAILURE_RULES},
     "DeadLetterQueuesAlarm": {
         (SQS, HIDDEN, queue): ("Maximum", 60)
         for queue in ("EventsDeadLetterQueue", "RulesDeadLetterQueue")
@@ -499,8 +500,8 @@ def test_an_alarm_of_several_metrics_watches_one_sum_of_them_all(alarm: str) -> 
 @pytest.mark.parametrize("rule", RULES)
 def test_whatever_a_rule_cannot_deliver_raises_an_alarm(rule: str) -> None:
     if rule in FAILURE_RULES:
-        shown = stats_of("RulesAlarm")
-        assert {(EVENTS, "FailedInvocations", rule), (EVENTS, LOST, rule)} <= set(shown)
+        assert (EVENTS, "FailedInvocations", rule) in stats_of("RulesAlarm")
+        assert (EVENTS, LOST, rule) in stats_of("LostEventsAlarm")
     else:
         # Nothing is lost with these, and each is missed when it does not come.
         missed = {
@@ -1022,6 +1023,7 @@ ACCEPTED = {
         "Mika Kallas=U1",
     ),
     "SessionNames": ("", EXAMPLE, SHIPPED, f" {EXAMPLE} ; A tool: x{{2,}};"),
+    "DyingTasks": ("off", "3 in 15 min", " 10 in 360 min;2 in 6 h of one cause ;"),
     "PermissionsBoundaryArn": (
         "arn:aws:iam::123456789012:policy/teams/boundary",
         "arn:aws-us-gov:iam::aws:policy/PowerUserAccess",
@@ -1060,6 +1062,7 @@ REFUSED = {
     "RedactPatterns": ("a\x00b", "\x7f"),
     "Actors": ("mika", "mika=@mika", "=U1", "mika=u1", "mika=U1, alice=U2", "a=b=U1", "a=U1;;b=U2"),
     "SessionNames": ("jenkins-.*", "Jenkins:x", ": x", "Jenkins: ", "Jenkins: x;;"),
+    "DyingTasks": ("", "3", "1 in 5 min", "11 in 1 h", "3 in 7 h", "3 in 361 min", "off; 3 in 1 h"),
     "PermissionsBoundaryArn": ("boundary", "arn:aws:iam::123456789012:role/x"),
     "RolePath": ("", "teams/", "/teams", "//"),
     "KmsKeyArn": ("alias/x", "arn:aws:kms:eu-west-1:123456789012:alias/x"),
@@ -1097,6 +1100,19 @@ def test_what_the_stack_accepts_as_channels_the_program_understands(channels: st
 @given(st.from_regex(PARAMETERS["Actors"]["AllowedPattern"].rstrip("$") + r"\Z"))
 def test_who_is_who_as_the_stack_accepts_it_the_program_understands(actors: str) -> None:
     assert bool(parse_actors(actors)) is bool(actors.strip())
+
+
+@pytest.mark.parametrize("rules", ACCEPTED["DyingTasks"])
+def test_tasks_that_die_as_the_stack_counts_them_the_program_counts_too(rules: str) -> None:
+    assert all(rule.count >= 2 for rule in parse_dying_tasks(rules))
+
+
+def test_the_stack_and_the_program_watch_alike_by_default() -> None:
+    defaults = {name: PARAMETERS[name]["Default"] for name in ("DyingTasks", "NoProgressMinutes")}
+    shipped = Settings("t", "*=C01")
+
+    assert defaults["DyingTasks"] == shipped.dying_tasks == DEFAULT_DYING_TASKS
+    assert defaults["NoProgressMinutes"] == shipped.no_progress_minutes
 
 
 def test_the_stack_and_the_program_offer_the_same_logs_and_defaults() -> None:
@@ -1209,6 +1225,13 @@ def test_equal_files_make_equal_zips(tmp_path: Path) -> None:
         assert archive.namelist() == ["a.txt", "notifier/handler.py"]
         # Lambda runs as another user: what it cannot read, it cannot import.
         assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o100644}
+
+
+def test_what_is_packaged_is_deployed_from_s3_for_it_is_too_large_for_a_request() -> None:
+    shown = (ROOT / "docs" / "terraform.md").read_text()
+    assert "template_url" in shown
+    assert "template_body" not in shown
+    assert "aws cloudformation deploy --s3-bucket BUCKET" in shown
 
 
 def test_terraform_is_shown_parameters_that_exist() -> None:

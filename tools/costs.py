@@ -1,9 +1,10 @@
 """`make costs`: what ecs-watch costs a month, from counted calls; writes docs/costs.md.
 
 A day is played with the program's own code, a table in memory and a Slack that takes everything:
-95 clusters, 500 services, 2,000 events, of which 100 are failures. What is billed of it is counted,
-and each count is multiplied with a list price. What cannot be counted here, how long functions
-wait for answers, is assumed below and named on the page.
+95 clusters, 500 services, 2,000 events, of which 100 are failures, and 200 tasks that stopped and
+may have failed, few of any one service. A deployment is under way for five minutes. What is billed
+of it is counted, and each count is multiplied with a list price. What cannot be counted here, how
+long functions wait for answers, is assumed below and named on the page.
 """
 
 import json
@@ -29,7 +30,9 @@ README = Path(__file__).parent.parent / "README.md"
 
 CLUSTERS, SERVICES, EVENTS, FAILURES = 95, 500, 2_000, 100
 HEARTBEATS = 24 * 4
+STOPS = 200  # that pass the rule TaskFailures
 MENDED_AFTER = timedelta(minutes=10)
+ROLLS_FOR = timedelta(minutes=5)
 DAY, DAYS = timedelta(days=1), 30
 
 # Assumed, because nothing on this machine can tell: seconds that a call takes, and an invocation
@@ -135,10 +138,11 @@ def _due(item: Any) -> Any:
 
 @dataclass
 class Services(FakeEcs):
-    """Every service is well but those in `ill`; each cluster has its own."""
+    """Every service is well but those in `ill` or `rolling`; each cluster has its own."""
 
     of: dict[str, list[str]] = field(default_factory=dict)
     ill: set[str] = field(default_factory=set)
+    rolling: set[str] = field(default_factory=set)
 
     def services(
         self, _cluster_arn: str, names: Sequence[str], now: datetime, _budget: Budget | None = None
@@ -150,7 +154,16 @@ class Services(FakeEcs):
     def _shown(self, name: str) -> ServiceReading:
         if name in self.ill:
             return failing(name)
+        if name in self.rolling:
+            new = deployment_row(43, running=1, desired_count=2, rollout_state="IN_PROGRESS")
+            return reading(name, running=1, desired=2, rows=[new])
         return reading(name, running=2, desired=2, rows=[deployment_row(43, running=2)])
+
+    def become(self, states: Mapping[str, str]) -> None:
+        """From now on each of these is ill, rolling or well."""
+        self.ill = self.ill - states.keys() | {one for one in states if states[one] == "ill"}
+        rolling = {one for one in states if states[one] == "rolling"}
+        self.rolling = self.rolling - states.keys() | rolling
 
     def clusters(self) -> Sequence[str]:
         """All of them."""
@@ -214,8 +227,8 @@ def _play(count: "Counter[str]") -> None:
     for minute in range(1, int(DAY / timedelta(minutes=1)) + 1):
         watch.clock.at = START + timedelta(minutes=minute)
         while moments and moments[0][0] <= watch.clock.at:
-            at, event, ill, well = moments.pop(0)
-            ecs.ill = (ecs.ill | ill) - well
+            at, event, become = moments.pop(0)
+            ecs.become(become)
             if event:
                 _invoked(watch, count, at, event)
         watch.lookout.tick(_measured(watch, count))
@@ -256,11 +269,11 @@ def _account() -> dict[str, list[str]]:
     }
 
 
-Moment = tuple[datetime, Any, set[str], set[str]]
+Moment = tuple[datetime, Any, Mapping[str, str]]
 
 
 def _events(clusters: Sequence[tuple[str, list[str]]]) -> Iterator[Moment]:
-    """The day's events, evenly over the day, and which services are ill from then on or well."""
+    """The day's events, evenly over the day, and what becomes of services with them."""
     services = [(arn, name) for arn, names in clusters for name in names]
     every = DAY / EVENTS
     for number in range(EVENTS):
@@ -268,13 +281,20 @@ def _events(clusters: Sequence[tuple[str, list[str]]]) -> Iterator[Moment]:
         arn, name = services[number * 7 % len(services)]
         if number % (EVENTS // FAILURES):
             # What begins, completes and is steady again, of services that are well.
-            yield at, _event(at, arn, name, QUIET[number % len(QUIET)]), set(), set()
+            quiet = QUIET[number % len(QUIET)]
+            begins = quiet == "SERVICE_DEPLOYMENT_IN_PROGRESS"
+            yield at, _event(at, arn, name, quiet), {name: "rolling"} if begins else {}
+            if begins:
+                yield at + ROLLS_FOR, None, {name: "well"}
         else:
-            yield at, _event(at, arn, name, "SERVICE_DEPLOYMENT_FAILED"), {name}, set()
-            yield at + MENDED_AFTER, None, set(), {name}
+            yield at, _event(at, arn, name, "SERVICE_DEPLOYMENT_FAILED"), {name: "ill"}
+            yield at + MENDED_AFTER, None, {name: "well"}
+    for number in range(STOPS):
+        at = START + (number + 0.5) * DAY / STOPS
+        yield at, _stopped(at, *services[number * 11 % len(services)]), {}
     for number in range(HEARTBEATS):
         at = START + number * DAY / HEARTBEATS
-        yield at, _heartbeat(at), set(), set()
+        yield at, _heartbeat(at), {}
 
 
 QUIET = (
@@ -307,6 +327,26 @@ def _event(at: datetime, cluster_arn: str, service: str, name: str) -> Any:
             **({} if is_action else {"deploymentId": f"ecs-svc/{int(at.timestamp())}"}),
         },
     }
+
+
+def _stopped(at: datetime, cluster_arn: str, service: str) -> Any:
+    moment = at.isoformat(timespec="seconds").replace("+00:00", "Z")
+    task = f"{cluster_arn.replace(':cluster/', ':task/')}/{service}-{int(at.timestamp())}"
+    event = _event(at, cluster_arn, service, "")
+    detail = {
+        "taskArn": task,
+        "clusterArn": cluster_arn,
+        "group": f"service:{service}",
+        "startedBy": f"ecs-svc/{service.rpartition('-')[2]}",
+        "lastStatus": "STOPPED",
+        "stopCode": "EssentialContainerExited",
+        "stoppedReason": "Essential container in task exited",
+        "containers": [{"name": "app", "exitCode": 1}],
+        "updatedAt": moment,
+        "version": 5,
+    }
+    kind = "ECS Task State Change"
+    return event | {"detail-type": kind, "resources": [task], "detail": detail}
 
 
 def _heartbeat(at: datetime) -> Any:
@@ -476,8 +516,9 @@ def _notes(count: Mapping[str, int]) -> list[str]:
     calls = f"{shown['dynamodb']} of DynamoDB, {shown['ecs']} of ECS, {shown['slack']} of Slack"
     waits = ", ".join(f"{name} {seconds:g} s" for name, seconds in SECONDS.items())
     return [
-        f"- Counted of the day: {ours}; calls: {calls}. Every event comes alone, in an invocation"
-        " of its own; batches make it cheaper.",
+        f"- Counted of the day: {ours}; calls: {calls}. Among the events are {STOPS} tasks that"
+        " stopped and may have failed; a deployment is looked at every minute, for five. Every"
+        " event comes alone, in an invocation of its own; batches make it cheaper.",
         f"- Assumed: a call or invocation takes ({waits}), with {COLD_STARTS} cold starts a day;"
         " Lambda asks the idle queue fifteen times a minute; a metric is there in every hour.",
         "- An alarm on metric math is billed for each of its metrics. Of DynamoDB the free tier has"

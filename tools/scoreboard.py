@@ -325,6 +325,55 @@ FIGURES = (
         share=0.2,
     ),
     Figure(
+        "crash loop without circuit breaker, after RUNNING: time from the third death to Slack",
+        "≤ 2 min",
+        figures.silent("dies_after_running"),
+        lambda c: f"at most {c['worst seconds']} s; {c['not found']} not found",
+        lambda c: not c["not found"] and c["worst seconds"] <= 120,
+        share=0.2,
+    ),
+    Figure(
+        "stuck pull without circuit breaker: time from the third failed task to Slack",
+        "≤ 2 min",
+        figures.silent("cannot_pull"),
+        lambda c: f"at most {c['worst seconds']} s; {c['not found']} not found",
+        lambda c: not c["not found"] and c["worst seconds"] <= 120,
+        share=0.2,
+    ),
+    Figure(
+        "an out-of-memory death every 10 minutes, no deployment",
+        "found within 6 h, once",
+        figures.silent("runs_out_of_memory_every_ten_minutes", deaths=6),
+        lambda c: (
+            f"{c['not found']} not found, the last after {c['worst minutes since the first']} min,"
+            f" at most {c['worst roots']} root; {c[FALSE_GREEN]} false all-clears"
+        ),
+        lambda c: (
+            not c["not found"]
+            and c["worst minutes since the first"] <= 360
+            and c["worst roots"] == 1
+            and not c[FALSE_GREEN]
+        ),
+        share=0.1,
+    ),
+    Figure(
+        "tasks that stay pending and send no event: time from the last progress to Slack",
+        "≤ 18 min and the grace period",
+        figures.stalls,
+        lambda c: f"at most {c['worst minutes']} min and the grace period",
+        lambda c: 15 <= c["worst minutes"] <= 18,
+        share=0.2,
+    ),
+    Figure(
+        "false incidents over 1,000 healthy deployments",
+        "0",
+        figures.healthy_deployments,
+        lambda c: f"{c['messages']} messages in {c['deployments']:,} deployments",
+        lambda c: not c["messages"],
+        share=0.06,
+        chunk=5,
+    ),
+    Figure(
         "1,000 healthy days: messages",
         "0",
         figures.healthy_days,

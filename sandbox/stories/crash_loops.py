@@ -14,6 +14,9 @@ from sandbox.story_calls import log_stream
 from sandbox.story_shapes import DAY, Deployment, Release, Service
 
 DEATHS = (60, 95, 140, 260, 300, 330, 470)
+ROOMIER = Deployment(
+    Release(8, "2024-11-30", memory=1024), begun=555, state="IN_PROGRESS", desired=3, pending=3
+)
 
 
 def crash_loop_without_circuit_breaker() -> Script:
@@ -24,9 +27,10 @@ def crash_loop_without_circuit_breaker() -> Script:
         teaches=(
             "The tasks of recommendations die of memory minutes after they became RUNNING. No"
             " deployment is under way, SERVICE_TASK_START_IMPAIRED is not sent for such tasks, and"
-            " failedTasks stays 0. ECS sends nothing but ECS Task State Change, which ecs-watch"
-            " does not take in: it does not see this yet, and Slack is told nothing. What ECS shows"
-            " is fewer running than desired, and containers[].reason of the stopped tasks."
+            " failedTasks stays 0. ECS sends nothing but ECS Task State Change, of which ecs-watch"
+            " counts those that are no scale-in: the third within a quarter of an hour is told, and"
+            " that ECS itself reports no failure. Why stands in containers[].reason of the stopped"
+            " tasks. A release with more memory ends it."
         ),
         cluster="prod-web",
         services=[service],
@@ -34,7 +38,12 @@ def crash_loop_without_circuit_breaker() -> Script:
     role = one_service(script, yesterday(Release(7, "2024-11-30", memory=512), 3))
     for count in range(1, len(DEATHS) + 1):
         runs_out_of_memory(role, count)
-    script.ticks(480, 540)
+    script.ticks(120, 540)
+    old = role.rows[0].now(status="ACTIVE")
+    deploys(role, ROOMIER, old, note="mika deploys :8, with twice the memory")
+    script.ticks(600, 660)
+    goes_live(role, ROOMIER, 680)
+    script.ticks(720, 680 + UNTIL_THE_ALL_CLEAR)
     return script
 
 

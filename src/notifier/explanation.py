@@ -11,7 +11,7 @@ from notifier.actors import actor
 from notifier.changes import changes
 from notifier.diagnosis import circuit_breaker_line, diagnose, tasks_in_a_line, worst_task
 from notifier.facts import Asked, Container, Explanation, Facts
-from notifier.incidents import TASKS_DIE, cause, cause_name, failing_id, is_explained
+from notifier.incidents import OUR_OWN, cause, cause_name, failing_id, is_explained
 from notifier.model import KnownDeployment, ServiceState, SubjectKind
 
 CONTAINERS_KEPT = 10
@@ -66,7 +66,7 @@ def explanation(
 ) -> Explanation:
     """What the facts say of why it fails; `slack_ids` are of those who may have shipped it."""
     first, failing, worst = cause(service), _failing(service), worst_task(facts)
-    event = first.event if first and first.event != TASKS_DIE else ""
+    event = first.event if first and first.event not in OUR_OWN else ""
     found = diagnose(facts, event=event, reason=first.reason if first else "")
     return Explanation(
         service=service.name,

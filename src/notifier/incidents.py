@@ -45,7 +45,9 @@ from notifier.model import (
     TaskStateChange,
     Transition,
 )
+from notifier.progress import progress_after, stalled_since
 from notifier.tasks import Stop, cause_of_stop, verdict_on_stop
+from notifier.thresholds import SHIPPED, Deaths, Thresholds
 
 SEEN_AT_MOST = 100  # identities of events kept per service, to recognise a second copy
 SHIPMENTS_KEPT = 5
@@ -59,15 +61,15 @@ QUIET_AFTER = timedelta(minutes=30)
 QUIET_GOES_ON_FOR = timedelta(hours=7)  # ECS withholds what it said already for six
 FLAPPING_AT = 3  # failures within the window
 FLAPPING_UNTIL = timedelta(minutes=60)  # without a failure
-# So many tasks of one deployment that die tell of a failing service; the last if of one cause.
 DEATHS_NEAR = timedelta(minutes=15)
-DEATHS = ((3, DEATHS_NEAR, False), (6, timedelta(hours=6), True))
 DEATHS_KEPT_FOR = timedelta(hours=6)
 SAME_STORY = timedelta(hours=1)  # causes further apart are told by the newest alone
 # "unable to consistently start tasks": recorded 43 times in a row, a quarter of an hour apart.
 IMPAIRED_EVERY = timedelta(minutes=15)
 CLOCKS = timedelta(minutes=1)  # by which an event and a reading may differ about the same moment
 COUNTS_WITHIN = timedelta(minutes=5)
+SHOWN_WITHIN = timedelta(minutes=2)  # ECS shows a deployment that has begun
+NEXT_TICK = timedelta(seconds=45)  # the next is due then, however long this one has taken
 LOOK_EVERY = (timedelta(minutes=1), timedelta(minutes=15))
 
 # Told when one of them comes; each other reason is only logged, or shown by the root's next edit.
@@ -102,7 +104,9 @@ IN_PROGRESS = "SERVICE_DEPLOYMENT_IN_PROGRESS"
 COMPLETED = "SERVICE_DEPLOYMENT_COMPLETED"
 STEADY = "SERVICE_STEADY_STATE"
 IMPAIRED = "SERVICE_TASK_START_IMPAIRED"
-TASKS_DIE = "tasks die"  # our own name for a cause that ECS sends no event of
+# Our own names for causes that ECS sends no event of.
+TASKS_DIE, NO_PROGRESS = "tasks die", "no progress"
+OUR_OWN = {TASKS_DIE, NO_PROGRESS}
 
 # Which of several causes a reader is told first: the one that says most. Unlisted ones rank 2.
 _RANK = {
@@ -112,10 +116,12 @@ _RANK = {
     FAILED: 3,
     IN_PROGRESS: 1,  # of a roll-back
     IMPAIRED: 1,
+    NO_PROGRESS: 1,
 }
 # Stages of one and the same trouble: that the next is reached is no other cause.
 _ONE_TROUBLE = (
     {FAILED, IN_PROGRESS},
+    {NO_PROGRESS, TASKS_DIE, IMPAIRED},
     {
         "DAEMON_DEPLOYMENT_STOP_REQUESTED",
         "DAEMON_DEPLOYMENT_STOPPED",
@@ -157,6 +163,7 @@ class Policy:
     repeat_interval: timedelta = timedelta(hours=4)
     window: timedelta = timedelta(minutes=60)
     is_first_census: bool = False
+    thresholds: Thresholds = SHIPPED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +245,7 @@ def _decide_one(
         case ServiceReading():
             return _on_reading(before, observation, now, policy)
         case NotReadable():
-            return _on_not_readable(before, observation, now)
+            return _on_not_readable(before, observation, now, policy)
         case Explanation():
             return _on_explanation(before, observation)
         case Shipped():
@@ -352,13 +359,16 @@ def _joined(old: KnownDeployment, new: KnownDeployment) -> KnownDeployment:
 
 
 def _on_progress(before: ServiceState, event: Event, now: datetime) -> ServiceState:
-    """COMPLETED and STEADY_STATE turn nothing green; they make the service due for a look."""
+    """COMPLETED and STEADY_STATE turn nothing green; they make the service due for a look.
+
+    What is under way is due every minute: whether it makes progress nobody but a look tells.
+    """
     if event.name == STEADY:
         steady_at = max(event.occurred_at, before.steady_at or event.occurred_at)
         before = replace(before, steady_at=steady_at)
     if event.name == IN_PROGRESS and before.phase is Phase.WELL and not _is_settled(before, event):
-        before = replace(before, phase=Phase.ROLLING)
-    elif before.phase in (Phase.ROLLING, Phase.NOT_LIVE) or event.name == COMPLETED:
+        before = replace(before, phase=Phase.ROLLING, due_at=now + LOOK_EVERY[0])
+    elif before.phase in (Phase.ROLLING, Phase.NOT_LIVE) or event.name in (COMPLETED, IN_PROGRESS):
         before = replace(before, due_at=now)
     return replace(before, due_at=now) if before.phase.is_open else before
 
@@ -390,9 +400,15 @@ def _on_stop(case: _Case, task: TaskStateChange) -> tuple[ServiceState, Reason]:
     case = replace(case, noted=_with_death(noted, death))
     if (failure := _unheard_deaths(case)) is not None:
         return _on_deaths(case, failure)
+    few = Reason.FEW_DEATHS if _is_watched(case.noted) else Reason.NOT_WATCHED
     if case.before.phase.is_open and _newly_counted(case):
-        return _relapsed(case, case.noted, death.at), Reason.FEW_DEATHS
-    return case.noted, Reason.FEW_DEATHS
+        return _relapsed(case, case.noted, death.at), few
+    return case.noted, few
+
+
+def _is_watched(service: ServiceState) -> bool:
+    """Whether no tag of it says otherwise, as far as it was read."""
+    return service.reading is None or service.reading.is_watched
 
 
 def _told_by_task(task: TaskStateChange) -> Iterator[KnownDeployment]:
@@ -435,10 +451,29 @@ def _is_more_than_a_task(one: KnownDeployment) -> bool:
 
 
 def _newly_counted(case: _Case) -> set[Death]:
-    return set(counted_deaths(case.noted)) - set(counted_deaths(case.before))
+    """Deaths that were not judged yet: what came now; all lately, where a look was awaited."""
+    counted, over_at = set(counted_deaths(case.noted)), case.before.over_at
+    if case.before.is_weighed:
+        return {one for one in counted if over_at is None or one.at > over_at}
+    return counted - set(counted_deaths(case.before))
 
 
 def _on_deaths(case: _Case, failure: Failure) -> tuple[ServiceState, Reason]:
+    if not case.before.phase.is_open and _is_under_way(case.noted, failure.deployment_id):
+        # Its circuit breaker, if it has one, counts the same deaths and says more: it comes first.
+        return replace(case.noted, is_weighed=True, due_at=case.now), Reason.ECS_IS_AWAITED
+    return _on_dying(case, failure)
+
+
+def _is_under_way(service: ServiceState, deployment_id: str | None) -> bool:
+    return any(
+        one.began_at and not (one.completed_at or one.failed_at)
+        for one in service.deployments
+        if one.id == deployment_id
+    )
+
+
+def _on_dying(case: _Case, failure: Failure) -> tuple[ServiceState, Reason]:
     after, reason = _on_failure(case, failure)
     deaths = len(counted_deaths(case.noted))
     return (replace(after, count=deaths) if reason in BEGINNING else after), reason
@@ -450,20 +485,24 @@ def _unheard_deaths(case: _Case) -> Failure | None:
     A clean exit may turn out only later to be one of a deployment.
     """
     deaths, newly = counted_deaths(case.noted), _newly_counted(case)
-    last = max(_last_of_too_many(deaths, newly), key=lambda one: (one.at, one.task), default=None)
-    if last is None:
+    too_many = _last_of_too_many(deaths, newly, case.policy.thresholds.deaths)
+    last = max(too_many, key=lambda one: (one.at, one.task), default=None)
+    if last is None or not _is_watched(case.noted):
         return None
-    return Failure(event=TASKS_DIE, reason=last.cause, deployment_id=None, occurred_at=last.at)
+    of = last.started_by if last.started_by.startswith("ecs-svc/") else None
+    return Failure(event=TASKS_DIE, reason=last.cause, deployment_id=of, occurred_at=last.at)
 
 
-def _last_of_too_many(deaths: Sequence[Death], newly: set[Death]) -> Iterator[Death]:
-    for count, within, of_one_cause in DEATHS:
+def _last_of_too_many(
+    deaths: Sequence[Death], newly: set[Death], rules: Sequence[Deaths]
+) -> Iterator[Death]:
+    for rule in rules:
         for like in newly:
             group = [one for one in deaths if one.started_by == like.started_by]
-            if of_one_cause:
+            if rule.of_one_cause:
                 group = [one for one in group if _words(one.cause) == _words(like.cause)]
-            for first, last in zip(group, group[count - 1 :], strict=False):
-                if first.at <= like.at <= last.at and last.at - first.at <= within:
+            for first, last in zip(group, group[rule.count - 1 :], strict=False):
+                if first.at <= like.at <= last.at and last.at - first.at <= rule.within:
                     yield last
 
 
@@ -501,6 +540,18 @@ def present_causes(service: ServiceState) -> Sequence[Failure]:
         one for one in service.causes if newest and newest - one.occurred_at <= SAME_STORY
     ]
     return [one for one in causes if not _is_of_superseded(service, one)] or causes
+
+
+def cause_event(service: ServiceState) -> str:
+    """The name of what is told first; empty where there is none."""
+    first = cause(service)
+    return first.event if first else ""
+
+
+def is_only_ours(service: ServiceState) -> bool:
+    """Whether ECS tells of no failure: nobody but us counts its tasks and watches its progress."""
+    causes = present_causes(service)
+    return bool(causes) and all(one.event in OUR_OWN for one in causes)
 
 
 def failed_deployment(service: ServiceState) -> KnownDeployment | None:
@@ -607,6 +658,7 @@ def _relapsed(case: _Case, service: ServiceState, at: datetime) -> ServiceState:
         service,
         phase=Phase.FAILING,
         well_since=None,
+        is_weighed=False,
         is_late=service.is_late and case.is_late,
         last_failure_at=max(at, service.last_failure_at or at),
     )
@@ -707,7 +759,15 @@ def _is_another_cause(case: _Case, failure: Failure) -> bool:
         return False
     is_known = _name(failure) in {_name(one) for one in present_causes(case.before)}
     is_stage = any({was.event, failure.event} <= stages for stages in _ONE_TROUBLE)
-    return not is_known and not is_stage
+    return not is_known and not is_stage and not _is_end_of_told(case, was, failure)
+
+
+def _is_end_of_told(case: _Case, was: Failure, failure: Failure) -> bool:
+    """Whether ECS gives up, or takes back, the deployment whose tasks we told of already."""
+    if was.event not in OUR_OWN or failure.event not in (FAILED, IN_PROGRESS):
+        return False
+    told_of = {was.deployment_id, *(one.started_by for one in counted_deaths(case.before))}
+    return failure.event == IN_PROGRESS or failure.deployment_id in told_of
 
 
 # --- looks at ECS -------------------------------------------------------------------------------
@@ -719,13 +779,13 @@ def _on_reading(
     if before.reading is not None and reading.read_at < before.reading.read_at:
         return before, Reason.STILL_BROKEN if before.phase.is_open else Reason.NOTHING_WRONG
     looked = _with_deployments(before, _shown_by(reading))
-    looked = replace(looked, reading=reading, due_at=None)
-    if reading.status in ("MISSING", "INACTIVE", "DRAINING"):
-        return _ended(looked, Phase.GONE, Reason.DELETED)
-    if reading.desired_count == 0:
-        return _ended(looked, Phase.STOPPED, Reason.SCALED_TO_ZERO)
+    progress = progress_after(before.progress, reading)
+    looked = replace(looked, reading=reading, due_at=None, progress=progress, is_weighed=False)
+    if (ended := _ended_by(looked, reading)) is not None:
+        return ended
     case = _Case(before, looked, False, now, policy)
-    if (failure := _unheard_failure(case, reading) or _unheard_deaths(case)) is not None:
+    failure = _unheard_failure(case, reading) or _unheard_deaths(case) or _stalled(case, reading)
+    if failure is not None:
         return _on_found(case, failure, reading)
     if before.phase.is_open:
         return _judge_open(looked, reading, now)
@@ -756,6 +816,17 @@ def _shown_by(reading: ServiceReading) -> Iterable[KnownDeployment]:
             failed_at=told.at if told.is_failure else None,
             is_rollback=not told.is_failure,
         )
+
+
+def _ended_by(looked: ServiceState, reading: ServiceReading) -> tuple[ServiceState, Reason] | None:
+    """How a look ends it whatever else it shows; None where it does not."""
+    if reading.status in ("MISSING", "INACTIVE", "DRAINING"):
+        return _ended(looked, Phase.GONE, Reason.DELETED)
+    if reading.desired_count == 0:
+        return _ended(looked, Phase.STOPPED, Reason.SCALED_TO_ZERO)
+    if looked.phase.is_open and not reading.is_watched and is_only_ours(looked):
+        return _let_go(looked)
+    return None
 
 
 def _ended(looked: ServiceState, phase: Phase, reason: Reason) -> tuple[ServiceState, Reason]:
@@ -820,6 +891,38 @@ def _unheard_failure(case: _Case, reading: ServiceReading) -> Failure | None:
     return max(found, key=lambda one: one.occurred_at, default=None)
 
 
+def _stalled(case: _Case, reading: ServiceReading) -> Failure | None:
+    """That too few tasks run and no more come to, of which ECS tells nothing; told once."""
+    since = stalled_since(case.noted.progress, reading, case.policy.thresholds.no_progress)
+    is_told = case.before.phase.is_open and not _is_not_shown(case.before)
+    if since is None or is_told or not reading.is_watched or case.noted.progress is None:
+        return None
+    if any(one.event == NO_PROGRESS and one.occurred_at >= since for one in case.before.causes):
+        return None
+    of = case.noted.progress.deployment_id or None
+    return Failure(event=NO_PROGRESS, reason="", deployment_id=of, occurred_at=since)
+
+
+def _let_go(looked: ServiceState) -> tuple[ServiceState, Reason]:
+    """A tag says not to watch its tasks, and nothing else is wrong: told of no more, or not at all.
+
+    Who was told already that it fails is told that it is not watched any more.
+    """
+    begun = [one.revision for one in looked.transitions if one.reason in BEGINNING]
+    if not begun or max(looked.told.values(), default=0) >= begun[-1]:
+        return replace(looked, phase=Phase.QUIET), Reason.WENT_QUIET
+    dropped = replace(
+        looked,
+        phase=Phase.WELL,
+        transitions=tuple(one for one in looked.transitions if one.revision < begun[-1]),
+        causes=tuple(one for one in looked.causes if one.event not in OUR_OWN),
+        flaps=looked.flaps[:-1],
+        count=0,
+        since=None,
+    )
+    return dropped, Reason.NOT_WATCHED
+
+
 def _failure_shown(row: Deployment, reading: ServiceReading) -> Failure:
     return Failure(
         event=FAILED,
@@ -833,7 +936,8 @@ def _on_found(
     case: _Case, failure: Failure, reading: ServiceReading
 ) -> tuple[ServiceState, Reason]:
     """A failure that no event told of, found by looking."""
-    failing, reason = _on_failure(case, failure)
+    begin = _on_dying if failure.event == TASKS_DIE else _on_failure
+    failing, reason = begin(case, failure)
     broken, is_worse = _still_broken(replace(failing, reading=reading, due_at=None), reading)
     if case.policy.is_first_census and reason in BEGINNING:
         return broken, Reason.FOUND_BY_CENSUS
@@ -1046,10 +1150,10 @@ def _live(held: ServiceState, reading: ServiceReading) -> ServiceState:
 def _judge_closed(
     looked: ServiceState, reading: ServiceReading, now: datetime, policy: Policy
 ) -> tuple[ServiceState, Reason]:
-    if not is_well(reading):
-        return replace(looked, due_at=now + _back_off(now - _last_began(looked, now))), (
-            Reason.PROGRESS
-        )
+    if not is_well(reading) or _is_unshown(looked, reading, now):
+        is_timed = looked.progress and reading.is_watched and policy.thresholds.no_progress
+        wait = NEXT_TICK if is_timed else _back_off(now - _last_began(looked, now))
+        return replace(looked, due_at=now + wait), Reason.PROGRESS
     is_rolled_back = _is_rolled_back(looked, reading.deployments[0])
     match looked.phase:
         case Phase.NOT_LIVE if not is_rolled_back:
@@ -1058,6 +1162,18 @@ def _judge_closed(
         case Phase.WELL | Phase.ROLLING:
             return _well(looked, reading, is_rolled_back)
     return looked, Reason.NOTHING_WRONG
+
+
+def _is_unshown(looked: ServiceState, reading: ServiceReading, now: datetime) -> bool:
+    """Whether a deployment has just begun, and a read that may be old does not show it yet."""
+    shown = {row.id for row in reading.deployments}
+    return looked.phase is Phase.ROLLING and any(
+        one.began_at
+        and now - one.began_at < SHOWN_WITHIN
+        and not (one.completed_at or one.failed_at)
+        for one in looked.deployments
+        if one.id not in shown
+    )
 
 
 def _well(
@@ -1076,16 +1192,15 @@ def _last_began(service: ServiceState, now: datetime) -> datetime:
 
 
 def _on_not_readable(
-    before: ServiceState, look: NotReadable, now: datetime
+    before: ServiceState, look: NotReadable, now: datetime, policy: Policy
 ) -> tuple[ServiceState, Reason]:
     """Without a look, only time and STEADY_STATE can end a failure; a root says so."""
     reading = None if look.why == NO_PERMISSION else before.reading
-    looked = replace(before, due_at=None, reading=reading)
+    looked = replace(before, due_at=None, reading=reading, is_weighed=False)
     if look.why == GONE:
         return _ended(looked, Phase.GONE, Reason.DELETED)
     if not before.phase.is_open:
-        is_due = before.due_at is not None and look.why not in _FOR_GOOD
-        return replace(looked, due_at=now + LOOK_EVERY[0] if is_due else None), Reason.NOT_READABLE
+        return _closed_unread(_Case(before, looked, False, now, policy), look)
     if _is_not_shown(before) and _is_quiet_for(before, QUIET_AFTER, now):
         return replace(looked, phase=Phase.QUIET), Reason.WENT_QUIET
     if look.why != NO_PERMISSION or not _is_steady(before, now):
@@ -1093,6 +1208,15 @@ def _on_not_readable(
     if _went_back(before):
         return _not_live(looked), Reason.ROLLED_BACK
     return replace(looked, phase=Phase.RECOVERED, impact=Impact.UNKNOWN), Reason.RECOVERED
+
+
+def _closed_unread(case: _Case, look: NotReadable) -> tuple[ServiceState, Reason]:
+    """What a look was to judge is judged without it; else it is looked at again, if that helps."""
+    if case.before.is_weighed and (failure := _unheard_deaths(case)) is not None:
+        return _on_dying(case, failure)
+    is_due = case.before.due_at is not None and look.why not in _FOR_GOOD
+    due_at = case.now + LOOK_EVERY[0] if is_due else None
+    return replace(case.noted, due_at=due_at), Reason.NOT_READABLE
 
 
 def _is_steady(service: ServiceState, now: datetime) -> bool:
@@ -1247,7 +1371,7 @@ def _noted(
     """Raise the revision when a reader would see a change, and say when to look again."""
     if reason in WITHOUT_TRACE:
         return after
-    if before.phase.is_open and not after.phase.is_open:
+    if before.phase.is_open and not after.phase.is_open and reason is not Reason.NOT_WATCHED:
         after = replace(after, over_at=now)
     if _shown(before) != _shown(after) or reason in TOLD:
         after = replace(

@@ -27,6 +27,7 @@ from notifier.model import (
     Shipped,
 )
 from notifier.saving import Table, key_of, route_of, save_decision
+from notifier.thresholds import SHIPPED, Thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Intake:
     routes: tuple[Route, ...]
     stack_name: str
     people: People = NOBODY
+    thresholds: Thresholds = SHIPPED
 
     def take_in(self, messages: Sequence[Mapping[str, object]], run: Invocation) -> TakenIn:
         """Save what the messages tell. A message that cannot be saved is among the failed ones."""
@@ -144,7 +146,8 @@ class Intake:
 
     def _save(self, chunk: Sequence[Record], run: Invocation) -> Iterable[str]:
         empty = incidents.cluster_of(chunk[0].observed.event)
-        policy = Policy(route=route_of(empty.key, self.routes))
+        route = route_of(empty.key, self.routes)
+        policy = Policy(route=route, thresholds=self.thresholds)
         observed = [self._observation(record.observed) for record in chunk]
         decision, owed = save_decision(self.store, empty, observed, run, policy)
         _log(chunk, observed, decision)

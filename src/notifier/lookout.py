@@ -31,7 +31,9 @@ from notifier.model import (
     Route,
     ServiceReading,
 )
+from notifier.progress import lacks_tasks
 from notifier.saving import Table, key_of, route_of, save_decision
+from notifier.thresholds import SHIPPED, Thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +119,7 @@ class Lookout:
     teller: Teller
     routes: tuple[Route, ...]
     examination: Callable[[], Examination] | None = None
+    thresholds: Thresholds = SHIPPED
 
     def tick(self, run: Invocation) -> Due:
         """See to all that is due now; returns what was due."""
@@ -180,11 +183,18 @@ class Lookout:
         *,
         is_first_census: bool = False,
     ) -> Iterable[str]:
-        policy = Policy(route=route_of(cluster_key, self.routes), is_first_census=is_first_census)
+        policy = self._policy(cluster_key, is_first_census=is_first_census)
         empty = _cluster(cluster_key)
         decision, owed = save_decision(self.store, empty, observations, run, policy)
         _log_why("looked", observations, decision)
         return [to for to, due_at in owed.items() if due_at <= run.now()]
+
+    def _policy(self, cluster_key: str, *, is_first_census: bool = False) -> Policy:
+        return Policy(
+            route=route_of(cluster_key, self.routes),
+            is_first_census=is_first_census,
+            thresholds=self.thresholds,
+        )
 
     # --- the census ---------------------------------------------------------------------------
 
@@ -280,13 +290,16 @@ class Lookout:
     def _found(
         self, census: Census, readings: Sequence[ServiceReading], run: Invocation
     ) -> tuple[Census, Iterable[str]]:
-        """Save only what is not as it should be: a healthy account costs the table nothing."""
+        """Save only what is not as it should be: a healthy account costs the table nothing.
+
+        What lacks tasks is looked at again until it has them, and fails if it makes no progress.
+        """
         cluster_arn = census.clusters[0]
         broken = [reading for reading in readings if _is_broken(reading)]
         if not broken:
             return census, ()
         is_first = census.finished_at is None
-        policy = Policy(route=route_of(cluster_arn, self.routes), is_first_census=is_first)
+        policy = self._policy(cluster_arn, is_first_census=is_first)
         lines: list[str] = []
         channels: dict[str, None] = {}
         for start in range(0, len(broken), SERVICES_AT_ONCE):
@@ -449,4 +462,5 @@ def _cluster(cluster_key: str) -> ClusterState:
 
 def _is_broken(reading: ServiceReading) -> bool:
     failed = any(row.rollout_state == "FAILED" for row in reading.deployments)
-    return failed or any(told.is_failure for told in reading.messages)
+    told = any(told.is_failure for told in reading.messages)
+    return failed or told or lacks_tasks(reading)

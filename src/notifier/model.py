@@ -233,6 +233,8 @@ class ServiceReading:
     """What DescribeServices showed of a service at `read_at`. `status` MISSING: it is not there.
 
     `messages` are those of the last hour that tell of a deployment's failure or roll-back.
+    `grace_seconds` is its health check grace period, `stage` the lifecycle stage of a deployment
+    that has any and whose tasks do not all run yet. `is_watched`: no tag of it says otherwise.
     """
 
     service: str
@@ -243,6 +245,9 @@ class ServiceReading:
     deployments: tuple[Deployment, ...]
     read_at: datetime
     messages: tuple[ServiceMessage, ...] = ()
+    grace_seconds: int = 0
+    stage: str = ""
+    is_watched: bool = True
 
 
 # --- who is told ------------------------------------------------------------------------------
@@ -412,6 +417,8 @@ class Reason(StrEnum):
     SHIPPED = "somebody began a deployment: remembered"
     BENIGN_STOP = "no task failed"
     FEW_DEATHS = "a task died: too few to tell"
+    ECS_IS_AWAITED = "tasks died in a deployment: ECS may say itself that it failed"
+    NOT_WATCHED = "a tag of the service says not to watch its tasks"
     IGNORED_CLUSTER = "the cluster is ignored by Channels"
     NO_SUBJECT = "the event is about no service, daemon or deployment group"
     NOT_READABLE = "ECS could not be read"
@@ -463,6 +470,21 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a service has come whose tasks do not all run yet, and `at` when it last came nearer.
+
+    `running` tasks of the newest deployment run of `desired`, and `old` ones of others.
+    """
+
+    deployment_id: str
+    desired: int
+    stage: str
+    running: int
+    old: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
     """Something that a reader is to be told: it came with this revision of the service."""
 
@@ -482,7 +504,9 @@ class ServiceState:
     it began to fail, since the last quiet hour; `over_at` when it last ceased to. `generation` is
     the incident of its cluster that it belongs to. `not_live` are the task definitions that were
     rolled back in it. `due_at` is when ECS is to be read next. `explanation` is why the deployment
-    fails of which it is, `shipments` who began the last deployments.
+    fails of which it is, `shipments` who began the last deployments. `progress` is None while no
+    tasks are awaited. `is_weighed`: too many tasks of a deployment under way died; the next look
+    tells unless ECS does.
     """
 
     name: str
@@ -513,6 +537,8 @@ class ServiceState:
     seen: tuple[str, ...] = ()
     explanation: Explanation | None = None
     shipments: tuple[Shipment, ...] = ()
+    progress: Progress | None = None
+    is_weighed: bool = False
     told: Mapping[str, int] = field(default_factory=dict)
 
     @property

@@ -34,9 +34,11 @@ from notifier.incidents import (
     FAILED,
     IN_PROGRESS,
     cause,
+    cause_event,
     explanation_of,
     failed_deployment,
     impact_of,
+    is_only_ours,
 )
 from notifier.model import (
     Census,
@@ -489,7 +491,7 @@ def _line(
         fix=_fix(service) if is_open else "",
         looks_well_since=service.well_since,
         news=_said_first(service, news) if is_open else "",
-        notes=() if is_open else tuple(_notes(service, news)),
+        notes=tuple(_silence(service) if is_open else _notes(service, news)),
         shipped=shipped_by(service) if is_open or service.not_live else "",
     )
 
@@ -685,6 +687,13 @@ def _for_how_long(service: ServiceState, news: Sequence[Reason], now: datetime |
         return ""
     span = _span(service.well_since, now)
     return f" for {span}" if span else ""
+
+
+def _silence(service: ServiceState) -> Iterator[str]:
+    """Why ECS's own pages and events say nothing of this trouble, and who does."""
+    if is_only_ours(service):
+        seen = _words()["SEEN"][cause_event(service)]
+        yield f"ECS itself reports no failure: {seen}"
 
 
 def _notes(service: ServiceState, news: Sequence[Reason]) -> Iterator[str]:

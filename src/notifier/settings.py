@@ -6,12 +6,15 @@ Only the *names* of secrets are settings; their values are read when needed (see
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import Self
 
 from notifier.errors import SettingsError
+from notifier.thresholds import DEFAULT_DYING_TASKS, DEFAULT_NO_PROGRESS
 
 SLACK_API_URL = "https://slack.com/api/"
+MINUTE = timedelta(minutes=1)
 # The token goes there, so in clear text only to this machine.
 _SLACK_API_URL = r"(https://[^\s?#]+|http://(127\.0\.0\.1|localhost)(:\d+)?(/[^\s?#]*)?)/|"
 
@@ -38,7 +41,8 @@ _SWITCHES = {"": None, "true": True, "false": False}
 class Settings:
     """What the stack was deployed with. Field names are the environment's names in lower case.
 
-    `actors` and `session_names` are read by `actors`, `redact_patterns` by `redaction`. The last
+    `actors` and `session_names` are read by `actors`, `redact_patterns` by `redaction`,
+    `dying_tasks` by `thresholds`; `no_progress_minutes` is 0 where that is not watched. The last
     three say what the watcher itself is made of, for its checks of itself: the name of each rule,
     by its logical id, and the addresses of the queue and of the dead-letter queues.
     """
@@ -54,6 +58,8 @@ class Settings:
     read_logs: ReadLogs = ReadLogs.OFF
     redact_patterns: str = ""
     look_up_deployers: bool = False
+    dying_tasks: str = DEFAULT_DYING_TASKS
+    no_progress_minutes: int = DEFAULT_NO_PROGRESS // MINUTE
     actors: str = ""
     session_names: str = ""
     account_id: str = ""
@@ -80,6 +86,10 @@ class Settings:
             read_logs=ReadLogs(environ.get("READ_LOGS") or ReadLogs.OFF),
             redact_patterns=environ.get("REDACT_PATTERNS", ""),
             look_up_deployers=_switch(environ, "LOOK_UP_DEPLOYERS", otherwise=False),
+            dying_tasks=environ.get("DYING_TASKS") or DEFAULT_DYING_TASKS,
+            no_progress_minutes=int(
+                environ.get("NO_PROGRESS_MINUTES") or DEFAULT_NO_PROGRESS // MINUTE
+            ),
             actors=environ.get("ACTORS", ""),
             session_names=environ.get("SESSION_NAMES", ""),
             account_id=environ.get("ACCOUNT_ID", ""),
@@ -121,5 +131,7 @@ def _problems(environ: Mapping[str, str]) -> Iterator[str]:
     for name in ("READ_TASK_DEFINITIONS", "LOOK_UP_DEPLOYERS"):
         if environ.get(name, "") not in _SWITCHES:
             yield f"{name} must be true or false"
+    if not re.fullmatch(r"\d{0,4}", environ.get("NO_PROGRESS_MINUTES", "")):
+        yield "NO_PROGRESS_MINUTES must be a number of minutes"
     if not re.fullmatch(_SLACK_API_URL, environ.get("SLACK_API_URL", "")):
         yield "SLACK_API_URL must be an https address that ends with a slash"

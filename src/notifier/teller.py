@@ -58,6 +58,7 @@ from notifier.rendering import (
 )
 from notifier.saving import Table, route_of, save_decision
 from notifier.threads import BETWEEN_EDITS, FLAT, Place, Wait, in_incident, next_step
+from notifier.thresholds import SHIPPED, Thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -206,6 +207,7 @@ class Teller:
     people: People = NOBODY
     own_secrets: tuple[re.Pattern[str], ...] = ()
     only_our_words: bool = False
+    thresholds: Thresholds = SHIPPED
 
     def tell(self, destination: str, run: Invocation, until: datetime) -> bool:
         """Tell this channel what it is owed, as long as we hold it and `until` has not come.
@@ -568,10 +570,15 @@ class _Turn:
         # In a storm every cluster has its root first; why it fails comes with the replies.
         hurried = not self.owed.has_root and self.holding.is_hurried(self.owed)
         seen = looking.look(services, only_what_runs=hurried)
-        policy = Policy(route=self.route)
-        with suppress(Conflict):  # busy until our time ran out: what is known is told all the same
-            save_decision(self.store, cluster, seen, self.holding.run, policy)
+        policy = Policy(route=self.route, thresholds=self.holding.teller.thresholds)
+        with suppress(Conflict):  # busy for too long: what is known is told all the same
+            save_decision(self.store, cluster, seen, self.in_time_to_post(), policy)
         return tuple(looking.missing)
+
+    def in_time_to_post(self) -> Invocation:
+        """This run, as if it ended when there is no time left to post."""
+        run = self.holding.run
+        return replace(run, remaining=lambda: run.remaining() - NEEDED_FOR_A_POST)
 
     def looking(self, cluster_arn: str) -> Explaining:
         teller = self.holding.teller

@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +26,7 @@ from notifier.secrets import Secret
 from notifier.settings import SecretStore, Settings
 from notifier.slack import Slack, Webhook
 from notifier.store import Store
+from notifier.thresholds import Thresholds, parse_dying_tasks
 
 if TYPE_CHECKING:
     from botocore.config import Config
@@ -101,6 +102,15 @@ class Program:
         )
 
     @cached_property
+    def thresholds(self) -> Thresholds:
+        """When what ECS is silent of is trouble; a typo is no reason to watch nothing."""
+        deaths = _understood(parse_dying_tasks, self.settings.dying_tasks)
+        return Thresholds(
+            deaths=parse_dying_tasks() if deaths is None else deaths,
+            no_progress=timedelta(minutes=self.settings.no_progress_minutes),
+        )
+
+    @cached_property
     def own_secrets(self) -> tuple[re.Pattern[str], ...] | None:
         """What the stack's owner calls a secret; None when nobody can say what that is."""
         from notifier.redaction import parse_patterns
@@ -110,14 +120,16 @@ class Program:
     @cached_property
     def intake(self) -> Intake:
         """Step one."""
-        return Intake(self.store, self.routes, self.settings.stack_name, self.people)
+        stack = self.settings.stack_name
+        return Intake(self.store, self.routes, stack, self.people, self.thresholds)
 
     def lookout(self) -> "Lookout":
         """Step two."""
         from notifier.lookout import Lookout
 
         examination = self.examination if self.settings.queue_url else None
-        return Lookout(self.store, self.accounts, self.teller(), self.routes, examination)
+        teller, told = self.teller(), self.routes
+        return Lookout(self.store, self.accounts, teller, told, examination, self.thresholds)
 
     def examination(self) -> Examination:
         """A look at what the stack itself is made of."""
@@ -169,6 +181,7 @@ class Program:
             self.people,
             self.own_secrets or (),
             only_our_words=self.own_secrets is None,
+            thresholds=self.thresholds,
         )
 
     def slack(self) -> Slack:

@@ -14,6 +14,7 @@ time may pass, an answer may be lost or the function may be killed. One seed is 
 | `dynamodb`    | the table, and a client of it that throttles, conflicts and loses answers      |
 | `queue`       | SQS and Lambda's poller                                                        |
 | `slack`       | a workspace: what was posted when, and every way to fail                       |
+| `bus`         | EventBridge's rules, by the patterns of the template                           |
 | `ecs`         | services as ECS keeps them, the events it sends, what DescribeServices shows   |
 | `scripts`     | stories of deployments that go wrong, and of days on which nothing does        |
 | `audit`       | watches who writes what while a history runs                                   |

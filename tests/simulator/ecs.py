@@ -16,6 +16,7 @@ from typing import Any
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from notifier.ecs.reads import in_turn
+from tests.simulator.bus import rules_that_take
 from tests.simulator.faults import Dice
 from tests.simulator.scheduler import START, Scheduler
 
@@ -27,6 +28,7 @@ SCALING = "Scaling activity initiated by (deployment {})"  # benign
 SPOT = "Your Spot Task was interrupted."  # benign
 EXITED = "Essential container in task exited"
 UNHEALTHY = "Task failed ELB health checks in (target-group shop)"
+OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 NO_IMAGE = "CannotPullContainerError: failed to resolve ref shop/{}: not found"
 
 # "Stopped tasks … remain visible for at least one hour."
@@ -67,6 +69,11 @@ class Truth:
         before = [failing for since, failing in self._history if since <= at]
         return bool(before) and before[-1]
 
+    @property
+    def began(self) -> tuple[float, bool]:
+        """When it first began to fail."""
+        return next(one for one in self._history if one[1])
+
     def is_not_green(self, at: float) -> bool:
         """Whether nobody may say then that all is well again."""
         rolled_back = self.rolled_back_at is not None and self.rolled_back_at <= at
@@ -98,6 +105,7 @@ class Release:
     rollout: Rollout
     before: int | None
     status: str = ""
+    stage: str = ""
 
     @property
     def state(self) -> str:
@@ -119,6 +127,8 @@ class Service:
     messages: list[tuple[float, str]] = field(default_factory=list)
     truth: Truth = field(default_factory=Truth)
     revision: int = 41
+    has_hook: bool = False
+    grace: int = 0
     stopped: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     releases: list[Release] = field(default_factory=list)
     _tasks: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -182,8 +192,10 @@ class Service:
             "runningCount": self.running,
             "pendingCount": sum(rollout.pending for rollout in self.rollouts),
             "schedulingStrategy": self.scheduling,
-            "healthCheckGracePeriodSeconds": 0,
+            "healthCheckGracePeriodSeconds": self.grace,
             "deploymentController": {"type": "ECS"},
+            "deploymentConfiguration": self._configuration,
+            "currentServiceDeployment": self.release_arn(self.releases[-1]),
             "deployments": [self._deployment(rollout) for rollout in self.rollouts],
             "events": [
                 {"id": f"{self.name}-{at}", "createdAt": moment(at), "message": text}
@@ -191,6 +203,12 @@ class Service:
             ],
             "createdAt": moment(-90 * 86_400.0),
         }
+
+    @property
+    def _configuration(self) -> dict[str, Any]:
+        hook = {"hookTargetArn": "arn:hook", "lifecycleStages": ["PRE_SCALE_UP"]}
+        strategy = "BLUE_GREEN" if self.has_hook else "ROLLING"
+        return {"strategy": strategy, "lifecycleHooks": [hook] if self.has_hook else []}
 
     def _deployment(self, rollout: Rollout) -> dict[str, Any]:
         return {
@@ -232,6 +250,7 @@ class Service:
             "createdAt": moment(release.rollout.created_at),
             "targetServiceRevisionArn": self.revision_arn(release.rollout.revision),
             "status": release.state,
+            **({"lifecycleStage": release.stage} if release.stage else {}),
         }
 
     def described(self, release: Release) -> dict[str, Any]:
@@ -314,7 +333,14 @@ class Service:
         rollout.pending += 1
         self.changed()
 
-    def stop_task(self, rollout: Rollout, reason: str, code: str, exit_code: int | None) -> None:
+    def stop_task(
+        self,
+        rollout: Rollout,
+        reason: str,
+        code: str,
+        exit_code: int | None,
+        container_says: str = "",
+    ) -> None:
         """A task of the deployment is stopped, or dies; it ran unless it has no exit code."""
         if exit_code is None:
             rollout.pending = max(rollout.pending - 1, 0)
@@ -322,7 +348,7 @@ class Service:
         else:
             rollout.running = max(rollout.running - 1, 0)
         self.changed()
-        self._task_stopped(rollout, reason, code, exit_code)
+        self._task_stopped(rollout, reason, code, exit_code, container_says)
 
     def complete(self, rollout: Rollout) -> None:
         """The deployment is done; older ones are drained and vanish."""
@@ -379,11 +405,13 @@ class Service:
         self._send("ECS Deployment State Change", type, rollout.reason, detail)
 
     def _task_stopped(
-        self, rollout: Rollout, reason: str, code: str, exit_code: int | None
+        self, rollout: Rollout, reason: str, code: str, exit_code: int | None, says: str
     ) -> None:
         number = next(self._tasks)
         arn = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task/{self.cluster}/{self.name}{number:032x}"[:120]
         container: dict[str, Any] = {"name": "app", "lastStatus": "STOPPED"}
+        if says:
+            container["reason"] = says
         detail = {
             "taskArn": arn,
             "clusterArn": self.cluster_arn,
@@ -459,24 +487,25 @@ class Account:
         return service
 
     def send(self, detail_type: str, arn: str, detail: Mapping[str, Any]) -> None:
-        """EventBridge: at least once, late at times, in no order; some events never come.
+        """EventBridge: what a rule takes, at least once, late at times, in no order, some never.
 
         https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-event-delivery.html
         """
         self.events += 1
-        body = json.dumps(
-            {
-                "version": "0",
-                "id": f"event-{self.events}",
-                "detail-type": detail_type,
-                "source": "aws.ecs",
-                "account": ACCOUNT,
-                "time": moment(self.scheduler.clock).isoformat(timespec="seconds"),
-                "region": REGION,
-                "resources": [arn],
-                "detail": detail,
-            }
-        )
+        event = {
+            "version": "0",
+            "id": f"event-{self.events}",
+            "detail-type": detail_type,
+            "source": "aws.ecs",
+            "account": ACCOUNT,
+            "time": moment(self.scheduler.clock).isoformat(timespec="seconds"),
+            "region": REGION,
+            "resources": [arn],
+            "detail": detail,
+        }
+        if not rules_that_take(event):
+            return
+        body = json.dumps(event)
         if self.dice.falls("event_lost"):
             self.lost.add(str(detail.get("reason", "")))
             return

@@ -21,7 +21,7 @@ from tests.simulator.history import HOURLY, Cast, History, Scenario
 from tests.simulator.mutants import MUTANTS, caught
 from tests.simulator.scenarios import SCENARIOS
 from tests.simulator.scheduler import DAY, HOUR, MINUTE
-from tests.simulator.scripts import HEALTHY, TROUBLE, Steps, Story, loops_for
+from tests.simulator.scripts import HEALTHY, SILENT, TROUBLE, Steps, Story, loops_for
 
 LOST = {
     "no_failure_is_met_with_silence",
@@ -347,6 +347,76 @@ def healthy_days(seeds: range) -> Counter[str]:
 
     scenario = Scenario("healthy-days", cast, faults_for=DAY, silent=True, census=HOURLY)
     return added(count(History(scenario, seed).run(rests=False)) for seed in seeds)
+
+
+# --- what ECS sends no failure of ---------------------------------------------------------------
+
+
+def silent(story: str, *, deaths: int = 3) -> Callable[[range], Counter[str]]:
+    """How long after the last of so many deaths the first message is there, and how many roots."""
+
+    def one(history: History) -> Counter[str]:
+        (service,) = history.account.services.values()
+        posts = [one for one in history.slack.posts if one.told]
+        began = service.stopped[deaths - 1][0]
+        first = min((one.at for one in posts), default=float("inf"))
+        counts = counted(history)
+        counts["not found"] = not posts
+        counts["worst seconds"] = round(first - began) if posts else 0
+        counts["worst minutes since the first"] = (
+            round((first - service.stopped[0][0]) / MINUTE) if posts else 0
+        )
+        counts["worst roots"] = sum(one.thread_ts is None for one in posts)
+        counts["worst times in the channel"] = sum(
+            one.thread_ts is None or one.broadcast for one in posts
+        )
+        return counts
+
+    cast = [Cast("prod-web", "checkout", SILENT[story])]
+    play = Scenario(f"silent-{story}".replace("_", "-"), lambda _rng: cast)
+    return lambda seeds: added(one(History(play, seed).run()) for seed in seeds)
+
+
+def stalls(seeds: range) -> Counter[str]:
+    """How many minutes after the last progress, and the grace period, that is told."""
+    cast = [Cast("prod-web", "checkout", SILENT["stays_pending"])]
+    play = Scenario("silent-stays-pending", lambda _rng: cast)
+
+    def one(history: History) -> Counter[str]:
+        (service,) = history.account.services.values()
+        posts = [one for one in history.slack.posts if one.told]
+        since, _ = service.truth.began
+        waited = min((one.at for one in posts), default=10**6) - since - service.grace
+        return counted(history) + Counter({"worst minutes": round(waited / MINUTE)})
+
+    return added(one(History(play, seed).run()) for seed in seeds)
+
+
+# Each begins a deployment, or happens beside one.
+DEPLOYMENTS = ("release_goes_live", "slow_start", "drains_slowly", "bakes", "waits_for_a_hook")
+BESIDE = ("redeployed", "scaled_during_a_deployment", "scales_in", "spot_is_reclaimed")
+
+
+def healthy_deployments(seeds: range) -> Counter[str]:
+    """Ten deployments of ten services, with all that may happen to one that goes well."""
+
+    def several(service: Any, rng: Random) -> Steps:
+        for name in (rng.choice(BESIDE), rng.choice(DEPLOYMENTS), rng.choice(BESIDE)):
+            yield rng.uniform(0, 20 * MINUTE)
+            yield from HEALTHY[name](service, rng)
+
+    def cast(rng: Random) -> Sequence[Cast]:
+        names = scenarios.SERVICES[:10]
+        return [Cast(rng.choice(scenarios.CLUSTERS), name, several) for name in names]
+
+    def count(history: History) -> Counter[str]:
+        services = history.account.services.values()
+        deployments = sum(len(service.releases) - 1 for service in services)
+        messages = len(history.slack.posts)
+        return Counter({"histories": 1, "deployments": deployments, "messages": messages})
+
+    play = Scenario("healthy-deployments", cast, faults_for=5 * HOUR, silent=True, census=HOURLY)
+    return added(count(History(play, seed).run(rests=False)) for seed in seeds)
 
 
 def quiet_ticks(seeds: range) -> Counter[str]:

@@ -12,6 +12,7 @@ from random import Random
 from tests.simulator.ecs import (
     EXITED,
     NO_IMAGE,
+    OUT_OF_MEMORY,
     SCALING,
     SPOT,
     UNHEALTHY,
@@ -290,6 +291,67 @@ def loops_for(seconds: float, *, regular: bool = True) -> Story:
     return loops
 
 
+# --- what ECS sends no failure of: no circuit breaker, no alarms, no impaired starts ------------
+
+
+def dies_after_running(service: Service, rng: Random) -> Steps:
+    """A release whose tasks run for some seconds or minutes, and exit with 1, again and again."""
+    new = service.deploy()
+    service.truth.is_failing(service.account.scheduler.clock, True)
+    for _ in range(12):
+        service.place_task(new)
+        yield rng.uniform(10, 30)
+        service.start_task(new)
+        yield rng.uniform(5, 180)
+        service.stop_task(new, EXITED, "EssentialContainerExited", 1)
+        yield rng.uniform(1, 60)
+
+
+def cannot_pull(service: Service, rng: Random) -> Steps:
+    """A release whose image is not there: ECS tries again and again, and says nothing for long."""
+    new = service.deploy()
+    service.truth.is_failing(service.account.scheduler.clock, True)
+    yield from _never_starts(service, new, rng, 12)
+
+
+def runs_out_of_memory_every_ten_minutes(service: Service, rng: Random) -> Steps:
+    """Nobody deployed anything; for eight hours each task fills its memory in ten minutes."""
+    service.truth.is_failing(service.account.scheduler.clock, True)
+    for _ in range(48):
+        yield 10 * MINUTE * rng.uniform(0.9, 1.1) - 60
+        service.stop_task(
+            service.primary, EXITED, "EssentialContainerExited", 137, container_says=OUT_OF_MEMORY
+        )
+        yield 30
+        service.place_task(service.primary)
+        yield 30
+        service.start_task(service.primary)
+    service.truth.is_failing(service.account.scheduler.clock, False)
+
+
+def stays_pending(service: Service, rng: Random) -> Steps:
+    """A release of which one task starts, and no other ever does; none of them ends."""
+    new = service.deploy()
+    service.grace = rng.choice([0, 60, 300])
+    service.place_task(new)
+    yield rng.uniform(10, 60)
+    service.start_task(new)
+    service.truth.is_failing(service.account.scheduler.clock, True)
+    service.desired = new.desired = 4
+    service.place_task(new)
+    yield 60 * MINUTE
+
+
+SILENT: dict[str, Story] = {
+    story.__name__: story
+    for story in (
+        dies_after_running,
+        cannot_pull,
+        runs_out_of_memory_every_ten_minutes,
+        stays_pending,
+    )
+}
+
 TROUBLE: dict[str, Story] = {
     story.__name__: story
     for story in (
@@ -353,6 +415,24 @@ def bakes(service: Service, rng: Random) -> Steps:
         yield rng.uniform(10, 30)
         service.start_task(new)
     yield rng.uniform(10, 60) * MINUTE
+    service.complete(new)
+
+
+def waits_for_a_hook(service: Service, rng: Random) -> Steps:
+    """Blue/green: a hook holds the deployment back before any task of it starts, then after."""
+    service.has_hook = True
+    new = service.deploy()
+    release = service.releases[-1]
+    release.stage = "PRE_SCALE_UP"
+    service.changed()
+    yield rng.uniform(16, 90) * MINUTE
+    release.stage = "SCALE_UP"
+    for _ in range(service.desired):
+        service.place_task(new)
+        yield rng.uniform(10, 60)
+        service.start_task(new)
+    release.stage = "POST_SCALE_UP"
+    yield rng.uniform(5, 60) * MINUTE
     service.complete(new)
 
 
@@ -432,6 +512,7 @@ HEALTHY: dict[str, Story] = {
         slow_start,
         drains_slowly,
         bakes,
+        waits_for_a_hook,
         scales_in,
         scales_out,
         scaled_during_a_deployment,

@@ -11,7 +11,7 @@ from them, `reads` how several reads go out at once and end in time; `readings`,
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 from notifier.ecs import definitions
 from notifier.ecs.case import Case
 from notifier.ecs.cloudtrail import Callers, look_up
-from notifier.ecs.fields import rows, tags, text, texts
+from notifier.ecs.fields import Row, rows, tags, text, texts
 from notifier.ecs.gathering import SERVICES_A_CALL, Gathering
 from notifier.ecs.logs import may_read, read_of, with_lines
-from notifier.ecs.readings import reading
+from notifier.ecs.readings import UNREAD_STAGE, deployment_in_stages, reading
 from notifier.ecs.reads import AtOnce, Budget, Read, in_threads, is_too_slow, read_errors
 from notifier.errors import ReadFailed
 from notifier.facts import Asked, Facts, LogTail, TaskDefinition
 from notifier.model import ServiceReading
+from notifier.progress import lacks_tasks
 from notifier.settings import ReadLogs
 
 if TYPE_CHECKING:
@@ -106,10 +107,42 @@ class Ecs:
         readings: dict[str, ServiceReading] = {}
         for start in range(0, len(names), SERVICES_A_CALL):
             asked = list(names[start : start + SERVICES_A_CALL])
-            answer = self._described(cluster_arn, asked, budget)
+            answer = self._described(cluster_arn, asked, budget, include=["TAGS"])
             shown = {text(row, "serviceName"): row for row in rows(answer, "services")}
-            readings |= {name: reading(name, shown.get(name, {}), now) for name in asked}
+            found = {name: reading(name, shown.get(name, {}), now) for name in asked}
+            readings |= found | self._with_stages(found, shown, budget)
         return readings
+
+    def _with_stages(
+        self, found: Mapping[str, ServiceReading], shown: Mapping[str, Row], budget: Budget | None
+    ) -> dict[str, ServiceReading]:
+        """Those whose tasks do not all run, and may wait for a hook: with the stage they are in.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServiceDeployments.html
+        """
+        arns = {
+            name: arn
+            for name, one in found.items()
+            if lacks_tasks(one) and (arn := deployment_in_stages(shown[name]))
+        }
+        if not arns:
+            return {}
+        call = partial(
+            self.client().describe_service_deployments, serviceDeploymentArns=[*arns.values()]
+        )
+        read = Read("ecs:DescribeServiceDeployments", call)
+        try:
+            answer = _answer(read, budget) if budget else read()
+        except ReadFailed:
+            answer = {}  # whether it waits is not known then, and it is not said to be stuck
+        stages = {
+            text(row, "serviceDeploymentArn"): text(row, "lifecycleStage")
+            for row in rows(answer, "serviceDeployments")
+        }
+        return {
+            name: replace(found[name], stage=stages.get(arn, UNREAD_STAGE))
+            for name, arn in arns.items()
+        }
 
     def _described(
         self, cluster_arn: str, names: Sequence[str], budget: Budget | None, **more: Any

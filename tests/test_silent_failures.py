@@ -1,0 +1,412 @@
+"""What ECS sends no failure event of: tasks that die, deployments that make no progress."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+from moto import mock_aws
+
+from notifier.ecs import Ecs
+from notifier.errors import SettingsError
+from notifier.incidents import Policy, cause
+from notifier.model import Phase, Reason, Route, ServiceReading
+from notifier.progress import lacks_tasks
+from notifier.thresholds import Deaths, Thresholds, parse_dying_tasks
+from tests.permutations import OLD, deployment, row, shows, stop
+from tests.test_incidents import WELL, Story, failing
+from tests.watch import CLUSTER, START, Watch, deployment_row, envelope, reading
+
+PATIENT = timedelta(minutes=15)
+
+
+def rolls(
+    running: int, old: int = 2, *, desired: int = 2, state: str = "IN_PROGRESS"
+) -> ServiceReading:
+    """A deployment of which so many of two tasks run, beside so many of the old one."""
+    new = row(42, 42, running=running, began=0, rollout_state=state, desired_count=desired)
+    last = row(41, 41, running=old, began=OLD, status="ACTIVE")
+    shown: ServiceReading = shows(new, *([last] if old else []), desired=desired)
+    return shown
+
+
+def watched(*looks: ServiceReading, every: float = 5, **more: Any) -> Story:
+    """A deployment that began at noon, and what a look showed after one minute and every five."""
+    story = Story(**more)
+    story.gets(deployment("IN_PROGRESS", 42, 0))
+    for n, shown in enumerate(looks):
+        story.looks(shown, 1 + n * every)
+    return story
+
+
+# --- no progress --------------------------------------------------------------------------------
+
+
+def test_a_deployment_is_looked_at_within_a_minute_and_every_minute_while_it_lacks_tasks() -> None:
+    story = watched()
+    assert story.service.due_at is not None
+    assert story.service.due_at - story.service.deployments[0].updated_at == timedelta(minutes=1)
+
+    for minute in (1, 2, 14):
+        story.looks(rolls(0), minute)
+        assert story.service.due_at is not None
+        assert story.service.due_at < rolls(0).read_at + timedelta(minutes=minute + 1)
+
+
+def test_a_deployment_without_progress_for_a_quarter_of_an_hour_is_told_once() -> None:
+    story = watched(rolls(0), rolls(0), rolls(0))
+    assert story.told == []
+
+    assert story.looks(rolls(0), 16) is Reason.NEWLY_FAILING
+    assert story.service.phase is Phase.FAILING
+    told = cause(story.service)
+    assert told is not None
+    assert (told.event, told.deployment_id) == ("no progress", "ecs-svc/42")
+    assert {story.looks(rolls(0), minute) for minute in range(17, 40)} == {Reason.STILL_BROKEN}
+    assert story.service.count == 1
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        [rolls(0), rolls(1), rolls(1), rolls(1)],
+        [rolls(0), rolls(0, old=1), rolls(0, old=1), rolls(0, old=1)],
+        [rolls(0), rolls(0), replace(rolls(0), stage="SCALE_UP"), rolls(0)],
+        [rolls(0), rolls(0), rolls(0, desired=3), rolls(0, desired=2)],
+        [rolls(0), rolls(0), replace(rolls(0), stage="PRE_SCALE_UP"), rolls(0)],
+    ],
+    ids=["one more runs", "one less of the old", "another stage", "scaled", "a hook waits"],
+)
+def test_progress_begins_the_quarter_of_an_hour_again(looks: list[ServiceReading]) -> None:
+    assert watched(*looks).told == []
+
+
+def test_a_task_that_comes_and_goes_is_no_progress_of_a_deployment() -> None:
+    story = watched(rolls(1), rolls(0), rolls(1), rolls(0))
+
+    assert story.told == [Reason.NEWLY_FAILING]
+
+
+def test_duration_alone_opens_nothing_once_all_new_tasks_run() -> None:
+    """Draining, bake time, a hook that waits after the scale-up: all new tasks run."""
+    story = watched(*[rolls(2)] * 40)
+
+    assert story.told == []
+
+
+@pytest.mark.parametrize("stage", ["PRE_SCALE_UP", "BAKE_TIME", "POST_SCALE_UP", "not read"])
+def test_a_stage_in_which_no_task_is_started_is_waited_for(stage: str) -> None:
+    assert watched(*[replace(rolls(0), stage=stage)] * 20).told == []
+
+
+def test_the_grace_period_is_added() -> None:
+    with_grace = replace(rolls(0), grace_seconds=300)
+
+    assert watched(*[with_grace] * 4).told == []
+    assert watched(*[with_grace] * 5).told == [Reason.NEWLY_FAILING]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy(route=Route("*", "C01"), thresholds=Thresholds(no_progress=timedelta())),
+        Policy(route=Route("*", "C01"), thresholds=Thresholds(no_progress=timedelta(hours=2))),
+    ],
+)
+def test_how_long_is_a_setting(policy: Policy) -> None:
+    assert watched(*[rolls(0)] * 10, policy=policy).told == []
+
+
+def test_a_service_without_deployment_that_is_left_with_too_few_tasks_is_told_too() -> None:
+    few = shows(row(41, 41, running=1, began=OLD))
+    story = watched(*[few] * 4)
+    assert story.told == [Reason.NEWLY_FAILING]
+
+    # As with Spot: tasks go and come again, and never all of them run when somebody looks.
+    less = shows(row(41, 41, running=0, began=OLD))
+    assert watched(*[few, less] * 10).told == []
+
+
+def test_a_first_read_that_is_too_old_to_show_the_deployment_does_not_end_the_watch() -> None:
+    story = watched()
+    story.looks(WELL, 1)
+    phases = [story.service.phase]
+    assert story.service.due_at
+
+    story.looks(WELL, 5)
+    assert [*phases, story.service.phase] == [Phase.ROLLING, Phase.WELL]
+
+
+def test_it_recovers_as_whatever_failed() -> None:
+    story = watched(*[rolls(0)] * 4)
+    story.recovers(20, rolls(2, old=0, state="COMPLETED"))
+
+    assert story.service.phase is Phase.RECOVERED
+
+
+# --- tasks that die, while ECS may say itself that a deployment failed ----------------------------
+
+
+def dying(**more: Any) -> Story:
+    story = Story(**more)
+    story.gets(deployment("IN_PROGRESS", 42, 0))
+    for n in range(3):
+        story.gets(stop(1 + n, f"t{n}"))
+    return story
+
+
+def test_tasks_that_die_in_a_deployment_are_told_by_the_next_look() -> None:
+    story = dying()
+    assert story.told == []
+    assert story.service.due_at is not None
+
+    assert story.looks(rolls(0), 4) is Reason.NEWLY_FAILING
+    assert story.service.count == 3
+
+
+def test_where_ecs_cannot_be_read_they_are_told_without_a_look() -> None:
+    assert dying().cannot_look("no permission", 4) is Reason.NEWLY_FAILING
+
+
+def test_a_circuit_breaker_that_counts_the_same_deaths_comes_first_and_is_all_that_is_told() -> (
+    None
+):
+    story = dying()
+    assert story.gets(deployment("FAILED", 42, 3.1)) is Reason.NEWLY_FAILING
+    failed = rolls(0, state="FAILED")
+
+    assert story.looks(failed, 4) is Reason.STILL_BROKEN
+    told = cause(story.service)
+    assert told is not None
+    assert told.event == "SERVICE_DEPLOYMENT_FAILED"
+
+
+def test_a_failed_deployment_that_was_told_for_its_tasks_is_no_other_trouble() -> None:
+    story = dying()
+    story.looks(rolls(0), 4)
+
+    assert story.gets(deployment("FAILED", 42, 5)) is Reason.REPEATED
+    assert story.gets(deployment("FAILED", 43, 6)) is not Reason.REPEATED
+
+
+def test_how_many_may_die_is_a_setting() -> None:
+    two = Thresholds(deaths=(Deaths(2, timedelta(minutes=1)),))
+    never = Thresholds(deaths=())
+
+    def story(thresholds: Thresholds) -> Story:
+        stops = (stop(n, f"t{n}", number=41) for n in range(3))
+        return failing(*stops, policy=Policy(route=Route("*", "C01"), thresholds=thresholds))
+
+    assert story(two).told == [Reason.NEWLY_FAILING]
+    assert story(never).told == []
+
+
+# --- one incident, whoever finds it ---------------------------------------------------------------
+
+
+def test_what_a_look_found_and_what_an_event_tells_is_one_incident_in_both_orders() -> None:
+    def look(story: Story, minute: float) -> None:
+        for n in range(4):
+            story.looks(rolls(0), minute + n * 5)
+
+    def event(story: Story, minute: float) -> None:
+        story.gets(deployment("FAILED", 42, minute))
+
+    ends = []
+    for first, then in ((look, event), (event, look)):
+        story = watched()
+        first(story, 1)
+        then(story, 20)
+        ends.append(story)
+        assert story.told[:1] == [Reason.NEWLY_FAILING]
+        assert Reason.NEWLY_FAILING not in story.told[1:]
+        assert (story.cluster.generation, story.cluster.open_services) == (1, 1)
+    looked, told = (cause(story.service) for story in ends)
+    assert looked
+    assert told
+    assert looked.event == told.event == "SERVICE_DEPLOYMENT_FAILED"
+
+
+# --- off by a tag ---------------------------------------------------------------------------------
+
+
+def died(task: str, at: str, service: str = "checkout") -> Any:
+    arn = f"arn:aws:ecs:eu-west-1:123456789012:task/prod-web/{task}"
+    event = envelope(
+        "ECS Task State Change",
+        service,
+        taskArn=arn,
+        clusterArn=CLUSTER,
+        group=f"service:{service}",
+        startedBy="ecs-svc/42",
+        lastStatus="STOPPED",
+        stopCode="EssentialContainerExited",
+        stoppedReason="Essential container in task exited",
+        containers=[{"name": "app", "exitCode": 1}],
+        updatedAt=f"2026-11-23T{at}Z",
+        version=5,
+    )
+    return event | {"resources": [arn], "id": f"stopped-{task}"}
+
+
+DEATHS = [died(f"t{n}", f"11:5{n}:00") for n in range(6, 9)]
+
+
+@pytest.fixture
+def watch() -> Any:
+    with mock_aws():
+        yield Watch()
+
+
+def tagged_off(name: str = "checkout") -> ServiceReading:
+    rows = [deployment_row(42, running=1, desired_count=2)]
+    return replace(reading(name, running=1, desired=2, rows=rows), is_watched=False)
+
+
+def test_of_a_service_with_the_tag_nothing_is_told_that_ecs_does_not_tell(watch: Watch) -> None:
+    watch.ecs.shown["checkout"] = tagged_off()
+    watch.offer(*DEATHS)
+    watch.ticks(30)
+
+    assert watch.slack.texts == []
+    assert watch.cluster().open_services == 0
+
+    watch.offer(
+        envelope(
+            "ECS Service Action",
+            "checkout",
+            eventName="SERVICE_TASK_PLACEMENT_FAILURE",
+            createdAt="2026-11-23T12:30:30Z",
+            reason="RESOURCE:CPU",
+        )
+    )
+    assert "checkout" in watch.slack.texts[0]
+
+
+def test_without_the_tag_it_is_told_and_that_ecs_reports_no_failure(watch: Watch) -> None:
+    watch.ecs.shown["checkout"] = replace(tagged_off(), is_watched=True)
+    watch.offer(*DEATHS)
+
+    shown = str([one.message for one in watch.slack.posts])
+    assert "tasks keep dying" in shown
+    assert "ECS itself reports no failure: ecs-watch counted the tasks that died" in shown
+
+
+def test_a_tag_that_is_put_on_later_ends_what_was_told(watch: Watch) -> None:
+    watch.ecs.shown["checkout"] = replace(tagged_off(), is_watched=True)
+    watch.offer(*DEATHS)
+    watch.ecs.shown["checkout"] = tagged_off()
+    watch.ticks(3)
+
+    assert watch.service().phase is Phase.QUIET
+    assert "not reported again" in watch.slack.roots[0].message.text
+
+
+# --- what is read for it --------------------------------------------------------------------------
+
+
+def service_row(**more: Any) -> dict[str, Any]:
+    rows = [
+        {"id": "ecs-svc/42", "status": "PRIMARY", "desiredCount": 2, "runningCount": 0},
+        {"id": "ecs-svc/41", "status": "ACTIVE", "desiredCount": 2, "runningCount": 2},
+    ]
+    shown = {"serviceName": "checkout", "status": "ACTIVE", "desiredCount": 2, "runningCount": 2}
+    return {**shown, "deployments": rows, **more}
+
+
+DEPLOYMENT = "arn:aws:ecs:eu-west-1:123456789012:service-deployment/prod-web/checkout/abc"
+HOOK = {"hookTargetArn": "arn:aws:lambda:eu-west-1:123456789012:function:hook"}
+
+
+def looked(row: dict[str, Any], stage: str | None = None) -> ServiceReading:
+    """What a look shows of it; the stage is that of its service deployment, which is denied."""
+    client = boto3.client("ecs", region_name="eu-west-1")
+    with Stubber(client) as stubber:
+        asked = {"cluster": CLUSTER, "services": ["checkout"], "include": ["TAGS"]}
+        stubber.add_response("describe_services", {"services": [row]}, asked)
+        if stage == "denied":
+            stubber.add_client_error("describe_service_deployments", "AccessDeniedException")
+        elif stage is not None:
+            answer = {"serviceDeploymentArn": DEPLOYMENT, "lifecycleStage": stage}
+            named = {"serviceDeploymentArns": [DEPLOYMENT]}
+            answers = {"serviceDeployments": [answer]}
+            stubber.add_response("describe_service_deployments", answers, named)
+        shown = Ecs(lambda: client).services(CLUSTER, ["checkout"], START)["checkout"]
+        stubber.assert_no_pending_responses()
+    return shown
+
+
+@pytest.mark.parametrize(("value", "is_watched"), [("off", False), (" Off", False), ("on", True)])
+def test_the_tag_is_read_with_the_service(value: str, is_watched: bool) -> None:
+    tags = [{"key": "ecs-watch:tasks", "value": value}]
+
+    assert looked(service_row(tags=tags, healthCheckGracePeriodSeconds=90)).grace_seconds == 90
+    assert looked(service_row(tags=tags)).is_watched is is_watched
+    assert looked(service_row()).is_watched
+
+
+@pytest.mark.parametrize(
+    ("stage", "lacks"), [("SCALE_UP", True), ("PRE_SCALE_UP", False), ("denied", False)]
+)
+def test_the_stage_is_read_where_a_hook_may_be_waited_for(stage: str, lacks: bool) -> None:
+    row = service_row(
+        deploymentConfiguration={"lifecycleHooks": [HOOK]}, currentServiceDeployment=DEPLOYMENT
+    )
+
+    assert lacks_tasks(looked(row, stage)) is lacks
+
+
+@pytest.mark.parametrize("strategy", ["BLUE_GREEN", "CANARY", "LINEAR"])
+def test_the_stage_is_read_of_every_strategy_but_rolling(strategy: str) -> None:
+    configured = {"deploymentConfiguration": {"strategy": strategy}}
+    row = service_row(currentServiceDeployment=DEPLOYMENT, **configured)
+
+    assert looked(row, "BAKE_TIME").stage == "BAKE_TIME"
+
+
+def test_without_hooks_and_where_all_tasks_run_no_stage_is_read() -> None:
+    rolling = service_row(
+        deploymentConfiguration={"strategy": "ROLLING"}, currentServiceDeployment=DEPLOYMENT
+    )
+    hooked = service_row(
+        deploymentConfiguration={"lifecycleHooks": [HOOK]}, currentServiceDeployment=DEPLOYMENT
+    )
+    hooked["deployments"][0]["runningCount"] = 2
+
+    assert lacks_tasks(looked(rolling))
+    assert not lacks_tasks(looked(hooked))
+
+
+def test_what_the_census_finds_with_too_few_tasks_is_due_and_told_only_without_progress(
+    watch: Watch,
+) -> None:
+    rows = [deployment_row(42, running=1, desired_count=2)]
+    watch.ecs.shown["checkout"] = reading("checkout", running=1, desired=2, rows=rows)
+    watch.ecs.listed = [CLUSTER]
+    watch.clock.at += timedelta(hours=1)
+    watch.ticks(10)
+    assert watch.slack.texts == []
+
+    watch.ticks(10)
+    assert "no progress" in str(watch.slack.posts[0].message)
+
+
+# --- the settings ---------------------------------------------------------------------------------
+
+
+def test_the_rules_as_they_are_written() -> None:
+    six_hours = timedelta(hours=6)
+
+    assert parse_dying_tasks() == (Deaths(3, PATIENT), Deaths(6, six_hours, of_one_cause=True))
+    assert parse_dying_tasks(" 2 in 360 min ;") == (Deaths(2, six_hours),)
+    assert parse_dying_tasks("off") == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["3", "1 in 5 min", "11 in 5 min", "3 in 7 h", "3 in 0 h", "three in 1 h", "off; off"]
+)
+def test_a_rule_that_cannot_be_kept_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="DYING_TASKS"):
+        parse_dying_tasks(text)
