@@ -213,7 +213,7 @@ def dead_letters(name: str, queue: QueueSeen | Unread) -> Finding:
     if isinstance(queue, Unread):
         return _unread(check, queue, AGAIN)
     if queue.waiting:
-        return _fails(check, f"has {_many(queue.waiting, 'message')}", REDRIVE)
+        return _fails(check, f"has {counted(queue.waiting, 'message')}", REDRIVE)
     return _works(check, "is empty")
 
 
@@ -355,7 +355,7 @@ def given_up(channel_id: str, rows: Sequence[GivenUp]) -> Finding:
     if not rows:
         return _works(check, "gave nothing up")
     services = len({(one.cluster_key, name) for one in rows for name in one.services})
-    says = f"gave up news of {_many(services, 'service')} ({rows[-1].why})"
+    says = f"gave up news of {counted(services, 'service')} ({rows[-1].why})"
     return _fails(check, says, REDRIVE)
 
 
@@ -397,7 +397,8 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _many(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """So many of something, `1 message` or `2,000 messages`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from notifier.arns import cluster_name
+from notifier.checkup import counted
 from notifier.cli.aws import add_stack, explained
 from notifier.cli.dead_letters import DeadLetterQueue, Letter
 from notifier.cli.stack import Stack, stack_of
@@ -80,7 +81,7 @@ def _channels(program: Program) -> list[str]:
 def _say(found: Found, given_up: Sequence[GivenUp]) -> None:
     for queue, letters in found:
         if letters:
-            print(f"{queue.name}: {_many(max(queue.waiting(), len(letters)), 'message')}")
+            print(f"{queue.name}: {counted(max(queue.waiting(), len(letters)), 'message')}")
             _lines([f"{one.what} ({one.why})" if one.why else one.what for one in letters])
     if given_up:
         print(f"given up: {len(given_up)}")
@@ -114,9 +115,11 @@ def _redrive(found: Found, given_up: Sequence[GivenUp], store: Store) -> int:
     for channel in dict.fromkeys(one.destination for one in given_up):
         mine = [one for one in given_up if one.destination == channel]
         _revive(channel, mine, store)
-        print(f"{channel}: {_many(len(mine), 'revision')} will be told with the next tick")
+        print(f"{channel}: {counted(len(mine), 'revision')} will be told with the next tick")
     if left:
-        print(f"{_many(left, 'message')} cannot be read and stay; delete them if nobody needs them")
+        print(
+            f"{counted(left, 'message')} cannot be read and stay; delete them if nobody needs them"
+        )
     return 1 if left else 0
 
 
@@ -138,7 +141,3 @@ def _revive(channel: str, given_up: Sequence[GivenUp], store: Store) -> None:
 
 def _now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 the shell is where the clock comes in
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

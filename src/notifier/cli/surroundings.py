@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from notifier.arns import cluster_name
-from notifier.checkup import Finding, Verdict
+from notifier.checkup import Finding, Verdict, counted
 from notifier.cli.stack import TABLE, TOPIC, Stack
 from notifier.model import Route
 from notifier.routing import route_for
@@ -66,7 +66,7 @@ def _alarms(stack: Stack, client: Client) -> Iterator[Finding]:
             todo = "give AlarmEmail, or subscribe to the topic of the output AlarmTopicArn"
             yield Finding("alarms", Verdict.OPEN, "reach nobody", todo)
         else:
-            yield Finding("alarms", Verdict.WORKS, f"reach {_many(len(listed), 'subscriber')}")
+            yield Finding("alarms", Verdict.WORKS, f"reach {counted(len(listed), 'subscriber')}")
 
 
 def _backup(stack: Stack, client: Client) -> Iterator[Finding]:
@@ -205,7 +205,3 @@ def _ends_by_itself(configuration: Mapping[str, Any]) -> bool:
 def _named(names: Sequence[str]) -> str:
     more = len(names) - NAMED_AT_MOST
     return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more:,} more" if more > 0 else "")
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
