@@ -6,6 +6,7 @@ from unittest.mock import patch
 
 import pytest
 
+from notifier.checkup import Unread
 from notifier.cli import main
 from notifier.cli.stack import Stack
 from tests import chain
@@ -97,7 +98,7 @@ def test_a_stack_that_is_well_is_said_to_be_line_by_line(world: World, capsys: C
         "✓ heartbeat of 123456789012 eu-west-1 came",
     ):
         assert line in shown
-    assert shown.rstrip().endswith("checks hold")
+    assert shown.splitlines()[-1].endswith(" hold")
 
 
 def test_a_test_message_is_posted_only_when_it_is_asked_for(world: World, capsys: Capture) -> None:
@@ -140,4 +141,18 @@ def test_doctor_fails_when_something_fails_and_says_how_much(world: World, capsy
     ) in shown
     assert "✗ channel C0DEPLOYS1 (#deploys) is archived" in shown
     assert shown.count("✗") == 2
-    assert "\n2 of " in shown
+    assert " hold, 2 failed" in shown
+
+
+def test_a_login_that_may_read_next_to_nothing_is_not_told_that_all_is_well(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr("notifier.deployed._or_why", lambda _read: Unread("no permission"))
+    world.aws("events").disable_rule(Name=f"{NAME}-DeploymentFailures")
+    assert main(["doctor"]) == 1
+    world.aws("events").enable_rule(Name=f"{NAME}-DeploymentFailures")
+
+    shown = capsys.readouterr().out
+    assert "? queue policy could not be read: no permission\n    allow it to be read" in shown
+    assert "✗" not in shown
+    assert " could not be seen" in shown.splitlines()[-1]

@@ -25,7 +25,7 @@ from tools.rules import RULES, rules_of
 
 QUEUE = "arn:aws:sqs:eu-west-1:123456789012:queue"
 RULE = "arn:aws:events:eu-west-1:123456789012:rule/watch-DeploymentFailures"
-WORKS, FAILS, OPEN = Verdict.WORKS, Verdict.FAILS, Verdict.OPEN
+WORKS, FAILS, UNSEEN, OPEN = Verdict.WORKS, Verdict.FAILS, Verdict.UNSEEN, Verdict.OPEN
 
 
 def test_the_rules_it_compares_with_are_those_of_the_template() -> None:
@@ -75,11 +75,11 @@ def test_a_rule_that_is_not_as_shipped_fails_and_says_what_to_do(
 def test_what_may_not_be_read_is_not_taken_for_broken() -> None:
     finding = judged(Unread("no permission"))
 
-    assert (finding.verdict, finding.says) == (OPEN, "could not be read: no permission")
+    assert (finding.verdict, finding.says) == (UNSEEN, "could not be read: no permission")
 
 
-def test_a_rule_of_another_version_is_left_open() -> None:
-    assert judged(seen(), "AnotherRule").verdict is OPEN
+def test_a_rule_of_another_version_cannot_be_judged() -> None:
+    assert judged(seen(), "AnotherRule").verdict is UNSEEN
 
 
 def test_what_the_template_leaves_to_cloudformation_is_filled_in() -> None:
@@ -125,8 +125,8 @@ ALL = {"Effect": "Deny", "Principal": "*", "Condition": {"Bool": {"aws:SecureTra
         ([statement(Resource=f"{QUEUE}-of-somebody")], FAILS),
         ([statement(Condition={"ArnEquals": {"aws:SourceArn": [f"{RULE}2"]}})], FAILS),
         ([statement(), statement(Effect="Deny", Condition={})], FAILS),
-        ([statement(Condition={"StringEquals": {"aws:SourceAccount": "1"}})], OPEN),
-        ([statement(), statement(**ALL)], OPEN),
+        ([statement(Condition={"StringEquals": {"aws:SourceAccount": "1"}})], UNSEEN),
+        ([statement(), statement(**ALL)], UNSEEN),
     ],
 )
 def test_the_queue_s_policy_lets_the_rules_send_or_not(
@@ -172,7 +172,7 @@ def test_somebody_must_take_messages_from_the_queue(states: list[str], verdict: 
 
 @pytest.mark.parametrize(
     ("reserved", "verdict"),
-    [(None, WORKS), (5, WORKS), (0, FAILS), (Unread("no permission"), OPEN)],
+    [(None, WORKS), (5, WORKS), (0, FAILS), (Unread("no permission"), UNSEEN)],
 )
 def test_a_reserved_concurrency_of_0_stops_a_function(reserved: Any, verdict: Verdict) -> None:
     assert checkup.concurrency("on-events", reserved).verdict is verdict
@@ -201,8 +201,8 @@ def test_the_table_must_be_active(status: Any, verdict: Verdict) -> None:
         (Identity("Acme", "ecs-watch", frozenset()), WORKS),
         (Refused(Refusal.CREDENTIALS, "token_revoked"), FAILS),
         (Refused(Refusal.CREDENTIALS, "secret_unavailable"), FAILS),
-        (Refused(Refusal.RATE_LIMITED, "ratelimited"), OPEN),
-        (Unknown("timeout"), OPEN),
+        (Refused(Refusal.RATE_LIMITED, "ratelimited"), UNSEEN),
+        (Unknown("timeout"), UNSEEN),
     ],
 )
 def test_only_what_slack_says_of_the_token_is_its_fault(answer: Any, verdict: Verdict) -> None:
@@ -215,7 +215,7 @@ def test_each_missing_scope_says_what_it_costs_and_only_posting_is_a_must() -> N
     assert [one.verdict for one in found] == [FAILS, OPEN, OPEN, WORKS, OPEN, OPEN]
     assert all(one.todo for one in found if one.verdict is not WORKS)
     unknown = list(checkup.scopes(Identity("Acme", "ecs-watch", None)))
-    assert {one.verdict for one in unknown} == {OPEN}
+    assert {one.verdict for one in unknown} == {UNSEEN}
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_each_missing_scope_says_what_it_costs_and_only_posting_is_a_must() -> N
         (ChannelSeen(name="deploys", is_archived=False, is_member=False), FAILS),
         (Refused(Refusal.CHANNEL, "channel_not_found"), FAILS),
         (Refused(Refusal.CREDENTIALS, "missing_scope"), OPEN),
-        (Unknown("timeout"), OPEN),
+        (Unknown("timeout"), UNSEEN),
     ],
 )
 def test_a_channel_must_be_open_with_the_bot_in_it(answer: Any, verdict: Verdict) -> None:
@@ -280,10 +280,10 @@ def found(check: str, verdict: Verdict) -> Finding:
 
 
 def test_what_could_not_be_seen_is_as_it_was_before() -> None:
-    known = Checkup(failing={"a": "a was", "b": "b was", "gone": "gone was"})
-    after = checkup.after(known, [found("a", OPEN), found("b", WORKS), found("c", FAILS)])
+    known = Checkup(failing={"a": "a was", "b": "b was", "d": "d was", "gone": "gone was"})
+    findings = [found("a", UNSEEN), found("b", WORKS), found("c", FAILS), found("d", OPEN)]
 
-    assert after == {"a": "a was", "c": "c is so"}
+    assert checkup.after(known, findings) == {"a": "a was", "c": "c is so", "d": "d was"}
 
 
 def test_what_was_not_asked_is_as_it_was_before() -> None:

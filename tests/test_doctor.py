@@ -9,7 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from notifier.cli import main
+from notifier.checkup import Finding, Verdict
+from notifier.cli import doctor, main
 from notifier.cli import stack as deployed_stack
 from notifier.cli.stack import TABLE, TOPIC, Stack, stack_of
 from notifier.cli.surroundings import surroundings
@@ -132,6 +133,30 @@ def test_the_stack_s_program_has_the_functions_settings() -> None:
     assert (settings.slack_token_name, settings.read_logs) == ("/t", "tagged")
 
 
+# --- the end --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code", "said"),
+    [
+        ("✓✓", 0, "2 checks: 2 hold"),
+        ("✓–", 0, "2 checks: 1 hold, 1 not given"),  # noqa: RUF001
+        ("✓?", 1, "2 checks: 1 hold, 1 could not be seen"),
+        ("?", 1, "1 check: 1 could not be seen"),
+        ("✓✗?–", 1, "4 checks: 1 hold, 1 failed, 1 could not be seen, 1 not given"),  # noqa: RUF001
+    ],
+)
+@pytest.mark.usefixtures("stacks")
+def test_only_what_was_seen_to_hold_or_is_not_wanted_ends_well(
+    verdicts: str, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    found = [Finding("check", Verdict(one), "is so") for one in verdicts]
+    monkeypatch.setattr(doctor, "findings", lambda *_, **__: iter(found))
+
+    assert main(["doctor", "--stack", "ours"]) == code
+    assert capsys.readouterr().out.splitlines()[-1] == said
+
+
 # --- what surrounds it ----------------------------------------------------------------------------
 
 
@@ -170,7 +195,8 @@ def test_a_stack_that_is_half_deployed_fails(aws: Any, status: str, verdict: str
 def test_alarms_must_reach_somebody(aws: Any) -> None:
     sns = aws("sns")
     topic = sns.create_topic(Name="alarms")["TopicArn"]
-    assert around(aws, topic=topic)["alarms"].says == "reach nobody"
+    found = around(aws, topic=topic)["alarms"]
+    assert (found.verdict, found.says) == ("✗", "reach nobody")
 
     sns.subscribe(TopicArn=topic, Protocol="email", Endpoint="sre@example.com")
     assert around(aws, topic=topic)["alarms"].says == "reach 1 subscriber"
@@ -310,7 +336,7 @@ def test_many_services_are_counted_and_few_are_named(aws: Any) -> None:
     assert says.endswith("and 2 more")
 
 
-def test_what_a_person_may_not_read_is_left_open() -> None:
+def test_what_a_person_may_not_read_could_not_be_seen() -> None:
     answer: Any = {"Error": {"Code": "AccessDeniedException", "Message": "no"}}
 
     def denied(_name: str) -> Any:
@@ -318,7 +344,7 @@ def test_what_a_person_may_not_read_is_left_open() -> None:
 
     found = around(denied)
 
-    assert {found[name].verdict for name in ("CloudTrail", "services")} == {"–"}  # noqa: RUF001
+    assert {found[name].verdict for name in ("CloudTrail", "services")} == {"?"}
     assert found["services"].says == "could not be read: AccessDeniedException"
 
 

@@ -1,7 +1,7 @@
 """What is wrong with the watcher itself: pure judgements over what was read of its own stack.
 
 The tick asks them every hour and `ecs-watch doctor` whenever somebody wants to know. What could
-not be read is never taken for broken: it is left open, with the reason.
+not be read is taken neither for broken nor for well: it was not seen, with the reason.
 """
 
 import json
@@ -26,10 +26,11 @@ REDRIVE = "mend what it was, then run `ecs-watch redrive`"
 
 
 class Verdict(StrEnum):
-    """Works, fails, or could not be seen or is not wanted."""
+    """Works, fails, could not be seen, or is left open by whoever set the watcher up."""
 
     WORKS = "✓"
     FAILS = "✗"
+    UNSEEN = "?"
     OPEN = "–"  # noqa: RUF001 a dash that is seen beside the two signs
 
 
@@ -130,7 +131,7 @@ def rule(logical_id: str, name: str, seen: RuleSeen | Unread, target: str) -> Fi
 
 def _as_shipped(check: str, seen: RuleSeen, shipped: Mapping[str, Any] | None) -> Finding:
     if shipped is None:
-        return Finding(check, Verdict.OPEN, "is none that this version ships", "compare versions")
+        return Finding(check, Verdict.UNSEEN, "is none that this version ships", "compare versions")
     if seen.schedule != shipped.get("schedule", ""):
         return _fails(check, f"has the schedule {seen.schedule or 'none'}", AGAIN)
     if seen.pattern != _filled(shipped.get("pattern"), seen.arn):
@@ -160,7 +161,8 @@ def queue_policy(queue: QueueSeen | Unread, rule_arns: Iterable[str]) -> Finding
     if refused:
         return _fails(check, f"does not let {', '.join(refused)} send", AGAIN)
     if None in answers.values():
-        return Finding(check, Verdict.OPEN, "has conditions that are not judged here", "look at it")
+        todo = "look at it"
+        return Finding(check, Verdict.UNSEEN, "has conditions that are not judged here", todo)
     return _works(check, "lets the rules send")
 
 
@@ -284,7 +286,7 @@ def token(seen: Identity | Refused | Unknown) -> Finding:
             return _works("Slack token", f"is valid: {seen.user} in {seen.team}")
         case Refused(refusal=Refusal.CREDENTIALS):
             return _fails("Slack token", f"is refused: {seen.code}", _DO.get(seen.code, ANOTHER))
-    return Finding("Slack token", Verdict.OPEN, f"could not be tried: {seen.code}", "try again")
+    return Finding("Slack token", Verdict.UNSEEN, f"could not be tried: {seen.code}", "try again")
 
 
 def scopes(seen: Identity) -> Iterator[Finding]:
@@ -292,7 +294,7 @@ def scopes(seen: Identity) -> Iterator[Finding]:
     for scope, cost in SCOPES.items():
         check = f"Slack scope {scope}"
         if seen.scopes is None:
-            yield Finding(check, Verdict.OPEN, "is not known", "Slack did not say")
+            yield Finding(check, Verdict.UNSEEN, "is not known", "Slack did not say")
         elif scope in seen.scopes:
             yield _works(check, "is there")
         else:
@@ -316,7 +318,7 @@ def channel(channel_id: str, seen: ChannelSeen | Refused | Unknown) -> Finding:
             return Finding(check, Verdict.OPEN, "cannot be looked at", todo)
         case Refused(refusal=Refusal.CHANNEL):
             return _fails(check, f"cannot be seen: {seen.code}", invite)
-    return Finding(check, Verdict.OPEN, f"could not be looked at: {seen.code}", "try again")
+    return Finding(check, Verdict.UNSEEN, f"could not be looked at: {seen.code}", "try again")
 
 
 # --- what should come by itself -----------------------------------------------------------------
@@ -368,7 +370,7 @@ def after(known: Checkup, findings: Sequence[Finding], *, asked: str = "") -> Ma
     So are checks that do not begin with what was `asked`; others that were not found are no more.
     """
     failing = {one.check: one.line for one in findings if one.verdict is Verdict.FAILS}
-    unseen = {one.check for one in findings if one.verdict is Verdict.OPEN}
+    unseen = {one.check for one in findings if one.verdict in (Verdict.UNSEEN, Verdict.OPEN)}
     kept = {
         check: line
         for check, line in known.failing.items()
@@ -388,7 +390,7 @@ def _fails(check: str, says: str, todo: str) -> Finding:
 def _unread(check: str, seen: Unread, todo: str) -> Finding:
     if seen.is_gone:
         return _fails(check, "does not exist", todo)
-    return Finding(check, Verdict.OPEN, f"could not be read: {seen.why}", "allow it to be read")
+    return Finding(check, Verdict.UNSEEN, f"could not be read: {seen.why}", "allow it to be read")
 
 
 def _list(value: Any) -> list[Any]:

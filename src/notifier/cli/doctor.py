@@ -1,12 +1,13 @@
 """`ecs-watch doctor`: whether the watcher can do its work, line by line."""
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from notifier import checkup
-from notifier.checkup import Finding, Verdict
+from notifier.checkup import Finding, Verdict, counted
 from notifier.cli.aws import add_stack
 from notifier.cli.stack import FUNCTION, Stack, stack_of
 from notifier.cli.surroundings import surroundings
@@ -24,9 +25,10 @@ examples:
 
   {Verdict.WORKS} works
   {Verdict.FAILS} fails, with what to do
-  {Verdict.OPEN} could not be seen or is not given, with what that costs
+  {Verdict.UNSEEN} could not be seen
+  {Verdict.OPEN} is not given, with what that costs
 
-The exit code is 0 only when nothing fails.
+The exit code is 0 only when everything was seen and nothing fails.
 """
 
 TEST_MESSAGE = "ecs-watch doctor: this is a test, nothing has failed."
@@ -41,18 +43,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print one line a check; 1 when one of them fails."""
+    """Print one line a check; 1 when one of them fails or could not be seen."""
     stack = stack_of(options.stack)
     now = datetime.now(UTC)  # noqa: TID251 the shell is where the clock comes in
-    failed = count = 0
+    count: Counter[Verdict] = Counter()
     for finding in findings(stack, now, send_test=options.send_test):
-        count += 1
-        failed += finding.verdict is Verdict.FAILS
+        count[finding.verdict] += 1
         print(f"{finding.verdict} {finding.check} {finding.says}")
         if finding.todo:
             print(f"    {finding.todo}")
-    print(f"\n{failed} of {count} checks fail" if failed else f"\nall {count} checks hold")
-    return 1 if failed else 0
+    said = ", ".join(
+        f"{count[verdict]:,} {what}" for verdict, what in _SUM.items() if count[verdict]
+    )
+    print(f"\n{counted(count.total(), 'check')}: {said}")
+    return 1 if count[Verdict.FAILS] or count[Verdict.UNSEEN] else 0
+
+
+_SUM = {
+    Verdict.WORKS: "hold",
+    Verdict.FAILS: "failed",
+    Verdict.UNSEEN: "could not be seen",
+    Verdict.OPEN: "not given",
+}
 
 
 def findings(stack: Stack, now: datetime, *, send_test: bool = False) -> Iterator[Finding]:
@@ -65,7 +77,7 @@ def findings(stack: Stack, now: datetime, *, send_test: bool = False) -> Iterato
         yield from heartbeats(program, stack, now)
     except WatchError as error:
         todo = "see the lines above; allow yourself to read the table"
-        yield Finding("table", Verdict.FAILS, f"could not be read: {error}", todo)
+        yield Finding("table", Verdict.UNSEEN, f"could not be read: {error}", todo)
     yield from surroundings(stack, program.routes, client_of)
     if send_test:
         yield post_test(program)
@@ -95,7 +107,7 @@ def _readable(check: str, secret: Secret) -> Finding:
     except SecretUnavailable as error:
         if "AccessDenied" in str(error):
             todo = "whether the functions can, their heartbeat says"
-            return Finding(check, Verdict.OPEN, "may not be read by you", todo)
+            return Finding(check, Verdict.UNSEEN, "may not be read by you", todo)
         return Finding(check, Verdict.FAILS, "cannot be used", str(error))
     return Finding(check, Verdict.WORKS, "can be read")
 
