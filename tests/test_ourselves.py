@@ -11,12 +11,12 @@ from unittest.mock import patch
 
 import pytest
 
-from notifier import handler, wiring
+from notifier import checkup, handler, wiring
 from notifier.checkup import ChannelSeen, Finding, Identity, QueueSeen, RuleSeen, Unread, Verdict
 from notifier.errors import StoreUnavailable
 from notifier.events import parse
 from notifier.examining import Examination, Parts
-from notifier.model import Heard, Heartbeat, NotOurs, Refusal, Refused, Unknown
+from notifier.model import Checkup, Heard, Heartbeat, NotOurs, Refusal, Refused, Unknown
 from notifier.settings import Settings
 from notifier.slack import Slack
 from notifier.wiring import Program
@@ -378,7 +378,7 @@ class NoTable:
 
 PARTS = Parts(
     rules={"DeploymentFailures": "rule-1"},
-    queue_url="https://sqs/queue",
+    queue_url="https://sqs.eu-west-1.amazonaws.com/123456789012/queue",
     dlq_urls=("https://sqs/dlq",),
     table_name="t",
 )
@@ -393,21 +393,32 @@ def test_a_role_that_may_read_nothing_raises_no_alarm() -> None:
 
     verdicts = {one.check: one.verdict for one in examination.findings()}
 
-    assert verdicts == {
-        "queue policy": Verdict.UNSEEN,
-        "table t": Verdict.UNSEEN,
-        "dead-letter queue dlq": Verdict.UNSEEN,
-    }
+    assert verdicts == dict.fromkeys(
+        (
+            "rule DeploymentFailures",
+            "queue policy",
+            "event source mapping",
+            "function",
+            "table t",
+            "dead-letter queue dlq",
+        ),
+        Verdict.UNSEEN,
+    )
 
 
 class NoQueue(Unreadable):
     """A stack whose queue was deleted by hand."""
 
+    is_gone = True
+
     def queue(self, _url: str) -> QueueSeen | Unread:
-        return Unread("QueueDoesNotExist", is_gone=True)
+        return Unread("QueueDoesNotExist", is_gone=self.is_gone)
 
     def rule(self, _name: str) -> RuleSeen | Unread:
-        return RuleSeen(arn="arn:aws:events:eu-west-1:123456789012:rule/x", is_enabled=True)
+        arn = "arn:aws:events:eu-west-1:123456789012:rule/x"
+        to = ("arn:aws:sqs:eu-west-1:123456789012:queue",)
+        pattern = checkup.shipped_rules()["DeploymentFailures"]["pattern"]
+        return RuleSeen(arn=arn, is_enabled=self.is_gone, pattern=pattern, targets=to)
 
 
 def test_a_queue_that_is_gone_is_found() -> None:
@@ -416,6 +427,49 @@ def test_a_queue_that_is_gone_is_found() -> None:
     failing = [one.check for one in examination.findings() if one.verdict is Verdict.FAILS]
 
     assert failing == ["queue policy", "dead-letter queue dlq"]
+
+
+class BusyQueue(NoQueue):
+    """A stack with a disabled rule, whose queue is throttled when it is looked at."""
+
+    is_gone = False
+
+
+def test_a_queue_that_cannot_be_read_once_lets_nothing_broken_be_no_more(watch: Watch) -> None:
+    was = ("rule DeploymentFailures", "event source mapping", "function on-events", "rule Old")
+    known = Checkup(failing={check: f"{check} fails" for check in was})
+    examination = Examination(PARTS, BusyQueue(), nobody, NoTable())
+
+    after = checkup.after(known, list(examination.findings()))
+
+    assert after == {
+        "rule DeploymentFailures": "rule DeploymentFailures is disabled: "
+        "run `aws events enable-rule --name rule-1`",
+        "event source mapping": "event source mapping fails",
+        "function on-events": "function on-events fails",
+    }
+
+
+@pytest.mark.parametrize(
+    "answer", [Refused(Refusal.CREDENTIALS, "token_revoked"), Unknown("timeout")]
+)
+def test_a_token_that_slack_does_not_take_lets_no_channel_be_well_again(
+    answer: Refused | Unknown,
+) -> None:
+    class Closed:
+        def identity(self) -> Refused | Unknown:
+            return answer
+
+        def channel(self, _channel: str) -> Any:
+            raise AssertionError("it is not asked without a token")
+
+    parts = replace(PARTS, bot_channels=("C01",))
+    was = {check: check for check in ("channel C01", "Slack scope chat:write", "channel C02")}
+    examination = Examination(parts, Unreadable(), Closed, NoTable())
+
+    after = checkup.after(Checkup(failing=was), list(examination.findings()))
+
+    assert after.keys() - {"Slack token"} == {"channel C01", "Slack scope chat:write"}
 
 
 def test_the_checks_are_on_where_the_stack_says_what_it_is_made_of(watch: Watch) -> None:

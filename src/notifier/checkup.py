@@ -239,6 +239,11 @@ def mapping(seen: Sequence[MappingSeen] | Unread) -> Finding:
     return _works(check, "is enabled")
 
 
+def unknown_functions(mappings: Unread) -> Finding:
+    """That nobody knows which functions take messages: of each, what was known of it holds on."""
+    return _unread("function", mappings, AGAIN)
+
+
 def concurrency(function: str, reserved: int | Unread | None) -> Finding:
     """Whether the function may run: a reserved concurrency of 0 throttles every invocation."""
     check = f"function {function}"
@@ -289,13 +294,14 @@ def token(seen: Identity | Refused | Unknown) -> Finding:
     return Finding("Slack token", Verdict.UNSEEN, f"could not be tried: {seen.code}", "try again")
 
 
-def scopes(seen: Identity) -> Iterator[Finding]:
+def scopes(seen: Identity | Refused | Unknown) -> Iterator[Finding]:
     """What the token may do, and what each missing scope costs."""
+    known = seen.scopes if isinstance(seen, Identity) else None
     for scope, cost in SCOPES.items():
         check = f"Slack scope {scope}"
-        if seen.scopes is None:
+        if known is None:
             yield Finding(check, Verdict.UNSEEN, "is not known", "Slack did not say")
-        elif scope in seen.scopes:
+        elif scope in known:
             yield _works(check, "is there")
         else:
             verdict = Verdict.FAILS if scope == "chat:write" else Verdict.OPEN
@@ -368,13 +374,14 @@ def after(known: Checkup, findings: Sequence[Finding], *, asked: str = "") -> Ma
     """What fails now, by check. What could not be seen is as it was before.
 
     So are checks that do not begin with what was `asked`; others that were not found are no more.
+    A first word stands for all that begin with it: `function` for each function.
     """
     failing = {one.check: one.line for one in findings if one.verdict is Verdict.FAILS}
     unseen = {one.check for one in findings if one.verdict in (Verdict.UNSEEN, Verdict.OPEN)}
     kept = {
         check: line
         for check, line in known.failing.items()
-        if check in unseen or not check.startswith(asked)
+        if check in unseen or check.partition(" ")[0] in unseen or not check.startswith(asked)
     }
     return kept | failing
 

@@ -96,36 +96,49 @@ class Examination:
             yield checkup.given_up(channel, self.store.given_up(channel))
 
     def _rules(self, queue: QueueSeen | Unread) -> Iterator[Finding]:
-        queue_arn = queue.arn if isinstance(queue, QueueSeen) else self.parts.queue_url
+        into_queue = _end_of_arn(self.parts.queue_url)  # whether or not the queue can be read
         senders = []
         for logical_id, name in self.parts.rules.items():
             seen = self.deployed.rule(name)
             ticks = logical_id == EVERY_MINUTE
-            target = f"function:{self.parts.functions.get(TICK_FUNCTION)}" if ticks else queue_arn
-            if isinstance(queue, QueueSeen) or ticks:
-                yield checkup.rule(logical_id, name, seen, target)
+            target = f"function:{self.parts.functions.get(TICK_FUNCTION)}" if ticks else into_queue
+            yield checkup.rule(logical_id, name, seen, target)
             if isinstance(seen, RuleSeen) and not ticks:
                 senders.append(seen.arn)
         yield checkup.queue_policy(queue, senders)
 
     def _functions(self, queue: QueueSeen | Unread) -> Iterator[Finding]:
+        mappings = self._mappings(queue)
+        yield checkup.mapping(mappings)
         names = list(self.parts.functions.values())
-        if isinstance(queue, QueueSeen):
-            mappings = self.deployed.mappings(queue.arn)
-            yield checkup.mapping(mappings)
-            names += _functions_of(() if isinstance(mappings, Unread) else mappings)
+        if not isinstance(mappings, Unread):
+            names += _functions_of(mappings)
+        elif not names:
+            yield checkup.unknown_functions(mappings)
         for name in dict.fromkeys(names):
             yield checkup.concurrency(name, self.deployed.concurrency(name))
+
+    def _mappings(self, queue: QueueSeen | Unread) -> Sequence[MappingSeen] | Unread:
+        if isinstance(queue, Unread):
+            return Unread(queue.why)  # they may well exist without the queue
+        return self.deployed.mappings(queue.arn)
 
     def _slack(self) -> Iterator[Finding]:
         slack = self.slack()
         identity = slack.identity()
         yield checkup.token(identity)
-        if not isinstance(identity, Identity):
-            return
         yield from checkup.scopes(identity)
         for channel in self.parts.bot_channels:
-            yield checkup.channel(channel, slack.channel(channel))
+            seen = slack.channel(channel) if isinstance(identity, Identity) else identity
+            yield checkup.channel(channel, seen)
+
+
+def _end_of_arn(queue_url: str) -> str:
+    """`ACCOUNT:NAME`, with which the ARN of this queue ends.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-queue-message-identifiers.html
+    """
+    return ":".join(queue_url.split("/")[-2:])
 
 
 def _functions_of(mappings: Iterable[MappingSeen]) -> list[str]:
