@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
+from botocore.exceptions import ClientError
 
 from notifier.checkup import Unread
 from notifier.cli import main
@@ -142,6 +143,26 @@ def test_doctor_fails_when_something_fails_and_says_how_much(world: World, capsy
     assert "✗ channel C0DEPLOYS1 (#deploys) is archived" in shown
     assert shown.count("✗") == 2
     assert " hold, 2 failed" in shown
+
+
+def test_a_login_that_may_not_read_the_secret_is_not_told_that_slack_refuses_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    answer: Any = {"Error": {"Code": "AccessDeniedException", "Message": "no"}}
+    denied = ClientError(answer, "GetParameter")
+    monkeypatch.setattr("notifier.secrets.Secret._ask", Mock(side_effect=denied))
+
+    assert main(["doctor", "--send-test"]) == 1
+
+    shown = capsys.readouterr().out
+    assert "✗" not in shown
+    for line in (
+        "? secret /ecs-watch/slack-token may not be read by you",
+        "? Slack token could not be tried: secret_not_permitted",
+        "? channel C0DEPLOYS1 could not be looked at: secret_not_permitted",
+        "? test message to C0DEPLOYS1 was not tried: secret_not_permitted",
+    ):
+        assert line in shown
 
 
 def test_a_login_that_may_read_next_to_nothing_is_not_told_that_all_is_well(
