@@ -1,6 +1,7 @@
 """`ecs-watch doctor` over a deployed stack in moto and a Slack workspace."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -14,6 +15,7 @@ from notifier.cli import doctor, main
 from notifier.cli import stack as deployed_stack
 from notifier.cli.stack import TABLE, TOPIC, Stack, stack_of
 from notifier.cli.surroundings import surroundings
+from notifier.errors import WatchError
 from notifier.model import Route
 from notifier.routing import parse_channels
 from sandbox.ecs_double import EcsDouble
@@ -107,6 +109,45 @@ def test_region_and_profile_can_be_given_on_the_command_line(
 
     assert main(["doctor", "--stack-name", "x", "--profile", "nobody-s"]) == 1
     assert "nobody-s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "of_the_shell",
+    [
+        {"AWS_ACCESS_KEY_ID": "SHELL", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"},
+        {"AWS_DEFAULT_PROFILE": "another"},
+        {},
+        {"AWS_ROLE_ARN": "arn:aws:iam::1:role/x", "AWS_WEB_IDENTITY_TOKEN_FILE": "/nowhere"},
+    ],
+)
+def test_the_profile_that_is_asked_for_wins_over_the_shell_s_own_credentials(
+    of_the_shell: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = "[{0}]\naws_access_key_id = {0}\naws_secret_access_key = x\n"
+    written = tmp_path / "credentials"
+    written.write_text(keys.format("mine") + keys.format("another"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    environment = {
+        "AWS_PROFILE": "another",
+        "AWS_SHARED_CREDENTIALS_FILE": str(written),
+        **of_the_shell,
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    acts_as: list[str] = []
+
+    def stack_of(_name: str) -> Stack:
+        credentials = (boto3.DEFAULT_SESSION or boto3.Session()).get_credentials()
+        assert credentials
+        acts_as.append(credentials.access_key)
+        raise WatchError("enough")
+
+    monkeypatch.setattr("notifier.cli.doctor.stack_of", stack_of)
+    main(["doctor", "--profile", "mine"])
+
+    assert acts_as == ["mine"]
 
 
 def test_the_stack_s_program_has_the_functions_settings() -> None:
