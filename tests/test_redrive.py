@@ -349,6 +349,47 @@ def test_many_messages_are_counted_and_twenty_are_shown(
     assert len(bodies(aws, stack.queue_url)) == 130
 
 
+def test_no_message_is_left_behind_whatever_number_sqs_returns_at_once(
+    aws: Any, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr("notifier.cli.dead_letters.SHOWN_AT_MOST", 10)
+    put(aws, stack, RULES, *(deployment_failed(f"service-{n}") for n in range(16)))
+
+    def seven(**asked: Any) -> Any:
+        return aws.real.receive_message(**{**asked, "MaxNumberOfMessages": 7})
+
+    with patch.object(Sqs, "receive_message", staticmethod(seven), create=True):
+        assert main(["redrive", "--yes"]) == 0
+
+    assert "16 handed back" in capsys.readouterr().out
+    assert len(bodies(aws, stack.queue_url)) == 16
+
+
+@pytest.mark.parametrize("queue", [EVENTS, RULES])
+def test_messages_that_somebody_else_has_taken_are_said_to_be_left(
+    queue: str, aws: Any, stack: Stack, capsys: Capture
+) -> None:
+    put(aws, stack, queue, *(deployment_failed(f"service-{n}") for n in range(5)))
+    url = stack.dead_letter_queues[queue]
+    aws.receive_message(QueueUrl=url, MaxNumberOfMessages=2, VisibilityTimeout=600)
+
+    assert main(["redrive", "--yes"]) == 1
+
+    shown = capsys.readouterr().out
+    assert f"{queue}: 3 handed back, 2 not received\n" in shown
+    assert "2 messages not received: somebody else has taken them" in shown
+
+
+def test_a_queue_of_which_all_is_taken_is_not_called_empty(
+    aws: Any, stack: Stack, capsys: Capture
+) -> None:
+    put(aws, stack, EVENTS, deployment_failed())
+    aws.receive_message(QueueUrl=stack.dead_letter_queues[EVENTS], VisibilityTimeout=600)
+
+    assert main(["redrive", "--yes"]) == 1
+    assert "EventsDeadLetterQueue: 1 not received\n" in capsys.readouterr().out
+
+
 def test_no_control_character_of_a_message_reaches_the_terminal(
     aws: Any, stack: Stack, capsys: Capture
 ) -> None:

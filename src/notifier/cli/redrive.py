@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from notifier.arns import cluster_name
 from notifier.checkup import counted
 from notifier.cli.aws import add_stack, explained
-from notifier.cli.dead_letters import DeadLetterQueue, Letter
+from notifier.cli.dead_letters import NOT_RECEIVED, DeadLetterQueue, Letter
 from notifier.cli.stack import Stack, stack_of
 from notifier.errors import WatchError
 from notifier.model import GivenUp
@@ -29,6 +29,7 @@ it is, and old heartbeats are dropped.
 
 OF_THE_QUEUE = "EventsDeadLetterQueue"
 LINES_AT_MOST = 20
+TAKEN = "somebody else has taken them, or SQS counts late; run it again in a few minutes"
 LEASE = timedelta(seconds=60)
 HELD_AT_MOST = 90.0  # seconds that a channel's holder is waited for
 Found = Sequence[tuple[DeadLetterQueue, list[Letter]]]
@@ -47,12 +48,16 @@ def run(options: argparse.Namespace) -> int:
     stack = stack_of(options.stack)
     program = stack.program()
     try:
-        found = [(queue, queue.letters()) for queue in _queues(stack)]
+        found = [
+            (queue, letters)
+            for queue in _queues(stack)
+            if (letters := queue.letters()) or queue.waiting()
+        ]
         given_up = [
             one for channel in _channels(program) for one in program.store.given_up(channel)
         ]
         _say(found, given_up)
-        if not given_up and not any(letters for _, letters in found):
+        if not given_up and not found:
             print(
                 "nothing waits to be told: all dead-letter queues are empty, nothing was given up"
             )
@@ -80,9 +85,8 @@ def _channels(program: Program) -> list[str]:
 
 def _say(found: Found, given_up: Sequence[GivenUp]) -> None:
     for queue, letters in found:
-        if letters:
-            print(f"{queue.name}: {counted(max(queue.waiting(), len(letters)), 'message')}")
-            _lines([f"{one.what} ({one.why})" if one.why else one.what for one in letters])
+        print(f"{queue.name}: {counted(max(queue.waiting(), len(letters)), 'message')}")
+        _lines([f"{one.what} ({one.why})" if one.why else one.what for one in letters])
     if given_up:
         print(f"given up: {len(given_up)}")
         _lines([_said(one) for one in given_up])
@@ -106,12 +110,12 @@ def _agreed() -> bool:
 
 
 def _redrive(found: Found, given_up: Sequence[GivenUp], store: Store) -> int:
-    left = 0
+    left = not_received = 0
     for queue, letters in found:
-        if letters:
-            done = queue.hand_back(letters)
-            left += done.get("left", 0)
-            print(f"{queue.name}: " + ", ".join(f"{n} {what}" for what, n in done.items() if n))
+        done = queue.hand_back(letters)
+        left += done.get("left", 0)
+        not_received += done[NOT_RECEIVED]
+        print(f"{queue.name}: " + ", ".join(f"{n} {what}" for what, n in done.items() if n))
     for channel in dict.fromkeys(one.destination for one in given_up):
         mine = [one for one in given_up if one.destination == channel]
         _revive(channel, mine, store)
@@ -120,7 +124,9 @@ def _redrive(found: Found, given_up: Sequence[GivenUp], store: Store) -> int:
         print(
             f"{counted(left, 'message')} cannot be read and stay; delete them if nobody needs them"
         )
-    return 1 if left else 0
+    if not_received:
+        print(f"{counted(not_received, 'message')} not received: {TAKEN}")
+    return 1 if left or not_received else 0
 
 
 def _revive(channel: str, given_up: Sequence[GivenUp], store: Store) -> None:
