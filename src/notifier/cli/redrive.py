@@ -118,8 +118,7 @@ def _redrive(found: Found, given_up: Sequence[GivenUp], store: Store) -> int:
         print(f"{queue.name}: " + ", ".join(f"{n} {what}" for what, n in done.items() if n))
     for channel in dict.fromkeys(one.destination for one in given_up):
         mine = [one for one in given_up if one.destination == channel]
-        _revive(channel, mine, store)
-        print(f"{channel}: {counted(len(mine), 'revision')} will be told with the next tick")
+        print(f"{channel}: {_revive(channel, mine, store)}")
     if left:
         print(
             f"{counted(left, 'message')} cannot be read and stay; delete them if nobody needs them"
@@ -129,20 +128,28 @@ def _redrive(found: Found, given_up: Sequence[GivenUp], store: Store) -> int:
     return 1 if left or not_received else 0
 
 
-def _revive(channel: str, given_up: Sequence[GivenUp], store: Store) -> None:
-    """Hold the channel, as whoever tells it does, and let it be owed again."""
+def _revive(channel: str, agreed: Sequence[GivenUp], store: Store) -> str:
+    """Hold the channel, as whoever tells it does, and let it be owed again; says what was done.
+
+    What was told while the question waited for its answer is not told again.
+    """
     owner = f"redrive/{uuid.uuid4().hex}"  # noqa: TID251 the shell is where ids come in
     until = time.monotonic() + HELD_AT_MOST
     while not store.hold(channel, owner, now=_now(), until=_now() + LEASE):
         if time.monotonic() > until:
             raise WatchError(f"{channel} is being told just now; try again in a minute")
         time.sleep(1)
+    known = {(one.cluster_key, one.at) for one in agreed}
     try:
-        for one in given_up:
+        still = [one for one in store.given_up(channel) if (one.cluster_key, one.at) in known]
+        for one in still:
             token = uuid.uuid4().hex  # noqa: TID251
             store.revive(one, owner=owner, now=_now(), token=token)
     finally:
         store.release(channel, owner, now=_now())
+    if not still:
+        return "all of it was told meanwhile"
+    return f"{counted(len(still), 'revision')} will be told with the next tick"
 
 
 def _now() -> datetime:
