@@ -212,7 +212,7 @@ class Examined:
         self.found: Sequence[Finding] = found
         self.times = 0
 
-    def __call__(self) -> Any:
+    def __call__(self, _is_late: Any) -> Any:
         return self
 
     def findings(self) -> Iterator[Finding]:
@@ -347,6 +347,45 @@ def test_an_examination_that_breaks_stops_no_tick(watch: Watch) -> None:
 
     assert watch.service().reading
     assert examination.times == 0
+
+
+class SlowSlack:
+    """Slack that takes ten seconds for each answer, which is that it has none."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.asked = 0
+
+    def identity(self) -> Identity:
+        return Identity("Acme", "ecs-watch", frozenset())
+
+    def channel(self, _channel: str) -> Unknown:
+        self.asked += 1
+        self.watch.clock.sleep(timedelta(seconds=10))
+        return Unknown("timeout")
+
+
+def test_a_slack_that_hangs_holds_no_tick_up_until_lambda_ends_it(watch: Watch) -> None:
+    slack = SlowSlack(watch)
+    channels = tuple(f"C{number:02}" for number in range(40))
+    parts = replace(PARTS, bot_channels=channels, channels=("C01",))
+    watch.store.save_checkup(Checkup(failing={"channel C39": "was", "telling C01": "was"}))
+
+    def examination(is_late: Any) -> Examination:
+        return Examination(parts, Unreadable(), lambda: slack, NoTable(), is_late)
+
+    watch.lookout = replace(watch.lookout, examination=examination)
+    began = watch.clock.at
+    watch.lookout.tick(watch.run())
+
+    assert watch.clock.at - began <= timedelta(seconds=90)
+    assert 0 < slack.asked < len(channels)
+    found = watch.store.checkup()
+    assert found.checked_at == began
+    assert {"channel C39", "telling C01"} <= found.failing.keys()
+    asked = slack.asked
+    watch.tick()
+    assert slack.asked == asked
 
 
 def test_a_tick_leaves_its_time_every_few_minutes(watch: Watch) -> None:

@@ -52,6 +52,9 @@ class Finding:
 # --- what was read ----------------------------------------------------------------------------
 
 
+NO_PERMISSION = "no permission"
+
+
 @dataclass(frozen=True, slots=True)
 class Unread:
     """What could not be read, and why in a word."""
@@ -357,9 +360,11 @@ def tick(known: Checkup, now: datetime) -> Finding:
     return _works("tick", f"ran in the last {int(TICKED_WITHIN.total_seconds() // 60)} min")
 
 
-def given_up(channel_id: str, rows: Sequence[GivenUp]) -> Finding:
+def given_up(channel_id: str, rows: Sequence[GivenUp] | Unread) -> Finding:
     """Whether everything could be told."""
     check = f"telling {channel_id}"
+    if isinstance(rows, Unread):
+        return _unread(check, rows, REDRIVE)
     if not rows:
         return _works(check, "gave nothing up")
     services = len({(one.cluster_key, name) for one in rows for name in one.services})
@@ -397,7 +402,8 @@ def _fails(check: str, says: str, todo: str) -> Finding:
 def _unread(check: str, seen: Unread, todo: str) -> Finding:
     if seen.is_gone:
         return _fails(check, "does not exist", todo)
-    return Finding(check, Verdict.UNSEEN, f"could not be read: {seen.why}", "allow it to be read")
+    todo = "allow it to be read" if seen.why == NO_PERMISSION else "look again later"
+    return Finding(check, Verdict.UNSEEN, f"could not be read: {seen.why}", todo)
 
 
 def _list(value: Any) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from notifier import checkup
 from notifier.checkup import (
@@ -69,37 +69,50 @@ class Table(Protocol):
         """What was given up in a channel."""
 
 
+_Asked = TypeVar("_Asked")
+_Seen = TypeVar("_Seen")
+
+NO_TIME = Unread("no time left")
 EVERY_MINUTE = "EveryMinute"  # the one rule that does not fill the queue
 TICK_FUNCTION = "TickFunction"
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """One look at all of it. `slack` makes the way to Slack; it is not asked without a bot."""
+    """One look at all of it. `slack` makes the way to Slack; it is not asked without a bot.
+
+    Once it `is_late` nothing more is read, and all that is left could not be seen.
+    """
 
     parts: Parts
     deployed: Deployed
     slack: Callable[[], Slack]
     store: Table
+    is_late: Callable[[], bool] = lambda: False
 
     def findings(self) -> Iterator[Finding]:
         """Everything that is checked, in the order of the way an event goes."""
-        queue = self.deployed.queue(self.parts.queue_url)
+        queue = self._read(self.deployed.queue, self.parts.queue_url)
         yield from self._rules(queue)
         yield from self._functions(queue)
-        yield checkup.table(self.parts.table_name, self.deployed.table(self.parts.table_name))
+        table = self.parts.table_name
+        yield checkup.table(table, self._read(self.deployed.table, table))
         for url in self.parts.dlq_urls:
-            yield checkup.dead_letters(url.rpartition("/")[2], self.deployed.queue(url))
+            queue = self._read(self.deployed.queue, url)
+            yield checkup.dead_letters(url.rpartition("/")[2], queue)
         if self.parts.bot_channels:
             yield from self._slack()
         for channel in self.parts.channels:
-            yield checkup.given_up(channel, self.store.given_up(channel))
+            yield checkup.given_up(channel, self._read(self.store.given_up, channel))
+
+    def _read(self, read: Callable[[_Asked], _Seen], asked: _Asked) -> _Seen | Unread:
+        return NO_TIME if self.is_late() else read(asked)
 
     def _rules(self, queue: QueueSeen | Unread) -> Iterator[Finding]:
         into_queue = _end_of_arn(self.parts.queue_url)  # whether or not the queue can be read
         senders = []
         for logical_id, name in self.parts.rules.items():
-            seen = self.deployed.rule(name)
+            seen = self._read(self.deployed.rule, name)
             ticks = logical_id == EVERY_MINUTE
             target = f"function:{self.parts.functions.get(TICK_FUNCTION)}" if ticks else into_queue
             yield checkup.rule(logical_id, name, seen, target)
@@ -116,21 +129,24 @@ class Examination:
         elif not names:
             yield checkup.unknown_functions(mappings)
         for name in dict.fromkeys(names):
-            yield checkup.concurrency(name, self.deployed.concurrency(name))
+            yield checkup.concurrency(name, self._read(self.deployed.concurrency, name))
 
     def _mappings(self, queue: QueueSeen | Unread) -> Sequence[MappingSeen] | Unread:
         if isinstance(queue, Unread):
             return Unread(queue.why)  # they may well exist without the queue
-        return self.deployed.mappings(queue.arn)
+        return self._read(self.deployed.mappings, queue.arn)
 
     def _slack(self) -> Iterator[Finding]:
         slack = self.slack()
-        identity = slack.identity()
+        late = Unknown("no_time_left")
+        identity = late if self.is_late() else slack.identity()
         yield checkup.token(identity)
         yield from checkup.scopes(identity)
         for channel in self.parts.bot_channels:
-            seen = slack.channel(channel) if isinstance(identity, Identity) else identity
-            yield checkup.channel(channel, seen)
+            if not isinstance(identity, Identity):
+                yield checkup.channel(channel, identity)
+            else:
+                yield checkup.channel(channel, late if self.is_late() else slack.channel(channel))
 
 
 def _end_of_arn(queue_url: str) -> str:
