@@ -87,6 +87,7 @@ def test_a_stack_that_is_well_is_said_to_be_line_by_line(world: World, capsys: C
         "✓ rule DeploymentFailures is enabled and as shipped",
         "✓ rule EveryMinute is enabled and as shipped",
         "✓ queue policy lets the rules send",
+        "✓ dead-letter queue policy takes what the rules cannot deliver",
         "✓ event source mapping is enabled",
         "✓ function ecs-watch-TickFunction may run",
         "✓ table ecs-watch is ACTIVE",

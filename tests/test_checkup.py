@@ -141,6 +141,35 @@ def test_a_queue_without_policy_says_which_rules_may_not_send() -> None:
     assert finding.says == "does not let watch-DeploymentFailures, watch-DeploymentFailures2 send"
 
 
+def test_a_policy_of_which_no_rule_is_known_was_not_seen_to_hold() -> None:
+    assert checkup.queue_policy(QueueSeen(arn=QUEUE), []).verdict is UNSEEN
+
+
+DLQ = "arn:aws:sqs:eu-west-1:123456789012:rules-dlq"
+TAKES = QueueSeen(arn=DLQ, policy={"Statement": [statement(Resource=DLQ)]})
+
+
+@pytest.mark.parametrize(
+    ("one", "queue", "verdict"),
+    [
+        (seen(dead_letters=(DLQ,)), TAKES, WORKS),
+        (seen(dead_letters=(DLQ,)), QueueSeen(arn=DLQ), FAILS),
+        (seen(), TAKES, FAILS),
+        (seen(dead_letters=(DLQ,)), Unread("no permission"), UNSEEN),
+        (Unread("no permission"), TAKES, UNSEEN),
+        (Unread("no permission"), QueueSeen(arn=DLQ), UNSEEN),
+    ],
+)
+def test_what_rules_cannot_deliver_must_have_a_queue_that_takes_it(
+    one: RuleSeen | Unread, queue: QueueSeen | Unread, verdict: Verdict
+) -> None:
+    found = checkup.dead_letter_policy([one], [QueueSeen(arn=f"{DLQ}-2"), queue])
+
+    assert found.verdict is verdict
+    if verdict is FAILS:
+        assert found.says == "does not take what watch-DeploymentFailures cannot deliver"
+
+
 def test_a_dead_letter_fails_and_points_to_redrive() -> None:
     finding = checkup.dead_letters("dlq", QueueSeen(arn=QUEUE, waiting=1))
 
@@ -168,6 +197,37 @@ def test_somebody_must_take_messages_from_the_queue(states: list[str], verdict: 
     mappings = [MappingSeen(state=state, function_arn="") for state in states]
 
     assert checkup.mapping(mappings).verdict is verdict
+
+
+def taking(function: str, state: str = "Enabled") -> MappingSeen:
+    arn = f"arn:aws:lambda:eu-west-1:123456789012:function:{function}"
+    return MappingSeen(state=state, function_arn=arn)
+
+
+@pytest.mark.parametrize(
+    ("mappings", "ours", "says"),
+    [
+        ([taking("on-events"), taking("old", "Disabled")], "on-events", "is enabled"),
+        ([taking("on-events:live")], "on-events", "is enabled"),
+        ([taking("on-events"), taking("thief")], "on-events", "is also of another function: thief"),
+        (
+            [taking("on-events", "Disabled"), taking("thief")],
+            "on-events",
+            "is also of another function: thief",
+        ),
+        ([taking("thief")], "on-events", "is of another function: thief"),
+        ([taking("thief", "Disabled")], "on-events", "is of another function: thief"),
+        ([taking("on-events")], "", "is enabled"),
+        ([taking("on-events"), taking("thief")], "", "is of several functions: on-events, thief"),
+    ],
+)
+def test_only_our_function_may_take_messages_from_the_queue(
+    mappings: list[MappingSeen], ours: str, says: str
+) -> None:
+    finding = checkup.mapping(mappings, ours)
+
+    assert finding.says == says
+    assert finding.verdict is (WORKS if says == "is enabled" else FAILS)
 
 
 @pytest.mark.parametrize(

@@ -436,6 +436,7 @@ def test_a_role_that_may_read_nothing_raises_no_alarm() -> None:
         (
             "rule DeploymentFailures",
             "queue policy",
+            "dead-letter queue policy",
             "event source mapping",
             "function",
             "table t",
@@ -457,7 +458,8 @@ class NoQueue(Unreadable):
         arn = "arn:aws:events:eu-west-1:123456789012:rule/x"
         to = ("arn:aws:sqs:eu-west-1:123456789012:queue",)
         pattern = checkup.shipped_rules()["DeploymentFailures"]["pattern"]
-        return RuleSeen(arn=arn, is_enabled=self.is_gone, pattern=pattern, targets=to)
+        seen = RuleSeen(arn=arn, is_enabled=self.is_gone, pattern=pattern, targets=to)
+        return replace(seen, dead_letters=("arn:aws:sqs:eu-west-1:123456789012:dlq",))
 
 
 def test_a_queue_that_is_gone_is_found() -> None:
@@ -466,6 +468,21 @@ def test_a_queue_that_is_gone_is_found() -> None:
     failing = [one.check for one in examination.findings() if one.verdict is Verdict.FAILS]
 
     assert failing == ["queue policy", "dead-letter queue dlq"]
+
+
+class NoRules(Unreadable):
+    """A stack whose rules may not be read, and whose queue has no policy."""
+
+    def queue(self, _url: str) -> QueueSeen:
+        return QueueSeen(arn="arn:aws:sqs:eu-west-1:123456789012:queue")
+
+
+def test_a_queue_s_policy_is_judged_though_the_rules_cannot_be_read() -> None:
+    examination = Examination(PARTS, NoRules(), nobody, NoTable())
+
+    found = {one.check: one for one in examination.findings()}
+
+    assert found["queue policy"].says == "does not let rule-1 send"
 
 
 class BusyQueue(NoQueue):

@@ -65,13 +65,17 @@ class Unread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleSeen:
-    """A rule of EventBridge: ARN, pattern or schedule, and the ARNs of what it sends to."""
+    """A rule of EventBridge: ARN, pattern or schedule, and the ARNs of what it sends to.
+
+    `dead_letters` are the ARNs of the queues for what it cannot deliver.
+    """
 
     arn: str
     is_enabled: bool
     pattern: Mapping[str, Any] | None = None
     schedule: str = ""
     targets: tuple[str, ...] = ()
+    dead_letters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,14 @@ class MappingSeen:
 
     state: str
     function_arn: str
+
+    @property
+    def function(self) -> str:
+        """The function's name; its ARN may end in an alias.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/lambda-api-permissions-ref.html
+        """
+        return "".join(self.function_arn.split(":")[6:7])
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +172,8 @@ def queue_policy(queue: QueueSeen | Unread, rule_arns: Iterable[str]) -> Finding
     if isinstance(queue, Unread):
         return _unread(check, queue, AGAIN)
     answers = {arn: _may_send(queue, arn) for arn in rule_arns}
+    if not answers:
+        return Finding(check, Verdict.UNSEEN, "could not be judged: no rule is known", AGAIN)
     refused = [arn.rpartition("/")[2] for arn, may in answers.items() if may is False]
     if refused:
         return _fails(check, f"does not let {', '.join(refused)} send", AGAIN)
@@ -167,6 +181,40 @@ def queue_policy(queue: QueueSeen | Unread, rule_arns: Iterable[str]) -> Finding
         todo = "look at it"
         return Finding(check, Verdict.UNSEEN, "has conditions that are not judged here", todo)
     return _works(check, "lets the rules send")
+
+
+def dead_letter_policy(
+    rules: Iterable[RuleSeen | Unread], queues: Iterable[QueueSeen | Unread]
+) -> Finding:
+    """Whether there is a queue that takes what each of the rules cannot deliver.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+    """
+    check = "dead-letter queue policy"
+    known = {one.arn: one for one in queues if isinstance(one, QueueSeen)}
+    answers = [(one, _may_give_up(one, known)) for one in rules]
+    refused = [
+        one.arn.rpartition("/")[2]
+        for one, may in answers
+        if isinstance(one, RuleSeen) and may is False
+    ]
+    if refused:
+        return _fails(check, f"does not take what {', '.join(refused)} cannot deliver", AGAIN)
+    if not answers or None in [may for _, may in answers]:
+        todo = "see the rules and dead-letter queues beside it"
+        return Finding(check, Verdict.UNSEEN, "could not be judged", todo)
+    return _works(check, "takes what the rules cannot deliver")
+
+
+def _may_give_up(rule: RuleSeen | Unread, queues: Mapping[str, QueueSeen]) -> bool | None:
+    if isinstance(rule, Unread):
+        return None
+    if not rule.dead_letters:
+        return False
+    answers = [
+        _may_send(queues[arn], rule.arn) if arn in queues else None for arn in rule.dead_letters
+    ]
+    return False if False in answers else None if None in answers else True
 
 
 def _may_send(queue: QueueSeen, rule_arn: str) -> bool | None:
@@ -225,9 +273,13 @@ def dead_letters(name: str, queue: QueueSeen | Unread) -> Finding:
 # --- functions and table ----------------------------------------------------------------------
 
 
-def mapping(seen: Sequence[MappingSeen] | Unread) -> Finding:
-    """Whether Lambda takes messages from the queue.
+_TAKING = {"Enabled", "Enabling", "Creating", "Updating"}
 
+
+def mapping(seen: Sequence[MappingSeen] | Unread, function: str = "") -> Finding:
+    """Whether `function` takes messages from the queue, and no other one does.
+
+    Which that is may not be known; then it is only one.
     https://docs.aws.amazon.com/lambda/latest/api/API_EventSourceMappingConfiguration.html
     """
     check = "event source mapping"
@@ -235,11 +287,27 @@ def mapping(seen: Sequence[MappingSeen] | Unread) -> Finding:
         return _unread(check, seen, AGAIN)
     if not seen:
         return _fails(check, "does not exist", AGAIN)
+    if whose := _of_others(seen, function):
+        todo = (
+            "delete that mapping (`aws lambda delete-event-source-mapping --uuid …`), or " + AGAIN
+        )
+        return _fails(check, whose, todo)
     states = {one.state for one in seen}
-    if not states & {"Enabled", "Enabling", "Creating", "Updating"}:
+    if not states & _TAKING:
         todo = "run `aws lambda update-event-source-mapping --enabled --uuid …`, or " + AGAIN
         return _fails(check, f"is {', '.join(sorted(states)).lower()}", todo)
     return _works(check, "is enabled")
+
+
+def _of_others(seen: Sequence[MappingSeen], function: str) -> str:
+    """What is wrong with who takes messages; nothing where it is one function, and ours."""
+    takers = sorted({one.function for one in seen if one.state in _TAKING})
+    if not function:
+        return f"is of several functions: {', '.join(takers)}" if len(takers) > 1 else ""
+    if function not in {one.function for one in seen}:
+        return f"is of another function: {', '.join(sorted({one.function for one in seen}))}"
+    others = [name for name in takers if name != function]
+    return f"is also of another function: {', '.join(others)}" if others else ""
 
 
 def unknown_functions(mappings: Unread) -> Finding:

@@ -47,6 +47,9 @@ class Deployed:
                 pattern=json.loads(shown["EventPattern"]) if shown.get("EventPattern") else None,
                 schedule=shown.get("ScheduleExpression") or "",
                 targets=tuple(target["Arn"] for target in targets),
+                dead_letters=tuple(
+                    arn for one in targets if (arn := one.get("DeadLetterConfig", {}).get("Arn"))
+                ),
             )
 
         return _or_why(read)

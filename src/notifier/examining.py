@@ -1,6 +1,6 @@
 """The watcher examines itself: reads what it is made of, and has it judged by `checkup`."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -75,6 +75,7 @@ _Seen = TypeVar("_Seen")
 NO_TIME = Unread("no time left")
 EVERY_MINUTE = "EveryMinute"  # the one rule that does not fill the queue
 TICK_FUNCTION = "TickFunction"
+EVENTS_FUNCTION = "EventsFunction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +94,16 @@ class Examination:
     def findings(self) -> Iterator[Finding]:
         """Everything that is checked, in the order of the way an event goes."""
         queue = self._read(self.deployed.queue, self.parts.queue_url)
-        yield from self._rules(queue)
+        rules = {
+            logical_id: self._read(self.deployed.rule, name)
+            for logical_id, name in self.parts.rules.items()
+        }
+        yield from self._rules(rules)
+        yield checkup.queue_policy(queue, self._senders(queue))
         yield from self._functions(queue)
         table = self.parts.table_name
         yield checkup.table(table, self._read(self.deployed.table, table))
-        for url in self.parts.dlq_urls:
-            queue = self._read(self.deployed.queue, url)
-            yield checkup.dead_letters(url.rpartition("/")[2], queue)
+        yield from self._dead_letters(rules)
         if self.parts.bot_channels:
             yield from self._slack()
         for channel in self.parts.channels:
@@ -108,24 +112,37 @@ class Examination:
     def _read(self, read: Callable[[_Asked], _Seen], asked: _Asked) -> _Seen | Unread:
         return NO_TIME if self.is_late() else read(asked)
 
-    def _rules(self, queue: QueueSeen | Unread) -> Iterator[Finding]:
+    def _rules(self, rules: Mapping[str, RuleSeen | Unread]) -> Iterator[Finding]:
         into_queue = _end_of_arn(self.parts.queue_url)  # whether or not the queue can be read
-        senders = []
-        for logical_id, name in self.parts.rules.items():
-            seen = self._read(self.deployed.rule, name)
-            ticks = logical_id == EVERY_MINUTE
-            target = f"function:{self.parts.functions.get(TICK_FUNCTION)}" if ticks else into_queue
-            yield checkup.rule(logical_id, name, seen, target)
-            if isinstance(seen, RuleSeen) and not ticks:
-                senders.append(seen.arn)
-        yield checkup.queue_policy(queue, senders)
+        ticks = f"function:{self.parts.functions.get(TICK_FUNCTION)}"
+        for logical_id, seen in rules.items():
+            target = ticks if logical_id == EVERY_MINUTE else into_queue
+            yield checkup.rule(logical_id, self.parts.rules[logical_id], seen, target)
+
+    def _senders(self, queue: QueueSeen | Unread) -> list[str]:
+        """The ARNs of the rules that fill the queue, whether or not they can be read.
+
+        https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridge.html#amazoneventbridge-resources-for-iam-policies
+        """
+        if isinstance(queue, Unread):
+            return []
+        _, partition, _, region, account, _ = queue.arn.split(":", 5)
+        names = [name for key, name in self.parts.rules.items() if key != EVERY_MINUTE]
+        return [f"arn:{partition}:events:{region}:{account}:rule/{name}" for name in names]
+
+    def _dead_letters(self, rules: Mapping[str, RuleSeen | Unread]) -> Iterator[Finding]:
+        queues = {url: self._read(self.deployed.queue, url) for url in self.parts.dlq_urls}
+        for url, queue in queues.items():
+            yield checkup.dead_letters(url.rpartition("/")[2], queue)
+        into_queue = [seen for key, seen in rules.items() if key != EVERY_MINUTE]
+        yield checkup.dead_letter_policy(into_queue, queues.values())
 
     def _functions(self, queue: QueueSeen | Unread) -> Iterator[Finding]:
         mappings = self._mappings(queue)
-        yield checkup.mapping(mappings)
+        yield checkup.mapping(mappings, self.parts.functions.get(EVENTS_FUNCTION, ""))
         names = list(self.parts.functions.values())
         if not isinstance(mappings, Unread):
-            names += _functions_of(mappings)
+            names += [one.function for one in mappings if one.function]
         elif not names:
             yield checkup.unknown_functions(mappings)
         for name in dict.fromkeys(names):
@@ -155,12 +172,3 @@ def _end_of_arn(queue_url: str) -> str:
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-queue-message-identifiers.html
     """
     return ":".join(queue_url.split("/")[-2:])
-
-
-def _functions_of(mappings: Iterable[MappingSeen]) -> list[str]:
-    """The functions' names, out of ARNs that may end in an alias.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/lambda-api-permissions-ref.html
-    """
-    arns = (one.function_arn.split(":") for one in mappings)
-    return [parts[6] for parts in arns if len(parts) > 6]

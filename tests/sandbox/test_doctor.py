@@ -41,6 +41,7 @@ def test_the_stack_as_it_is_deployed_is_well(sandbox: Sandbox) -> None:
     assert "✓ alarms reach 1 subscriber" in ran.out
     assert "✓ CloudTrail trail management-events records calls of ECS" in ran.out
     assert "✓ rule Heartbeat is enabled and as shipped" in ran.out
+    assert "✓ dead-letter queue policy takes what the rules cannot deliver" in ran.out
     assert sandbox.messages()[-1]["text"].startswith("ecs-watch doctor: this is a test")
     assert '"Heartbeat": 1' in sandbox.account.logs()
     assert "check left open" not in sandbox.account.logs()  # its own role may read all of it
