@@ -147,6 +147,24 @@ def test_a_heartbeat_does_not_count_when_the_token_is_revoked(
     assert watch.store.heard(START)
 
 
+def test_a_heartbeat_that_breaks_halfway_lets_no_message_of_its_batch_come_back(
+    watch: Watch, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = [{"messageId": "h", "body": json.dumps(heartbeat())}]
+    records += [{"messageId": "d", "body": json.dumps(deployment_failed())}]
+    with (
+        patch("notifier.handler._program", lambda: program(watch, workspace)),
+        patch("notifier.handler._invocation", lambda _context: watch.run()),
+        patch.object(Program, "teller", lambda _program: watch.teller),
+        patch.object(Slack, "identity", side_effect=ZeroDivisionError),
+    ):
+        answer = handler.on_events({"Records": records}, Context())
+
+    assert answer == {"batchItemFailures": []}
+    assert len(watch.slack.roots) == 1
+    assert "heartbeat not counted" in caplog.messages
+
+
 def test_a_member_s_heartbeat_says_nothing_of_our_own(
     watch: Watch, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
