@@ -254,14 +254,9 @@ class Answers:
 
     def get_event_selectors(self, request: Json) -> Json:
         """Answer GetEventSelectors: what the trail records."""
-        trail, names = (
-            self._trail(request["TrailName"]),
-            ("EventSelectors", "AdvancedEventSelectors"),
-        )
-        return {
-            "TrailARN": trail["TrailARN"],
-            **{name: trail[name] for name in names if name in trail},
-        }
+        trail = self._trail(request["TrailName"])
+        names = ("TrailARN", "EventSelectors", "AdvancedEventSelectors")
+        return {name: trail[name] for name in names if name in trail}
 
     def _trail(self, arn: str) -> Json:
         if trail := self.world.get("trails", arn):
