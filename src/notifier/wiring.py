@@ -119,8 +119,8 @@ class Program:
         examination = self.examination if self.settings.queue_url else None
         return Lookout(self.store, self.accounts, self.teller(), self.routes, examination)
 
-    def examination(self) -> Examination:
-        """A look at what the stack itself is made of."""
+    def examination(self, is_late: Callable[[], bool] = lambda: False) -> Examination:
+        """A look at what the stack itself is made of; no more of it once it is late."""
         told = dict.fromkeys(route.destination for route in self.routes if not route.ignored)
         parts = Parts(
             rules=self.settings.rule_names,
@@ -130,7 +130,7 @@ class Program:
             channels=tuple(told),
             bot_channels=tuple(channel for channel in told if channel != WEBHOOK),
         )
-        return Examination(parts, Deployed(_client), self.slack, self.store)
+        return Examination(parts, Deployed(_client), self.slack, self.store, is_late)
 
     def beat(self, heard: Collection[tuple[str, str]], run: Invocation) -> None:
         """Count a heartbeat of our own once it has come the whole way, Slack's answer included.
