@@ -225,7 +225,7 @@ def _print_findings(ran: Ran) -> None:
     for mark, meaning in (("✓", "well"), ("–", "worth knowing")):  # noqa: RUF001
         print(f"  {sum(line.lstrip().startswith(mark) for line in lines)} × {mark} {meaning}")  # noqa: RUF001
     for line, advice in pairwise(lines):
-        if line.lstrip().startswith("✗"):
+        if line.lstrip().startswith(("✗", "?")):
             print(f"  {line.strip()}\n      {advice.strip()}")
     print(f"  {lines[-1]}; exit code {ran.code}", flush=True)
 

@@ -5,7 +5,7 @@ Only what reads is there, and what runs a one-off task of a family that was give
 operation is refused, for the watcher never changes anything.
 It speaks AWS's JSON 1.1 and has the limits of the real thing:
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Operations.html
-https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
+https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_Operations.html
 https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html
 """
 
@@ -33,6 +33,7 @@ KEYS = {
     "serviceDeployments": "serviceDeploymentArn",
     "serviceRevisions": "serviceRevisionArn",
     "cloudTrailEvents": "EventId",
+    "trails": "TrailARN",
     "logStreams": "arn",
 }
 
@@ -59,7 +60,8 @@ SERVER_ERROR = Fault(code="ServerException", status=500)
 class World:
     """What ECS, CloudTrail and CloudWatch Logs would show now.
 
-    Objects are shaped and spelled as AWS's own. A log stream has its names and its `events`.
+    Objects are shaped and spelled as AWS's own. A log stream has its names and its `events`, a
+    trail also what GetTrailStatus and GetEventSelectors show of it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -256,6 +258,31 @@ class Answers:
         ]
         events.sort(key=lambda event: seconds(event["EventTime"]), reverse=True)
         return page(events, "Events", request, most=50, names=("MaxResults", "NextToken"))
+
+    def describe_trails(self, _request: Json) -> Json:
+        """Answer DescribeTrails: all of them."""
+        beside = ("IsLogging", "EventSelectors", "AdvancedEventSelectors")
+        return {
+            "trailList": [
+                {name: value for name, value in trail.items() if name not in beside}
+                for trail in self.world.all("trails")
+            ]
+        }
+
+    def get_trail_status(self, request: Json) -> Json:
+        """Answer GetTrailStatus: whether the trail is switched on."""
+        return {"IsLogging": bool(self._trail(request["Name"]).get("IsLogging"))}
+
+    def get_event_selectors(self, request: Json) -> Json:
+        """Answer GetEventSelectors: what the trail records."""
+        trail = self._trail(request["TrailName"])
+        names = ("TrailARN", "EventSelectors", "AdvancedEventSelectors")
+        return {name: trail[name] for name in names if name in trail}
+
+    def _trail(self, arn: str) -> Json:
+        if trail := self.world.get("trails", arn):
+            return trail
+        raise AwsError("TrailNotFoundException", f"Unknown trail: {arn}")
 
     # --- CloudWatch Logs ----------------------------------------------------------------------
 
@@ -528,6 +555,9 @@ OPERATIONS = {
     "DescribeServiceDeployments": Answers.describe_service_deployments,
     "DescribeServiceRevisions": Answers.describe_service_revisions,
     "LookupEvents": Answers.lookup_events,
+    "DescribeTrails": Answers.describe_trails,
+    "GetTrailStatus": Answers.get_trail_status,
+    "GetEventSelectors": Answers.get_event_selectors,
     "GetLogEvents": Answers.get_log_events,
 }
 

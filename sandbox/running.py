@@ -21,6 +21,7 @@ DEPLOYS = "C0DEPLOYS1"
 # Who releases in the stories, and who they are in Slack.
 ACTORS = "; ".join(f"{name}={user}" for user, name in PEOPLE.items())
 HEARTBEAT = ROOT / "events" / "scheduled-heartbeat-built.json"
+ALARM_EMAIL = "alarms@example.com"  # nothing in the sandbox sends mail
 MAY_READ = {"ReadTaskDefinitions": "true", "ReadLogs": "all"}
 # What the double answers instead of the account.
 OF_THE_DOUBLE = (
@@ -155,7 +156,8 @@ def running_sandbox(
                 code = account.build()
                 lap(f"program built, {len(code) / 1e6:.0f} MB")
                 told = {"Channels": f"*={DEPLOYS}", "SlackApiUrl": workspace.api_url}
-                account.deploy({**told, **MAY_READ, "Actors": ACTORS}, code=code)
+                more = {"Actors": ACTORS, "AlarmEmail": ALARM_EMAIL}
+                account.deploy({**told, **MAY_READ, **more}, code=code)
                 lap("template.yaml deployed by CloudFormation")
                 yield Sandbox(account, ecs, workspace)
 

@@ -230,6 +230,7 @@ class World:
         urls = {name: sqs.create_queue(QueueName=f"{NAME}-{name}")["QueueUrl"] for name in names}
         self.queue_url = urls["EventsQueue"]
         self.queue_arn = self._arn_of(self.queue_url)
+        self.rules_dlq_url = urls["RulesDeadLetterQueue"]
         for name in ("EventsFunction", "TickFunction"):
             self._make_function(name)
         lambda_.create_event_source_mapping(
@@ -281,20 +282,23 @@ class World:
         if "schedule" in shipped:
             what["ScheduleExpression"] = shipped["schedule"]
         events.put_rule(Name=f"{NAME}-{name}", **what)
-        target = {"Id": "1", "Arn": function if is_tick else self.queue_arn}
+        given_up = {"Arn": self._arn_of(self.rules_dlq_url)}
+        into_queue = {"Id": "1", "Arn": self.queue_arn, "DeadLetterConfig": given_up}
+        target = {"Id": "1", "Arn": function} if is_tick else into_queue
         events.put_targets(Rule=f"{NAME}-{name}", Targets=[target])
 
     def _allow(self, rules: Any) -> None:
         arns = [f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{name}" for name in rules]
         policy = TEMPLATE["Resources"]["EventsQueuePolicy"]["Properties"]["PolicyDocument"]
-        statement = dict(policy["Statement"][0], Resource=self.queue_arn)
-        statement["Condition"] = {"ArnEquals": {"aws:SourceArn": arns}}
-        self.set_policy({**policy, "Statement": [statement]})
+        for url in (self.queue_url, self.rules_dlq_url):
+            statement = dict(policy["Statement"][0], Resource=self._arn_of(url))
+            statement["Condition"] = {"ArnEquals": {"aws:SourceArn": arns}}
+            self.set_policy({**policy, "Statement": [statement]}, url)
 
-    def set_policy(self, policy: Mapping[str, Any] | None) -> None:
-        """The queue's policy; None removes it."""
-        text = json.dumps(policy) if policy else ""
-        self.aws("sqs").set_queue_attributes(QueueUrl=self.queue_url, Attributes={"Policy": text})
+    def set_policy(self, policy: Mapping[str, Any] | None, url: str = "") -> None:
+        """The policy of the queue, or of the one given; None removes it."""
+        queue, text = url or self.queue_url, json.dumps(policy) if policy else ""
+        self.aws("sqs").set_queue_attributes(QueueUrl=queue, Attributes={"Policy": text})
 
     def _arn_of(self, url: str) -> str:
         shown = self.aws("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
+from botocore.exceptions import ClientError
 
+from notifier.checkup import Unread
 from notifier.cli import main
 from notifier.cli.stack import Stack
 from tests import chain
@@ -85,6 +87,7 @@ def test_a_stack_that_is_well_is_said_to_be_line_by_line(world: World, capsys: C
         "✓ rule DeploymentFailures is enabled and as shipped",
         "✓ rule EveryMinute is enabled and as shipped",
         "✓ queue policy lets the rules send",
+        "✓ dead-letter queue policy takes what the rules cannot deliver",
         "✓ event source mapping is enabled",
         "✓ function ecs-watch-TickFunction may run",
         "✓ table ecs-watch is ACTIVE",
@@ -97,7 +100,7 @@ def test_a_stack_that_is_well_is_said_to_be_line_by_line(world: World, capsys: C
         "✓ heartbeat of 123456789012 eu-west-1 came",
     ):
         assert line in shown
-    assert shown.rstrip().endswith("checks hold")
+    assert shown.splitlines()[-1].endswith(" hold")
 
 
 def test_a_test_message_is_posted_only_when_it_is_asked_for(world: World, capsys: Capture) -> None:
@@ -140,4 +143,38 @@ def test_doctor_fails_when_something_fails_and_says_how_much(world: World, capsy
     ) in shown
     assert "✗ channel C0DEPLOYS1 (#deploys) is archived" in shown
     assert shown.count("✗") == 2
-    assert "\n2 of " in shown
+    assert " hold, 2 failed" in shown
+
+
+def test_a_login_that_may_not_read_the_secret_is_not_told_that_slack_refuses_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    answer: Any = {"Error": {"Code": "AccessDeniedException", "Message": "no"}}
+    denied = ClientError(answer, "GetParameter")
+    monkeypatch.setattr("notifier.secrets.Secret._ask", Mock(side_effect=denied))
+
+    assert main(["doctor", "--send-test"]) == 1
+
+    shown = capsys.readouterr().out
+    assert "✗" not in shown
+    for line in (
+        "? secret /ecs-watch/slack-token may not be read by you",
+        "? Slack token could not be tried: secret_not_permitted",
+        "? channel C0DEPLOYS1 could not be looked at: secret_not_permitted",
+        "? test message to C0DEPLOYS1 was not tried: secret_not_permitted",
+    ):
+        assert line in shown
+
+
+def test_a_login_that_may_read_next_to_nothing_is_not_told_that_all_is_well(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr("notifier.deployed._or_why", lambda _read: Unread("no permission"))
+    world.aws("events").disable_rule(Name=f"{NAME}-DeploymentFailures")
+    assert main(["doctor"]) == 1
+    world.aws("events").enable_rule(Name=f"{NAME}-DeploymentFailures")
+
+    shown = capsys.readouterr().out
+    assert "? queue policy could not be read: no permission\n    allow it to be read" in shown
+    assert "✗" not in shown
+    assert " could not be seen" in shown.splitlines()[-1]

@@ -25,7 +25,7 @@ from tools.rules import RULES, rules_of
 
 QUEUE = "arn:aws:sqs:eu-west-1:123456789012:queue"
 RULE = "arn:aws:events:eu-west-1:123456789012:rule/watch-DeploymentFailures"
-WORKS, FAILS, OPEN = Verdict.WORKS, Verdict.FAILS, Verdict.OPEN
+WORKS, FAILS, UNSEEN, OPEN = Verdict.WORKS, Verdict.FAILS, Verdict.UNSEEN, Verdict.OPEN
 
 
 def test_the_rules_it_compares_with_are_those_of_the_template() -> None:
@@ -75,11 +75,11 @@ def test_a_rule_that_is_not_as_shipped_fails_and_says_what_to_do(
 def test_what_may_not_be_read_is_not_taken_for_broken() -> None:
     finding = judged(Unread("no permission"))
 
-    assert (finding.verdict, finding.says) == (OPEN, "could not be read: no permission")
+    assert (finding.verdict, finding.says) == (UNSEEN, "could not be read: no permission")
 
 
-def test_a_rule_of_another_version_is_left_open() -> None:
-    assert judged(seen(), "AnotherRule").verdict is OPEN
+def test_a_rule_of_another_version_cannot_be_judged() -> None:
+    assert judged(seen(), "AnotherRule").verdict is UNSEEN
 
 
 def test_what_the_template_leaves_to_cloudformation_is_filled_in() -> None:
@@ -125,8 +125,8 @@ ALL = {"Effect": "Deny", "Principal": "*", "Condition": {"Bool": {"aws:SecureTra
         ([statement(Resource=f"{QUEUE}-of-somebody")], FAILS),
         ([statement(Condition={"ArnEquals": {"aws:SourceArn": [f"{RULE}2"]}})], FAILS),
         ([statement(), statement(Effect="Deny", Condition={})], FAILS),
-        ([statement(Condition={"StringEquals": {"aws:SourceAccount": "1"}})], OPEN),
-        ([statement(), statement(**ALL)], OPEN),
+        ([statement(Condition={"StringEquals": {"aws:SourceAccount": "1"}})], UNSEEN),
+        ([statement(), statement(**ALL)], UNSEEN),
     ],
 )
 def test_the_queue_s_policy_lets_the_rules_send_or_not(
@@ -139,6 +139,35 @@ def test_a_queue_without_policy_says_which_rules_may_not_send() -> None:
     finding = checkup.queue_policy(QueueSeen(arn=QUEUE), [RULE, f"{RULE}2"])
 
     assert finding.says == "does not let watch-DeploymentFailures, watch-DeploymentFailures2 send"
+
+
+def test_a_policy_of_which_no_rule_is_known_was_not_seen_to_hold() -> None:
+    assert checkup.queue_policy(QueueSeen(arn=QUEUE), []).verdict is UNSEEN
+
+
+DLQ = "arn:aws:sqs:eu-west-1:123456789012:rules-dlq"
+TAKES = QueueSeen(arn=DLQ, policy={"Statement": [statement(Resource=DLQ)]})
+
+
+@pytest.mark.parametrize(
+    ("one", "queue", "verdict"),
+    [
+        (seen(dead_letters=(DLQ,)), TAKES, WORKS),
+        (seen(dead_letters=(DLQ,)), QueueSeen(arn=DLQ), FAILS),
+        (seen(), TAKES, FAILS),
+        (seen(dead_letters=(DLQ,)), Unread("no permission"), UNSEEN),
+        (Unread("no permission"), TAKES, UNSEEN),
+        (Unread("no permission"), QueueSeen(arn=DLQ), UNSEEN),
+    ],
+)
+def test_what_rules_cannot_deliver_must_have_a_queue_that_takes_it(
+    one: RuleSeen | Unread, queue: QueueSeen | Unread, verdict: Verdict
+) -> None:
+    found = checkup.dead_letter_policy([one], [QueueSeen(arn=f"{DLQ}-2"), queue])
+
+    assert found.verdict is verdict
+    if verdict is FAILS:
+        assert found.says == "does not take what watch-DeploymentFailures cannot deliver"
 
 
 def test_a_dead_letter_fails_and_points_to_redrive() -> None:
@@ -170,9 +199,40 @@ def test_somebody_must_take_messages_from_the_queue(states: list[str], verdict: 
     assert checkup.mapping(mappings).verdict is verdict
 
 
+def taking(function: str, state: str = "Enabled") -> MappingSeen:
+    arn = f"arn:aws:lambda:eu-west-1:123456789012:function:{function}"
+    return MappingSeen(state=state, function_arn=arn)
+
+
+@pytest.mark.parametrize(
+    ("mappings", "ours", "says"),
+    [
+        ([taking("on-events"), taking("old", "Disabled")], "on-events", "is enabled"),
+        ([taking("on-events:live")], "on-events", "is enabled"),
+        ([taking("on-events"), taking("thief")], "on-events", "is also of another function: thief"),
+        (
+            [taking("on-events", "Disabled"), taking("thief")],
+            "on-events",
+            "is also of another function: thief",
+        ),
+        ([taking("thief")], "on-events", "is of another function: thief"),
+        ([taking("thief", "Disabled")], "on-events", "is of another function: thief"),
+        ([taking("on-events")], "", "is enabled"),
+        ([taking("on-events"), taking("thief")], "", "is of several functions: on-events, thief"),
+    ],
+)
+def test_only_our_function_may_take_messages_from_the_queue(
+    mappings: list[MappingSeen], ours: str, says: str
+) -> None:
+    finding = checkup.mapping(mappings, ours)
+
+    assert finding.says == says
+    assert finding.verdict is (WORKS if says == "is enabled" else FAILS)
+
+
 @pytest.mark.parametrize(
     ("reserved", "verdict"),
-    [(None, WORKS), (5, WORKS), (0, FAILS), (Unread("no permission"), OPEN)],
+    [(None, WORKS), (5, WORKS), (0, FAILS), (Unread("no permission"), UNSEEN)],
 )
 def test_a_reserved_concurrency_of_0_stops_a_function(reserved: Any, verdict: Verdict) -> None:
     assert checkup.concurrency("on-events", reserved).verdict is verdict
@@ -201,8 +261,8 @@ def test_the_table_must_be_active(status: Any, verdict: Verdict) -> None:
         (Identity("Acme", "ecs-watch", frozenset()), WORKS),
         (Refused(Refusal.CREDENTIALS, "token_revoked"), FAILS),
         (Refused(Refusal.CREDENTIALS, "secret_unavailable"), FAILS),
-        (Refused(Refusal.RATE_LIMITED, "ratelimited"), OPEN),
-        (Unknown("timeout"), OPEN),
+        (Refused(Refusal.RATE_LIMITED, "ratelimited"), UNSEEN),
+        (Unknown("timeout"), UNSEEN),
     ],
 )
 def test_only_what_slack_says_of_the_token_is_its_fault(answer: Any, verdict: Verdict) -> None:
@@ -215,7 +275,7 @@ def test_each_missing_scope_says_what_it_costs_and_only_posting_is_a_must() -> N
     assert [one.verdict for one in found] == [FAILS, OPEN, OPEN, WORKS, OPEN, OPEN]
     assert all(one.todo for one in found if one.verdict is not WORKS)
     unknown = list(checkup.scopes(Identity("Acme", "ecs-watch", None)))
-    assert {one.verdict for one in unknown} == {OPEN}
+    assert {one.verdict for one in unknown} == {UNSEEN}
 
 
 @pytest.mark.parametrize(
@@ -226,7 +286,7 @@ def test_each_missing_scope_says_what_it_costs_and_only_posting_is_a_must() -> N
         (ChannelSeen(name="deploys", is_archived=False, is_member=False), FAILS),
         (Refused(Refusal.CHANNEL, "channel_not_found"), FAILS),
         (Refused(Refusal.CREDENTIALS, "missing_scope"), OPEN),
-        (Unknown("timeout"), OPEN),
+        (Unknown("timeout"), UNSEEN),
     ],
 )
 def test_a_channel_must_be_open_with_the_bot_in_it(answer: Any, verdict: Verdict) -> None:
@@ -280,10 +340,10 @@ def found(check: str, verdict: Verdict) -> Finding:
 
 
 def test_what_could_not_be_seen_is_as_it_was_before() -> None:
-    known = Checkup(failing={"a": "a was", "b": "b was", "gone": "gone was"})
-    after = checkup.after(known, [found("a", OPEN), found("b", WORKS), found("c", FAILS)])
+    known = Checkup(failing={"a": "a was", "b": "b was", "d": "d was", "gone": "gone was"})
+    findings = [found("a", UNSEEN), found("b", WORKS), found("c", FAILS), found("d", OPEN)]
 
-    assert after == {"a": "a was", "c": "c is so"}
+    assert checkup.after(known, findings) == {"a": "a was", "c": "c is so", "d": "d was"}
 
 
 def test_what_was_not_asked_is_as_it_was_before() -> None:

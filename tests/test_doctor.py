@@ -1,6 +1,7 @@
 """`ecs-watch doctor` over a deployed stack in moto and a Slack workspace."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -9,10 +10,12 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from notifier.cli import main
+from notifier.checkup import Finding, Verdict
+from notifier.cli import doctor, main
 from notifier.cli import stack as deployed_stack
 from notifier.cli.stack import TABLE, TOPIC, Stack, stack_of
 from notifier.cli.surroundings import surroundings
+from notifier.errors import WatchError
 from notifier.model import Route
 from notifier.routing import parse_channels
 from sandbox.ecs_double import EcsDouble
@@ -108,6 +111,45 @@ def test_region_and_profile_can_be_given_on_the_command_line(
     assert "nobody-s" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "of_the_shell",
+    [
+        {"AWS_ACCESS_KEY_ID": "SHELL", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"},
+        {"AWS_DEFAULT_PROFILE": "another"},
+        {},
+        {"AWS_ROLE_ARN": "arn:aws:iam::1:role/x", "AWS_WEB_IDENTITY_TOKEN_FILE": "/nowhere"},
+    ],
+)
+def test_the_profile_that_is_asked_for_wins_over_the_shell_s_own_credentials(
+    of_the_shell: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = "[{0}]\naws_access_key_id = {0}\naws_secret_access_key = x\n"
+    written = tmp_path / "credentials"
+    written.write_text(keys.format("mine") + keys.format("another"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    environment = {
+        "AWS_PROFILE": "another",
+        "AWS_SHARED_CREDENTIALS_FILE": str(written),
+        **of_the_shell,
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    acts_as: list[str] = []
+
+    def stack_of(_name: str) -> Stack:
+        credentials = (boto3.DEFAULT_SESSION or boto3.Session()).get_credentials()
+        assert credentials
+        acts_as.append(credentials.access_key)
+        raise WatchError("enough")
+
+    monkeypatch.setattr("notifier.cli.doctor.stack_of", stack_of)
+    main(["doctor", "--profile", "mine"])
+
+    assert acts_as == ["mine"]
+
+
 def test_the_stack_s_program_has_the_functions_settings() -> None:
     parameters = {"Channels": "*=C01", "SlackTokenName": "/t", "ReadLogs": "tagged"}
     stack = Stack(
@@ -130,6 +172,30 @@ def test_the_stack_s_program_has_the_functions_settings() -> None:
         {"Heartbeat": "ours-Heartbeat-1"},
     )
     assert (settings.slack_token_name, settings.read_logs) == ("/t", "tagged")
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code", "said"),
+    [
+        ("✓✓", 0, "2 checks: 2 hold"),
+        ("✓–", 0, "2 checks: 1 hold, 1 not given"),  # noqa: RUF001
+        ("✓?", 1, "2 checks: 1 hold, 1 could not be seen"),
+        ("?", 1, "1 check: 1 could not be seen"),
+        ("✓✗?–", 1, "4 checks: 1 hold, 1 failed, 1 could not be seen, 1 not given"),  # noqa: RUF001
+    ],
+)
+@pytest.mark.usefixtures("stacks")
+def test_only_what_was_seen_to_hold_or_is_not_wanted_ends_well(
+    verdicts: str, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    found = [Finding("check", Verdict(one), "is so") for one in verdicts]
+    monkeypatch.setattr(doctor, "findings", lambda *_, **__: iter(found))
+
+    assert main(["doctor", "--stack", "ours"]) == code
+    assert capsys.readouterr().out.splitlines()[-1] == said
 
 
 # --- what surrounds it ----------------------------------------------------------------------------
@@ -170,7 +236,8 @@ def test_a_stack_that_is_half_deployed_fails(aws: Any, status: str, verdict: str
 def test_alarms_must_reach_somebody(aws: Any) -> None:
     sns = aws("sns")
     topic = sns.create_topic(Name="alarms")["TopicArn"]
-    assert around(aws, topic=topic)["alarms"].says == "reach nobody"
+    found = around(aws, topic=topic)["alarms"]
+    assert (found.verdict, found.says) == ("✗", "reach nobody")
 
     sns.subscribe(TopicArn=topic, Protocol="email", Endpoint="sre@example.com")
     assert around(aws, topic=topic)["alarms"].says == "reach 1 subscriber"
@@ -310,7 +377,7 @@ def test_many_services_are_counted_and_few_are_named(aws: Any) -> None:
     assert says.endswith("and 2 more")
 
 
-def test_what_a_person_may_not_read_is_left_open() -> None:
+def test_what_a_person_may_not_read_could_not_be_seen() -> None:
     answer: Any = {"Error": {"Code": "AccessDeniedException", "Message": "no"}}
 
     def denied(_name: str) -> Any:
@@ -318,7 +385,7 @@ def test_what_a_person_may_not_read_is_left_open() -> None:
 
     found = around(denied)
 
-    assert {found[name].verdict for name in ("CloudTrail", "services")} == {"–"}  # noqa: RUF001
+    assert {found[name].verdict for name in ("CloudTrail", "services")} == {"?"}
     assert found["services"].says == "could not be read: AccessDeniedException"
 
 

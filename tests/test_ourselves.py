@@ -11,12 +11,12 @@ from unittest.mock import patch
 
 import pytest
 
-from notifier import handler, wiring
+from notifier import checkup, handler, wiring
 from notifier.checkup import ChannelSeen, Finding, Identity, QueueSeen, RuleSeen, Unread, Verdict
 from notifier.errors import StoreUnavailable
 from notifier.events import parse
 from notifier.examining import Examination, Parts
-from notifier.model import Heard, Heartbeat, NotOurs, Refusal, Refused, Unknown
+from notifier.model import Checkup, Heard, Heartbeat, NotOurs, Refusal, Refused, Unknown
 from notifier.settings import Settings
 from notifier.slack import Slack
 from notifier.wiring import Program
@@ -147,6 +147,24 @@ def test_a_heartbeat_does_not_count_when_the_token_is_revoked(
     assert watch.store.heard(START)
 
 
+def test_a_heartbeat_that_breaks_halfway_lets_no_message_of_its_batch_come_back(
+    watch: Watch, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = [{"messageId": "h", "body": json.dumps(heartbeat())}]
+    records += [{"messageId": "d", "body": json.dumps(deployment_failed())}]
+    with (
+        patch("notifier.handler._program", lambda: program(watch, workspace)),
+        patch("notifier.handler._invocation", lambda _context: watch.run()),
+        patch.object(Program, "teller", lambda _program: watch.teller),
+        patch.object(Slack, "identity", side_effect=ZeroDivisionError),
+    ):
+        answer = handler.on_events({"Records": records}, Context())
+
+    assert answer == {"batchItemFailures": []}
+    assert len(watch.slack.roots) == 1
+    assert "heartbeat not counted" in caplog.messages
+
+
 def test_a_member_s_heartbeat_says_nothing_of_our_own(
     watch: Watch, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,7 +230,7 @@ class Examined:
         self.found: Sequence[Finding] = found
         self.times = 0
 
-    def __call__(self) -> Any:
+    def __call__(self, _is_late: Any) -> Any:
         return self
 
     def findings(self) -> Iterator[Finding]:
@@ -349,6 +367,45 @@ def test_an_examination_that_breaks_stops_no_tick(watch: Watch) -> None:
     assert examination.times == 0
 
 
+class SlowSlack:
+    """Slack that takes ten seconds for each answer, which is that it has none."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.asked = 0
+
+    def identity(self) -> Identity:
+        return Identity("Acme", "ecs-watch", frozenset())
+
+    def channel(self, _channel: str) -> Unknown:
+        self.asked += 1
+        self.watch.clock.sleep(timedelta(seconds=10))
+        return Unknown("timeout")
+
+
+def test_a_slack_that_hangs_holds_no_tick_up_until_lambda_ends_it(watch: Watch) -> None:
+    slack = SlowSlack(watch)
+    channels = tuple(f"C{number:02}" for number in range(40))
+    parts = replace(PARTS, bot_channels=channels, channels=("C01",))
+    watch.store.save_checkup(Checkup(failing={"channel C39": "was", "telling C01": "was"}))
+
+    def examination(is_late: Any) -> Examination:
+        return Examination(parts, Unreadable(), lambda: slack, NoTable(), is_late)
+
+    watch.lookout = replace(watch.lookout, examination=examination)
+    began = watch.clock.at
+    watch.lookout.tick(watch.run())
+
+    assert watch.clock.at - began <= timedelta(seconds=90)
+    assert 0 < slack.asked < len(channels)
+    found = watch.store.checkup()
+    assert found.checked_at == began
+    assert {"channel C39", "telling C01"} <= found.failing.keys()
+    asked = slack.asked
+    watch.tick()
+    assert slack.asked == asked
+
+
 def test_a_tick_leaves_its_time_every_few_minutes(watch: Watch) -> None:
     examined(watch)
     watch.ticks(3)
@@ -378,7 +435,7 @@ class NoTable:
 
 PARTS = Parts(
     rules={"DeploymentFailures": "rule-1"},
-    queue_url="https://sqs/queue",
+    queue_url="https://sqs.eu-west-1.amazonaws.com/123456789012/queue",
     dlq_urls=("https://sqs/dlq",),
     table_name="t",
 )
@@ -393,21 +450,34 @@ def test_a_role_that_may_read_nothing_raises_no_alarm() -> None:
 
     verdicts = {one.check: one.verdict for one in examination.findings()}
 
-    assert verdicts == {
-        "queue policy": Verdict.OPEN,
-        "table t": Verdict.OPEN,
-        "dead-letter queue dlq": Verdict.OPEN,
-    }
+    assert verdicts == dict.fromkeys(
+        (
+            "rule DeploymentFailures",
+            "queue policy",
+            "dead-letter queue policy",
+            "event source mapping",
+            "function",
+            "table t",
+            "dead-letter queue dlq",
+        ),
+        Verdict.UNSEEN,
+    )
 
 
 class NoQueue(Unreadable):
     """A stack whose queue was deleted by hand."""
 
+    is_gone = True
+
     def queue(self, _url: str) -> QueueSeen | Unread:
-        return Unread("QueueDoesNotExist", is_gone=True)
+        return Unread("QueueDoesNotExist", is_gone=self.is_gone)
 
     def rule(self, _name: str) -> RuleSeen | Unread:
-        return RuleSeen(arn="arn:aws:events:eu-west-1:123456789012:rule/x", is_enabled=True)
+        arn = "arn:aws:events:eu-west-1:123456789012:rule/x"
+        to = ("arn:aws:sqs:eu-west-1:123456789012:queue",)
+        pattern = checkup.shipped_rules()["DeploymentFailures"]["pattern"]
+        seen = RuleSeen(arn=arn, is_enabled=self.is_gone, pattern=pattern, targets=to)
+        return replace(seen, dead_letters=("arn:aws:sqs:eu-west-1:123456789012:dlq",))
 
 
 def test_a_queue_that_is_gone_is_found() -> None:
@@ -416,6 +486,64 @@ def test_a_queue_that_is_gone_is_found() -> None:
     failing = [one.check for one in examination.findings() if one.verdict is Verdict.FAILS]
 
     assert failing == ["queue policy", "dead-letter queue dlq"]
+
+
+class NoRules(Unreadable):
+    """A stack whose rules may not be read, and whose queue has no policy."""
+
+    def queue(self, _url: str) -> QueueSeen:
+        return QueueSeen(arn="arn:aws:sqs:eu-west-1:123456789012:queue")
+
+
+def test_a_queue_s_policy_is_judged_though_the_rules_cannot_be_read() -> None:
+    examination = Examination(PARTS, NoRules(), nobody, NoTable())
+
+    found = {one.check: one for one in examination.findings()}
+
+    assert found["queue policy"].says == "does not let rule-1 send"
+
+
+class BusyQueue(NoQueue):
+    """A stack with a disabled rule, whose queue is throttled when it is looked at."""
+
+    is_gone = False
+
+
+def test_a_queue_that_cannot_be_read_once_lets_nothing_broken_be_no_more(watch: Watch) -> None:
+    was = ("rule DeploymentFailures", "event source mapping", "function on-events", "rule Old")
+    known = Checkup(failing={check: f"{check} fails" for check in was})
+    examination = Examination(PARTS, BusyQueue(), nobody, NoTable())
+
+    after = checkup.after(known, list(examination.findings()))
+
+    assert after == {
+        "rule DeploymentFailures": "rule DeploymentFailures is disabled: "
+        "run `aws events enable-rule --name rule-1`",
+        "event source mapping": "event source mapping fails",
+        "function on-events": "function on-events fails",
+    }
+
+
+@pytest.mark.parametrize(
+    "answer", [Refused(Refusal.CREDENTIALS, "token_revoked"), Unknown("timeout")]
+)
+def test_a_token_that_slack_does_not_take_lets_no_channel_be_well_again(
+    answer: Refused | Unknown,
+) -> None:
+    class Closed:
+        def identity(self) -> Refused | Unknown:
+            return answer
+
+        def channel(self, _channel: str) -> Any:
+            raise AssertionError("it is not asked without a token")
+
+    parts = replace(PARTS, bot_channels=("C01",))
+    was = {check: check for check in ("channel C01", "Slack scope chat:write", "channel C02")}
+    examination = Examination(parts, Unreadable(), Closed, NoTable())
+
+    after = checkup.after(Checkup(failing=was), list(examination.findings()))
+
+    assert after.keys() - {"Slack token"} == {"channel C01", "Slack scope chat:write"}
 
 
 def test_the_checks_are_on_where_the_stack_says_what_it_is_made_of(watch: Watch) -> None:

@@ -336,17 +336,60 @@ def test_what_is_no_event_stays_and_old_heartbeats_are_dropped(
 
 
 def test_many_messages_are_counted_and_twenty_are_shown(
-    aws: Any, stack: Stack, capsys: Capture
+    aws: Any, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    put(aws, stack, RULES, *(deployment_failed(f"service-{n}") for n in range(130)))
+    monkeypatch.setattr("notifier.cli.dead_letters.SHOWN_AT_MOST", 25)
+    put(aws, stack, RULES, *(deployment_failed(f"service-{n}") for n in range(34)))
 
     assert main(["redrive", "--yes"]) == 0
 
     shown = capsys.readouterr().out
-    assert "RulesDeadLetterQueue: 130 messages" in shown
+    assert "RulesDeadLetterQueue: 34 messages" in shown
+    assert "… and 10 more" in shown
     assert shown.count("SERVICE_DEPLOYMENT_FAILED") == 20
-    assert "130 handed back" in shown
-    assert len(bodies(aws, stack.queue_url)) == 130
+    assert "34 handed back" in shown
+    assert len(bodies(aws, stack.queue_url)) == 34
+
+
+def test_no_message_is_left_behind_whatever_number_sqs_returns_at_once(
+    aws: Any, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr("notifier.cli.dead_letters.SHOWN_AT_MOST", 10)
+    put(aws, stack, RULES, *(deployment_failed(f"service-{n}") for n in range(16)))
+
+    def seven(**asked: Any) -> Any:
+        return aws.real.receive_message(**{**asked, "MaxNumberOfMessages": 7})
+
+    with patch.object(Sqs, "receive_message", staticmethod(seven), create=True):
+        assert main(["redrive", "--yes"]) == 0
+
+    assert "16 handed back" in capsys.readouterr().out
+    assert len(bodies(aws, stack.queue_url)) == 16
+
+
+@pytest.mark.parametrize("queue", [EVENTS, RULES])
+def test_messages_that_somebody_else_has_taken_are_said_to_be_left(
+    queue: str, aws: Any, stack: Stack, capsys: Capture
+) -> None:
+    put(aws, stack, queue, *(deployment_failed(f"service-{n}") for n in range(5)))
+    url = stack.dead_letter_queues[queue]
+    aws.receive_message(QueueUrl=url, MaxNumberOfMessages=2, VisibilityTimeout=600)
+
+    assert main(["redrive", "--yes"]) == 1
+
+    shown = capsys.readouterr().out
+    assert f"{queue}: 3 handed back, 2 not received\n" in shown
+    assert "2 messages not received: somebody else has taken them" in shown
+
+
+def test_a_queue_of_which_all_is_taken_is_not_called_empty(
+    aws: Any, stack: Stack, capsys: Capture
+) -> None:
+    put(aws, stack, EVENTS, deployment_failed())
+    aws.receive_message(QueueUrl=stack.dead_letter_queues[EVENTS], VisibilityTimeout=600)
+
+    assert main(["redrive", "--yes"]) == 1
+    assert "EventsDeadLetterQueue: 1 not received\n" in capsys.readouterr().out
 
 
 def test_no_control_character_of_a_message_reaches_the_terminal(
@@ -372,6 +415,27 @@ def test_a_channel_that_is_being_told_is_waited_for(
 
 
 MINUTE = timedelta(seconds=61)
+
+
+def test_what_is_told_while_the_question_waits_is_not_told_again(
+    stack: Stack, watch: Watch, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    given_up(watch)
+
+    def tell_it_meanwhile() -> bool:
+        watch.offer(deployment_failed(number=43, updatedAt="2026-11-23T12:02:00Z"))
+        watch.ticks(3)
+        return True
+
+    monkeypatch.setattr("notifier.cli.redrive._agreed", tell_it_meanwhile)
+
+    assert main(["redrive"]) == 0
+    told = len(watch.slack.posts)
+    watch.ticks(3)
+
+    assert told
+    assert len(watch.slack.posts) == told
+    assert "C01: all of it was told meanwhile" in capsys.readouterr().out
 
 
 def test_a_channel_that_never_becomes_free_is_an_error(

@@ -637,7 +637,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 SOURCE = ROOT / "src" / "notifier"
 # A person's commands run with that person's rights.
-OF_A_PERSON = {"cli", "ecs/runs.py"}
+OF_A_PERSON = {"cli", "ecs/releases.py", "ecs/runs.py"}
 # What acts has a stack and a role of its own: see test_tasks_template.
 OF_TASKS = {"retrying.py"}
 SERVICES = (

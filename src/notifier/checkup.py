@@ -1,7 +1,7 @@
 """What is wrong with the watcher itself: pure judgements over what was read of its own stack.
 
 The tick asks them every hour and `ecs-watch doctor` whenever somebody wants to know. What could
-not be read is never taken for broken: it is left open, with the reason.
+not be read is taken neither for broken nor for well: it was not seen, with the reason.
 """
 
 import json
@@ -26,10 +26,11 @@ REDRIVE = "mend what it was, then run `ecs-watch redrive`"
 
 
 class Verdict(StrEnum):
-    """Works, fails, or could not be seen or is not wanted."""
+    """Works, fails, could not be seen, or is left open by whoever set the watcher up."""
 
     WORKS = "✓"
     FAILS = "✗"
+    UNSEEN = "?"
     OPEN = "–"  # noqa: RUF001 a dash that is seen beside the two signs
 
 
@@ -51,6 +52,9 @@ class Finding:
 # --- what was read ----------------------------------------------------------------------------
 
 
+NO_PERMISSION = "no permission"
+
+
 @dataclass(frozen=True, slots=True)
 class Unread:
     """What could not be read, and why in a word."""
@@ -61,13 +65,17 @@ class Unread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleSeen:
-    """A rule of EventBridge: ARN, pattern or schedule, and the ARNs of what it sends to."""
+    """A rule of EventBridge: ARN, pattern or schedule, and the ARNs of what it sends to.
+
+    `dead_letters` are the ARNs of the queues for what it cannot deliver.
+    """
 
     arn: str
     is_enabled: bool
     pattern: Mapping[str, Any] | None = None
     schedule: str = ""
     targets: tuple[str, ...] = ()
+    dead_letters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +93,14 @@ class MappingSeen:
 
     state: str
     function_arn: str
+
+    @property
+    def function(self) -> str:
+        """The function's name; its ARN may end in an alias.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/lambda-api-permissions-ref.html
+        """
+        return "".join(self.function_arn.split(":")[6:7])
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +146,7 @@ def rule(logical_id: str, name: str, seen: RuleSeen | Unread, target: str) -> Fi
 
 def _as_shipped(check: str, seen: RuleSeen, shipped: Mapping[str, Any] | None) -> Finding:
     if shipped is None:
-        return Finding(check, Verdict.OPEN, "is none that this version ships", "compare versions")
+        return Finding(check, Verdict.UNSEEN, "is none that this version ships", "compare versions")
     if seen.schedule != shipped.get("schedule", ""):
         return _fails(check, f"has the schedule {seen.schedule or 'none'}", AGAIN)
     if seen.pattern != _filled(shipped.get("pattern"), seen.arn):
@@ -156,12 +172,49 @@ def queue_policy(queue: QueueSeen | Unread, rule_arns: Iterable[str]) -> Finding
     if isinstance(queue, Unread):
         return _unread(check, queue, AGAIN)
     answers = {arn: _may_send(queue, arn) for arn in rule_arns}
+    if not answers:
+        return Finding(check, Verdict.UNSEEN, "could not be judged: no rule is known", AGAIN)
     refused = [arn.rpartition("/")[2] for arn, may in answers.items() if may is False]
     if refused:
         return _fails(check, f"does not let {', '.join(refused)} send", AGAIN)
     if None in answers.values():
-        return Finding(check, Verdict.OPEN, "has conditions that are not judged here", "look at it")
+        todo = "look at it"
+        return Finding(check, Verdict.UNSEEN, "has conditions that are not judged here", todo)
     return _works(check, "lets the rules send")
+
+
+def dead_letter_policy(
+    rules: Iterable[RuleSeen | Unread], queues: Iterable[QueueSeen | Unread]
+) -> Finding:
+    """Whether there is a queue that takes what each of the rules cannot deliver.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+    """
+    check = "dead-letter queue policy"
+    known = {one.arn: one for one in queues if isinstance(one, QueueSeen)}
+    answers = [(one, _may_give_up(one, known)) for one in rules]
+    refused = [
+        one.arn.rpartition("/")[2]
+        for one, may in answers
+        if isinstance(one, RuleSeen) and may is False
+    ]
+    if refused:
+        return _fails(check, f"does not take what {', '.join(refused)} cannot deliver", AGAIN)
+    if not answers or None in [may for _, may in answers]:
+        todo = "see the rules and dead-letter queues beside it"
+        return Finding(check, Verdict.UNSEEN, "could not be judged", todo)
+    return _works(check, "takes what the rules cannot deliver")
+
+
+def _may_give_up(rule: RuleSeen | Unread, queues: Mapping[str, QueueSeen]) -> bool | None:
+    if isinstance(rule, Unread):
+        return None
+    if not rule.dead_letters:
+        return False
+    answers = [
+        _may_send(queues[arn], rule.arn) if arn in queues else None for arn in rule.dead_letters
+    ]
+    return False if False in answers else None if None in answers else True
 
 
 def _may_send(queue: QueueSeen, rule_arn: str) -> bool | None:
@@ -213,16 +266,20 @@ def dead_letters(name: str, queue: QueueSeen | Unread) -> Finding:
     if isinstance(queue, Unread):
         return _unread(check, queue, AGAIN)
     if queue.waiting:
-        return _fails(check, f"has {_many(queue.waiting, 'message')}", REDRIVE)
+        return _fails(check, f"has {counted(queue.waiting, 'message')}", REDRIVE)
     return _works(check, "is empty")
 
 
 # --- functions and table ----------------------------------------------------------------------
 
 
-def mapping(seen: Sequence[MappingSeen] | Unread) -> Finding:
-    """Whether Lambda takes messages from the queue.
+_TAKING = {"Enabled", "Enabling", "Creating", "Updating"}
 
+
+def mapping(seen: Sequence[MappingSeen] | Unread, function: str = "") -> Finding:
+    """Whether `function` takes messages from the queue, and no other one does.
+
+    Which that is may not be known; then it is only one.
     https://docs.aws.amazon.com/lambda/latest/api/API_EventSourceMappingConfiguration.html
     """
     check = "event source mapping"
@@ -230,11 +287,32 @@ def mapping(seen: Sequence[MappingSeen] | Unread) -> Finding:
         return _unread(check, seen, AGAIN)
     if not seen:
         return _fails(check, "does not exist", AGAIN)
+    if whose := _of_others(seen, function):
+        todo = (
+            "delete that mapping (`aws lambda delete-event-source-mapping --uuid …`), or " + AGAIN
+        )
+        return _fails(check, whose, todo)
     states = {one.state for one in seen}
-    if not states & {"Enabled", "Enabling", "Creating", "Updating"}:
+    if not states & _TAKING:
         todo = "run `aws lambda update-event-source-mapping --enabled --uuid …`, or " + AGAIN
         return _fails(check, f"is {', '.join(sorted(states)).lower()}", todo)
     return _works(check, "is enabled")
+
+
+def _of_others(seen: Sequence[MappingSeen], function: str) -> str:
+    """What is wrong with who takes messages; nothing where it is one function, and ours."""
+    takers = sorted({one.function for one in seen if one.state in _TAKING})
+    if not function:
+        return f"is of several functions: {', '.join(takers)}" if len(takers) > 1 else ""
+    if function not in {one.function for one in seen}:
+        return f"is of another function: {', '.join(sorted({one.function for one in seen}))}"
+    others = [name for name in takers if name != function]
+    return f"is also of another function: {', '.join(others)}" if others else ""
+
+
+def unknown_functions(mappings: Unread) -> Finding:
+    """That nobody knows which functions take messages: of each, what was known of it holds on."""
+    return _unread("function", mappings, AGAIN)
 
 
 def concurrency(function: str, reserved: int | Unread | None) -> Finding:
@@ -284,16 +362,17 @@ def token(seen: Identity | Refused | Unknown) -> Finding:
             return _works("Slack token", f"is valid: {seen.user} in {seen.team}")
         case Refused(refusal=Refusal.CREDENTIALS):
             return _fails("Slack token", f"is refused: {seen.code}", _DO.get(seen.code, ANOTHER))
-    return Finding("Slack token", Verdict.OPEN, f"could not be tried: {seen.code}", "try again")
+    return Finding("Slack token", Verdict.UNSEEN, f"could not be tried: {seen.code}", "try again")
 
 
-def scopes(seen: Identity) -> Iterator[Finding]:
+def scopes(seen: Identity | Refused | Unknown) -> Iterator[Finding]:
     """What the token may do, and what each missing scope costs."""
+    known = seen.scopes if isinstance(seen, Identity) else None
     for scope, cost in SCOPES.items():
         check = f"Slack scope {scope}"
-        if seen.scopes is None:
-            yield Finding(check, Verdict.OPEN, "is not known", "Slack did not say")
-        elif scope in seen.scopes:
+        if known is None:
+            yield Finding(check, Verdict.UNSEEN, "is not known", "Slack did not say")
+        elif scope in known:
             yield _works(check, "is there")
         else:
             verdict = Verdict.FAILS if scope == "chat:write" else Verdict.OPEN
@@ -316,7 +395,7 @@ def channel(channel_id: str, seen: ChannelSeen | Refused | Unknown) -> Finding:
             return Finding(check, Verdict.OPEN, "cannot be looked at", todo)
         case Refused(refusal=Refusal.CHANNEL):
             return _fails(check, f"cannot be seen: {seen.code}", invite)
-    return Finding(check, Verdict.OPEN, f"could not be looked at: {seen.code}", "try again")
+    return Finding(check, Verdict.UNSEEN, f"could not be looked at: {seen.code}", "try again")
 
 
 # --- what should come by itself -----------------------------------------------------------------
@@ -349,13 +428,15 @@ def tick(known: Checkup, now: datetime) -> Finding:
     return _works("tick", f"ran in the last {int(TICKED_WITHIN.total_seconds() // 60)} min")
 
 
-def given_up(channel_id: str, rows: Sequence[GivenUp]) -> Finding:
+def given_up(channel_id: str, rows: Sequence[GivenUp] | Unread) -> Finding:
     """Whether everything could be told."""
     check = f"telling {channel_id}"
+    if isinstance(rows, Unread):
+        return _unread(check, rows, REDRIVE)
     if not rows:
         return _works(check, "gave nothing up")
     services = len({(one.cluster_key, name) for one in rows for name in one.services})
-    says = f"gave up news of {_many(services, 'service')} ({rows[-1].why})"
+    says = f"gave up news of {counted(services, 'service')} ({rows[-1].why})"
     return _fails(check, says, REDRIVE)
 
 
@@ -366,13 +447,14 @@ def after(known: Checkup, findings: Sequence[Finding], *, asked: str = "") -> Ma
     """What fails now, by check. What could not be seen is as it was before.
 
     So are checks that do not begin with what was `asked`; others that were not found are no more.
+    A first word stands for all that begin with it: `function` for each function.
     """
     failing = {one.check: one.line for one in findings if one.verdict is Verdict.FAILS}
-    unseen = {one.check for one in findings if one.verdict is Verdict.OPEN}
+    unseen = {one.check for one in findings if one.verdict in (Verdict.UNSEEN, Verdict.OPEN)}
     kept = {
         check: line
         for check, line in known.failing.items()
-        if check in unseen or not check.startswith(asked)
+        if check in unseen or check.partition(" ")[0] in unseen or not check.startswith(asked)
     }
     return kept | failing
 
@@ -388,7 +470,8 @@ def _fails(check: str, says: str, todo: str) -> Finding:
 def _unread(check: str, seen: Unread, todo: str) -> Finding:
     if seen.is_gone:
         return _fails(check, "does not exist", todo)
-    return Finding(check, Verdict.OPEN, f"could not be read: {seen.why}", "allow it to be read")
+    todo = "allow it to be read" if seen.why == NO_PERMISSION else "look again later"
+    return Finding(check, Verdict.UNSEEN, f"could not be read: {seen.why}", todo)
 
 
 def _list(value: Any) -> list[Any]:
@@ -397,7 +480,8 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _many(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """So many of something, `1 message` or `2,000 messages`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from notifier.checkup import MappingSeen, QueueSeen, RuleSeen, Unread
+from notifier.checkup import NO_PERMISSION, MappingSeen, QueueSeen, RuleSeen, Unread
 
 _Read = TypeVar("_Read")
 
@@ -47,6 +47,9 @@ class Deployed:
                 pattern=json.loads(shown["EventPattern"]) if shown.get("EventPattern") else None,
                 schedule=shown.get("ScheduleExpression") or "",
                 targets=tuple(target["Arn"] for target in targets),
+                dead_letters=tuple(
+                    arn for one in targets if (arn := one.get("DeadLetterConfig", {}).get("Arn"))
+                ),
             )
 
         return _or_why(read)
@@ -118,6 +121,6 @@ def _or_why(read: Callable[[], _Read]) -> _Read | Unread:
         return read()
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", "ClientError"))
-        return Unread("no permission" if code in _DENIED else code, is_gone=code in _GONE)
+        return Unread(NO_PERMISSION if code in _DENIED else code, is_gone=code in _GONE)
     except (BotoCoreError, ValueError, KeyError) as error:
         return Unread(type(error).__name__)

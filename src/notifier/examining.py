@@ -1,8 +1,8 @@
 """The watcher examines itself: reads what it is made of, and has it judged by `checkup`."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from notifier import checkup
 from notifier.checkup import (
@@ -69,69 +69,106 @@ class Table(Protocol):
         """What was given up in a channel."""
 
 
+_Asked = TypeVar("_Asked")
+_Seen = TypeVar("_Seen")
+
+NO_TIME = Unread("no time left")
 EVERY_MINUTE = "EveryMinute"  # the one rule that does not fill the queue
 TICK_FUNCTION = "TickFunction"
+EVENTS_FUNCTION = "EventsFunction"
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """One look at all of it. `slack` makes the way to Slack; it is not asked without a bot."""
+    """One look at all of it. `slack` makes the way to Slack; it is not asked without a bot.
+
+    Once it `is_late` nothing more is read, and all that is left could not be seen.
+    """
 
     parts: Parts
     deployed: Deployed
     slack: Callable[[], Slack]
     store: Table
+    is_late: Callable[[], bool] = lambda: False
 
     def findings(self) -> Iterator[Finding]:
         """Everything that is checked, in the order of the way an event goes."""
-        queue = self.deployed.queue(self.parts.queue_url)
-        yield from self._rules(queue)
+        queue = self._read(self.deployed.queue, self.parts.queue_url)
+        rules = {
+            logical_id: self._read(self.deployed.rule, name)
+            for logical_id, name in self.parts.rules.items()
+        }
+        yield from self._rules(rules)
+        yield checkup.queue_policy(queue, self._senders(queue))
         yield from self._functions(queue)
-        yield checkup.table(self.parts.table_name, self.deployed.table(self.parts.table_name))
-        for url in self.parts.dlq_urls:
-            yield checkup.dead_letters(url.rpartition("/")[2], self.deployed.queue(url))
+        table = self.parts.table_name
+        yield checkup.table(table, self._read(self.deployed.table, table))
+        yield from self._dead_letters(rules)
         if self.parts.bot_channels:
             yield from self._slack()
         for channel in self.parts.channels:
-            yield checkup.given_up(channel, self.store.given_up(channel))
+            yield checkup.given_up(channel, self._read(self.store.given_up, channel))
 
-    def _rules(self, queue: QueueSeen | Unread) -> Iterator[Finding]:
-        queue_arn = queue.arn if isinstance(queue, QueueSeen) else self.parts.queue_url
-        senders = []
-        for logical_id, name in self.parts.rules.items():
-            seen = self.deployed.rule(name)
-            ticks = logical_id == EVERY_MINUTE
-            target = f"function:{self.parts.functions.get(TICK_FUNCTION)}" if ticks else queue_arn
-            if isinstance(queue, QueueSeen) or ticks:
-                yield checkup.rule(logical_id, name, seen, target)
-            if isinstance(seen, RuleSeen) and not ticks:
-                senders.append(seen.arn)
-        yield checkup.queue_policy(queue, senders)
+    def _read(self, read: Callable[[_Asked], _Seen], asked: _Asked) -> _Seen | Unread:
+        return NO_TIME if self.is_late() else read(asked)
+
+    def _rules(self, rules: Mapping[str, RuleSeen | Unread]) -> Iterator[Finding]:
+        into_queue = _end_of_arn(self.parts.queue_url)  # whether or not the queue can be read
+        ticks = f"function:{self.parts.functions.get(TICK_FUNCTION)}"
+        for logical_id, seen in rules.items():
+            target = ticks if logical_id == EVERY_MINUTE else into_queue
+            yield checkup.rule(logical_id, self.parts.rules[logical_id], seen, target)
+
+    def _senders(self, queue: QueueSeen | Unread) -> list[str]:
+        """The ARNs of the rules that fill the queue, whether or not they can be read.
+
+        https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridge.html#amazoneventbridge-resources-for-iam-policies
+        """
+        if isinstance(queue, Unread):
+            return []
+        _, partition, _, region, account, _ = queue.arn.split(":", 5)
+        names = [name for key, name in self.parts.rules.items() if key != EVERY_MINUTE]
+        return [f"arn:{partition}:events:{region}:{account}:rule/{name}" for name in names]
+
+    def _dead_letters(self, rules: Mapping[str, RuleSeen | Unread]) -> Iterator[Finding]:
+        queues = {url: self._read(self.deployed.queue, url) for url in self.parts.dlq_urls}
+        for url, queue in queues.items():
+            yield checkup.dead_letters(url.rpartition("/")[2], queue)
+        into_queue = [seen for key, seen in rules.items() if key != EVERY_MINUTE]
+        yield checkup.dead_letter_policy(into_queue, queues.values())
 
     def _functions(self, queue: QueueSeen | Unread) -> Iterator[Finding]:
+        mappings = self._mappings(queue)
+        yield checkup.mapping(mappings, self.parts.functions.get(EVENTS_FUNCTION, ""))
         names = list(self.parts.functions.values())
-        if isinstance(queue, QueueSeen):
-            mappings = self.deployed.mappings(queue.arn)
-            yield checkup.mapping(mappings)
-            names += _functions_of(() if isinstance(mappings, Unread) else mappings)
+        if not isinstance(mappings, Unread):
+            names += [one.function for one in mappings if one.function]
+        elif not names:
+            yield checkup.unknown_functions(mappings)
         for name in dict.fromkeys(names):
-            yield checkup.concurrency(name, self.deployed.concurrency(name))
+            yield checkup.concurrency(name, self._read(self.deployed.concurrency, name))
+
+    def _mappings(self, queue: QueueSeen | Unread) -> Sequence[MappingSeen] | Unread:
+        if isinstance(queue, Unread):
+            return Unread(queue.why)  # they may well exist without the queue
+        return self._read(self.deployed.mappings, queue.arn)
 
     def _slack(self) -> Iterator[Finding]:
         slack = self.slack()
-        identity = slack.identity()
+        late = Unknown("no_time_left")
+        identity = late if self.is_late() else slack.identity()
         yield checkup.token(identity)
-        if not isinstance(identity, Identity):
-            return
         yield from checkup.scopes(identity)
         for channel in self.parts.bot_channels:
-            yield checkup.channel(channel, slack.channel(channel))
+            if not isinstance(identity, Identity):
+                yield checkup.channel(channel, identity)
+            else:
+                yield checkup.channel(channel, late if self.is_late() else slack.channel(channel))
 
 
-def _functions_of(mappings: Iterable[MappingSeen]) -> list[str]:
-    """The functions' names, out of ARNs that may end in an alias.
+def _end_of_arn(queue_url: str) -> str:
+    """`ACCOUNT:NAME`, with which the ARN of this queue ends.
 
-    https://docs.aws.amazon.com/lambda/latest/dg/lambda-api-permissions-ref.html
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-queue-message-identifiers.html
     """
-    arns = (one.function_arn.split(":") for one in mappings)
-    return [parts[6] for parts in arns if len(parts) > 6]
+    return ":".join(queue_url.split("/")[-2:])

@@ -4,7 +4,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from random import uniform
@@ -43,7 +43,7 @@ def on_events(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any
     program = _program()
     taken = program.intake.take_in(event["Records"], run)
     if taken.heartbeats:
-        program.beat(taken.heartbeats, run)
+        _beat(program, taken.heartbeats, run)
     until = run.now() + TELL_FOR
     for destination in sorted(taken.destinations):
         try:
@@ -53,6 +53,14 @@ def on_events(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any
             logger.exception("not told yet", extra={"destination": destination})
     _emit(run)
     return {"batchItemFailures": [{"itemIdentifier": failed} for failed in taken.failed]}
+
+
+def _beat(program: Program, heartbeats: Collection[tuple[str, str]], run: Invocation) -> None:
+    try:
+        program.beat(heartbeats, run)
+    except Exception:
+        # What came with it is saved: it must not come back, and is told without it.
+        logger.exception("heartbeat not counted")
 
 
 def on_tick(_event: Mapping[str, Any], context: LambdaContext) -> None:

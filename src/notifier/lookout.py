@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 LOOK_FOR = timedelta(seconds=60)  # then it is told what was found, and the next tick looks on
 TELL_FOR = timedelta(seconds=150)
 NEEDED_FOR_A_LOOK = timedelta(seconds=20)
+CHECK_FOR = timedelta(seconds=60)  # then what was not looked at yet waits for the next check
 NEEDED_FOR_A_CHECKUP = timedelta(seconds=120)  # calls that hang, and then telling it
 A_CHANNELS_TURN = timedelta(seconds=15)
 WHILE_HELD = timedelta(seconds=2)
@@ -118,7 +119,7 @@ class Lookout:
     ecs: Ecs
     teller: Teller
     routes: tuple[Route, ...]
-    examination: Callable[[], Examination] | None = None
+    examination: Callable[[Callable[[], bool]], Examination] | None = None
     thresholds: Thresholds = SHIPPED
 
     def tick(self, run: Invocation) -> Due:
@@ -348,7 +349,8 @@ class Lookout:
         failing = checkup.after(known, silent, asked=checkup.HEARTBEAT)
         is_time = checkup.is_stale(known, now) and run.remaining() > NEEDED_FOR_A_CHECKUP
         if self.examination and is_time:
-            findings = [*self.examination().findings(), *silent]
+            examination = self.examination(lambda: run.now() - now > CHECK_FOR)
+            findings = [*examination.findings(), *silent]
             failing = checkup.after(known, findings)
             known = replace(known, checked_at=now)
             _log(findings)
@@ -405,7 +407,7 @@ def _log(findings: Iterable[Finding]) -> None:
         about = {"check": one.check, "why": one.line}
         if one.verdict is Verdict.FAILS:
             logger.error("check failed", extra=about)
-        elif one.verdict is Verdict.OPEN:
+        elif one.verdict is not Verdict.WORKS:
             logger.info("check left open", extra=about)
 
 

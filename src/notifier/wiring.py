@@ -131,8 +131,8 @@ class Program:
         teller, told = self.teller(), self.routes
         return Lookout(self.store, self.accounts, teller, told, examination, self.thresholds)
 
-    def examination(self) -> Examination:
-        """A look at what the stack itself is made of."""
+    def examination(self, is_late: Callable[[], bool] = lambda: False) -> Examination:
+        """A look at what the stack itself is made of; no more of it once it is late."""
         told = dict.fromkeys(route.destination for route in self.routes if not route.ignored)
         parts = Parts(
             rules=self.settings.rule_names,
@@ -142,7 +142,7 @@ class Program:
             channels=tuple(told),
             bot_channels=tuple(channel for channel in told if channel != WEBHOOK),
         )
-        return Examination(parts, Deployed(_client), self.slack, self.store)
+        return Examination(parts, Deployed(_client), self.slack, self.store, is_late)
 
     def beat(self, heard: Collection[tuple[str, str]], run: Invocation) -> None:
         """Count a heartbeat of our own once it has come the whole way, Slack's answer included.

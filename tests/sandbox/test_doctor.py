@@ -16,19 +16,32 @@ FAILED = Path("events/dep-failed-circuit-breaker-docs.json").read_text()
 PLACEMENT = Path("events/sa-placement-failure-resource-cpu-docs.json").read_text()
 
 
+TRAIL = {
+    "TrailARN": "arn:aws:cloudtrail:eu-west-1:123456789012:trail/management-events",
+    "Name": "management-events",
+    "IsMultiRegionTrail": True,
+    "IsLogging": True,
+    "EventSelectors": [{"ReadWriteType": "All", "IncludeManagementEvents": True}],
+}
+
+
 def put(sandbox: Sandbox, queue: str, body: str) -> None:
     url = sandbox.account.outputs[queue]
     sandbox.account.client("sqs").send_message(QueueUrl=url, MessageBody=body)
 
 
 def test_the_stack_as_it_is_deployed_is_well(sandbox: Sandbox) -> None:
+    sandbox.patch_ecs({"trails": [TRAIL]})
     sandbox.beat()
 
     ran = at_a_shell(sandbox, "doctor", "--send-test")
 
     assert (ran.code, ran.err) == (0, ""), ran.out
-    assert "✗" not in ran.out
+    assert not {"✗", "?"} & {line[:1] for line in ran.out.splitlines()}
+    assert "✓ alarms reach 1 subscriber" in ran.out
+    assert "✓ CloudTrail trail management-events records calls of ECS" in ran.out
     assert "✓ rule Heartbeat is enabled and as shipped" in ran.out
+    assert "✓ dead-letter queue policy takes what the rules cannot deliver" in ran.out
     assert sandbox.messages()[-1]["text"].startswith("ecs-watch doctor: this is a test")
     assert '"Heartbeat": 1' in sandbox.account.logs()
     assert "check left open" not in sandbox.account.logs()  # its own role may read all of it

@@ -264,6 +264,22 @@ def test_cloudtrail_finds_who_changed_a_resource(double: EcsDouble, cloudtrail: 
     assert len(cloudtrail.lookup_events(StartTime=since)["Events"]) == 2
 
 
+def test_cloudtrail_shows_its_trails_and_what_each_records(
+    double: EcsDouble, cloudtrail: Any
+) -> None:
+    arn = "arn:aws:cloudtrail:eu-west-1:123456789012:trail/all"
+    assert cloudtrail.describe_trails()["trailList"] == []
+    selectors = [{"ReadWriteType": "All", "IncludeManagementEvents": True}]
+    trail = {"TrailARN": arn, "Name": "all", "IsMultiRegionTrail": True}
+    double.patch({"trails": [{**trail, "IsLogging": True, "EventSelectors": selectors}]})
+
+    assert cloudtrail.describe_trails()["trailList"] == [trail]
+    assert cloudtrail.get_trail_status(Name=arn)["IsLogging"]
+    assert cloudtrail.get_event_selectors(TrailName=arn)["EventSelectors"] == selectors
+    with pytest.raises(ClientError, match="TrailNotFoundException"):
+        cloudtrail.get_trail_status(Name=f"{arn}-2")
+
+
 @pytest.mark.parametrize(
     ("fault", "code"),
     [

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from notifier import __version__
 from notifier.cli import confirm, doctor, mute, mutes, preview, redrive, replay, run, unmute
-from notifier.cli.aws import take_region
+from notifier.cli.aws import take_profile, take_region
 from notifier.cli.text import print_what_can_be_printed
 from notifier.errors import WatchError
 
@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     take_region()
     options = _parser().parse_args(arguments)
     try:
+        take_profile(options)
         code: int = options.run(options)
     except WatchError as error:
         print(f"ecs-watch: {error}", file=sys.stderr)

@@ -24,9 +24,7 @@ def add_stack(parser: argparse._ActionsContainer) -> None:
 def add_login(parser: argparse._ActionsContainer, region: str) -> None:
     """The arguments that say where and as whom; `region` is what its help says."""
     parser.add_argument("--region", action=_Set, dest="AWS_DEFAULT_REGION", help=region)
-    parser.add_argument(
-        "--profile", action=_Set, dest="AWS_PROFILE", help="whose credentials, of ~/.aws/config"
-    )
+    parser.add_argument("--profile", help="whose credentials, of ~/.aws/config")
 
 
 class _Set(argparse.Action):
@@ -36,6 +34,23 @@ class _Set(argparse.Action):
         self, _parser: object, _names: object, value: object, _option: object = None
     ) -> None:
         os.environ[self.dest] = str(value)
+
+
+def take_profile(options: argparse.Namespace) -> None:
+    """Let `--profile` win over the shell's credentials, as it does in the AWS CLI.
+
+    In AWS_PROFILE it would not. Raises WatchError where there is none of that name.
+    https://docs.aws.amazon.com/cli/latest/userguide/cli-chap-configure.html#configure-precedence
+    """
+    if not getattr(options, "profile", None):
+        return
+    import boto3
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        boto3.setup_default_session(profile_name=options.profile)
+    except BotoCoreError as error:
+        raise WatchError(explained(error)) from error
 
 
 def outputs_of(stack: str) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from notifier.arns import cluster_name
@@ -22,6 +23,7 @@ NOT_OFFERED = {
     "AWS.SimpleQueueService.UnsupportedOperation",
 }
 SHOWN_AT_MOST = 100
+NOT_RECEIVED = "not received"
 RECEIVED_AT_ONCE = 10
 HIDDEN_SECONDS = 120  # while they are shown or handed back, nobody else gets them
 WAIT_SECONDS = 1  # asks all of SQS's machines: a short poll leaves some out
@@ -52,16 +54,16 @@ class DeadLetterQueue:
     is_of_a_queue: bool
 
     def waiting(self) -> int:
-        """How many messages are in it, about, those that somebody has taken left out."""
-        names = ["ApproximateNumberOfMessages"]
+        """How many messages are in it, about, also those that somebody has taken."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         shown = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)
-        return int(shown["Attributes"]["ApproximateNumberOfMessages"])
+        return sum(int(shown["Attributes"].get(name, 0)) for name in names)
 
     def letters(self) -> list[Letter]:
-        """The first hundred; they are visible again afterwards."""
-        taken = []
-        for message in self._messages():
-            taken.append(message)
+        """The first hundred or a few more; they are visible again afterwards."""
+        taken: list[Any] = []
+        for batch in self._batches():
+            taken += batch
             if len(taken) >= SHOWN_AT_MOST:
                 break
         for message in taken:
@@ -71,16 +73,20 @@ class DeadLetterQueue:
         return [_letter(message) for message in taken]
 
     def hand_back(self, letters: list[Letter]) -> Mapping[str, int]:
-        """Hand all back that can be read; returns how many were handed back, dropped and left.
+        """Hand all back that can be read; how many were handed back, dropped, left, not received.
 
+        What somebody else has taken just now is not received, and what SQS only still counts.
         SQS does it by itself where all that lies here came from another queue and goes there again;
         what EventBridge put here it does not move.
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html
         """
-        is_all_shown = len(letters) >= self.waiting()
+        waiting = self.waiting()
+        is_all_shown = len(letters) >= waiting
+        done = None
         if is_all_shown and not any(_is_left_out(one) for one in letters) and self.is_of_a_queue:
-            return self._moved() or self._hand_back_one_by_one()
-        return self._hand_back_one_by_one()
+            done = self._moved()
+        done = done or self._hand_back_one_by_one()
+        return {**done, NOT_RECEIVED: max(0, waiting - sum(done.values()))}
 
     def _moved(self) -> Mapping[str, int] | None:
         """How many SQS has moved; None where it does not offer that."""
@@ -113,7 +119,7 @@ class DeadLetterQueue:
     def _hand_back_one_by_one(self) -> Mapping[str, int]:
         """Sent first and deleted then: who dies in between leaves a copy, which does no harm."""
         done: Counter[str] = Counter()
-        for message in self._messages():
+        for message in chain.from_iterable(self._batches()):
             letter = _letter(message)
             if not letter.is_readable:
                 done["left"] += 1
@@ -124,7 +130,7 @@ class DeadLetterQueue:
             done["dropped" if letter.is_over else "handed back"] += 1
         return done
 
-    def _messages(self) -> Iterator[Any]:
+    def _batches(self) -> Iterator[list[Any]]:
         """Each message once: what was received is hidden from whoever asks again."""
         seen: set[str] = set()
         while True:
@@ -140,7 +146,7 @@ class DeadLetterQueue:
             if not new:
                 return
             seen.update(one["MessageId"] for one in new)
-            yield from new
+            yield new
 
 
 def _is_left_out(letter: Letter) -> bool:

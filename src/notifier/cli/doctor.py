@@ -1,18 +1,20 @@
 """`ecs-watch doctor`: whether the watcher can do its work, line by line."""
 
 import argparse
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from notifier import checkup
-from notifier.checkup import Finding, Verdict
+from notifier.checkup import Finding, Verdict, counted
 from notifier.cli.aws import add_stack
 from notifier.cli.stack import FUNCTION, Stack, stack_of
 from notifier.cli.surroundings import surroundings
 from notifier.errors import SecretUnavailable, WatchError
 from notifier.examining import Examination
-from notifier.model import Message, Sent
+from notifier.model import Message, Sent, Unknown
+from notifier.routing import WEBHOOK
 from notifier.secrets import Secret
 from notifier.wiring import Program, client_of
 
@@ -24,9 +26,10 @@ examples:
 
   {Verdict.WORKS} works
   {Verdict.FAILS} fails, with what to do
-  {Verdict.OPEN} could not be seen or is not given, with what that costs
+  {Verdict.UNSEEN} could not be seen
+  {Verdict.OPEN} is not given, with what that costs
 
-The exit code is 0 only when nothing fails.
+The exit code is 0 only when everything was seen and nothing fails.
 """
 
 TEST_MESSAGE = "ecs-watch doctor: this is a test, nothing has failed."
@@ -41,61 +44,87 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print one line a check; 1 when one of them fails."""
+    """Print one line a check; 1 when one of them fails or could not be seen."""
     stack = stack_of(options.stack)
     now = datetime.now(UTC)  # noqa: TID251 the shell is where the clock comes in
-    failed = count = 0
+    count: Counter[Verdict] = Counter()
     for finding in findings(stack, now, send_test=options.send_test):
-        count += 1
-        failed += finding.verdict is Verdict.FAILS
+        count[finding.verdict] += 1
         print(f"{finding.verdict} {finding.check} {finding.says}")
         if finding.todo:
             print(f"    {finding.todo}")
-    print(f"\n{failed} of {count} checks fail" if failed else f"\nall {count} checks hold")
-    return 1 if failed else 0
+    said = ", ".join(
+        f"{count[verdict]:,} {what}" for verdict, what in _SUM.items() if count[verdict]
+    )
+    print(f"\n{counted(count.total(), 'check')}: {said}")
+    return 1 if count[Verdict.FAILS] or count[Verdict.UNSEEN] else 0
+
+
+_SUM = {
+    Verdict.WORKS: "hold",
+    Verdict.FAILS: "failed",
+    Verdict.UNSEEN: "could not be seen",
+    Verdict.OPEN: "not given",
+}
 
 
 def findings(stack: Stack, now: datetime, *, send_test: bool = False) -> Iterator[Finding]:
     """Everything that is checked, what the functions check themselves first."""
     program = stack.program()
-    yield from secrets(program)
+    readable = {name: _readable(f"secret {name}", secret) for name, secret in _secrets(program)}
+    yield from readable.values()
+    denied = {name for name, one in readable.items() if one.verdict is Verdict.UNSEEN}
     try:
-        yield from _examination(program, stack).findings()
+        yield from _examination(program, stack, denied).findings()
         yield checkup.tick(program.store.checkup(), now)
         yield from heartbeats(program, stack, now)
     except WatchError as error:
         todo = "see the lines above; allow yourself to read the table"
-        yield Finding("table", Verdict.FAILS, f"could not be read: {error}", todo)
+        yield Finding("table", Verdict.UNSEEN, f"could not be read: {error}", todo)
     yield from surroundings(stack, program.routes, client_of)
     if send_test:
-        yield post_test(program)
+        yield post_test(program, denied)
 
 
-def _examination(program: Program, stack: Stack) -> Examination:
+def _examination(program: Program, stack: Stack, denied: Collection[str]) -> Examination:
     examination = program.examination()
     parts = replace(examination.parts, functions=dict(stack.of(FUNCTION)))
+    if program.settings.slack_token_name in denied:
+        return replace(examination, parts=parts, slack=Closed)
     return replace(examination, parts=parts)
 
 
-def secrets(program: Program) -> Iterator[Finding]:
-    """Whether the secrets can be read, by you at least."""
+NOT_PERMITTED = Unknown("secret_not_permitted")
+
+
+class Closed:
+    """Slack without a token: whether it takes the functions' token is not known here."""
+
+    def identity(self) -> Unknown:
+        """Nobody knows."""
+        return NOT_PERMITTED
+
+    def channel(self, _channel: str) -> Unknown:
+        """Nobody knows."""
+        return NOT_PERMITTED
+
+
+def _secrets(program: Program) -> Iterator[tuple[str, Secret]]:
     settings = program.settings
-    named = [
-        (settings.slack_token_name, program.token),
-        (settings.slack_webhook_name, program.webhook_url),
-    ]
-    for name, secret in named:
-        if name:
-            yield _readable(f"secret {name}", secret)
+    if settings.slack_token_name:
+        yield settings.slack_token_name, program.token
+    if settings.slack_webhook_name:
+        yield settings.slack_webhook_name, program.webhook_url
 
 
 def _readable(check: str, secret: Secret) -> Finding:
+    """Whether the secret can be read, by you at least."""
     try:
         secret()
     except SecretUnavailable as error:
         if "AccessDenied" in str(error):
             todo = "whether the functions can, their heartbeat says"
-            return Finding(check, Verdict.OPEN, "may not be read by you", todo)
+            return Finding(check, Verdict.UNSEEN, "may not be read by you", todo)
         return Finding(check, Verdict.FAILS, "cannot be used", str(error))
     return Finding(check, Verdict.WORKS, "can be read")
 
@@ -110,12 +139,17 @@ def heartbeats(program: Program, stack: Stack, now: datetime) -> Iterator[Findin
     yield from checkup.heartbeats(heard, now)
 
 
-def post_test(program: Program) -> Finding:
+def post_test(program: Program, denied: Collection[str]) -> Finding:
     """Post one message where everything is told that has no channel of its own."""
     (channel,) = [one.destination for one in program.routes if not one.ignored][-1:] or [""]
     check = f"test message to {channel}"
     if not channel:
         return Finding(check, Verdict.FAILS, "has no channel", "Channels ignores every cluster")
+    settings = program.settings
+    secret = settings.slack_webhook_name if channel == WEBHOOK else settings.slack_token_name
+    if secret in denied:
+        todo = "let somebody who may read the secret post it"
+        return Finding(check, Verdict.UNSEEN, f"was not tried: {NOT_PERMITTED.code}", todo)
     door = program.teller().door(channel)
     outcome = door.post(channel, Message(text=TEST_MESSAGE))
     if isinstance(outcome, Sent):

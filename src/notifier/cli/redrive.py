@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from notifier.arns import cluster_name
+from notifier.checkup import counted
 from notifier.cli.aws import add_stack, explained
-from notifier.cli.dead_letters import DeadLetterQueue, Letter
+from notifier.cli.dead_letters import NOT_RECEIVED, DeadLetterQueue, Letter
 from notifier.cli.stack import Stack, stack_of
 from notifier.errors import WatchError
 from notifier.model import GivenUp
@@ -28,6 +29,7 @@ it is, and old heartbeats are dropped.
 
 OF_THE_QUEUE = "EventsDeadLetterQueue"
 LINES_AT_MOST = 20
+TAKEN = "somebody else has taken them, or SQS counts late; run it again in a few minutes"
 LEASE = timedelta(seconds=60)
 HELD_AT_MOST = 90.0  # seconds that a channel's holder is waited for
 Found = Sequence[tuple[DeadLetterQueue, list[Letter]]]
@@ -46,12 +48,16 @@ def run(options: argparse.Namespace) -> int:
     stack = stack_of(options.stack)
     program = stack.program()
     try:
-        found = [(queue, queue.letters()) for queue in _queues(stack)]
+        found = [
+            (queue, letters)
+            for queue in _queues(stack)
+            if (letters := queue.letters()) or queue.waiting()
+        ]
         given_up = [
             one for channel in _channels(program) for one in program.store.given_up(channel)
         ]
         _say(found, given_up)
-        if not given_up and not any(letters for _, letters in found):
+        if not given_up and not found:
             print(
                 "nothing waits to be told: all dead-letter queues are empty, nothing was given up"
             )
@@ -79,9 +85,8 @@ def _channels(program: Program) -> list[str]:
 
 def _say(found: Found, given_up: Sequence[GivenUp]) -> None:
     for queue, letters in found:
-        if letters:
-            print(f"{queue.name}: {_many(max(queue.waiting(), len(letters)), 'message')}")
-            _lines([f"{one.what} ({one.why})" if one.why else one.what for one in letters])
+        print(f"{queue.name}: {counted(max(queue.waiting(), len(letters)), 'message')}")
+        _lines([f"{one.what} ({one.why})" if one.why else one.what for one in letters])
     if given_up:
         print(f"given up: {len(given_up)}")
         _lines([_said(one) for one in given_up])
@@ -105,40 +110,47 @@ def _agreed() -> bool:
 
 
 def _redrive(found: Found, given_up: Sequence[GivenUp], store: Store) -> int:
-    left = 0
+    left = not_received = 0
     for queue, letters in found:
-        if letters:
-            done = queue.hand_back(letters)
-            left += done.get("left", 0)
-            print(f"{queue.name}: " + ", ".join(f"{n} {what}" for what, n in done.items() if n))
+        done = queue.hand_back(letters)
+        left += done.get("left", 0)
+        not_received += done[NOT_RECEIVED]
+        print(f"{queue.name}: " + ", ".join(f"{n} {what}" for what, n in done.items() if n))
     for channel in dict.fromkeys(one.destination for one in given_up):
         mine = [one for one in given_up if one.destination == channel]
-        _revive(channel, mine, store)
-        print(f"{channel}: {_many(len(mine), 'revision')} will be told with the next tick")
+        print(f"{channel}: {_revive(channel, mine, store)}")
     if left:
-        print(f"{_many(left, 'message')} cannot be read and stay; delete them if nobody needs them")
-    return 1 if left else 0
+        print(
+            f"{counted(left, 'message')} cannot be read and stay; delete them if nobody needs them"
+        )
+    if not_received:
+        print(f"{counted(not_received, 'message')} not received: {TAKEN}")
+    return 1 if left or not_received else 0
 
 
-def _revive(channel: str, given_up: Sequence[GivenUp], store: Store) -> None:
-    """Hold the channel, as whoever tells it does, and let it be owed again."""
+def _revive(channel: str, agreed: Sequence[GivenUp], store: Store) -> str:
+    """Hold the channel, as whoever tells it does, and let it be owed again; says what was done.
+
+    What was told while the question waited for its answer is not told again.
+    """
     owner = f"redrive/{uuid.uuid4().hex}"  # noqa: TID251 the shell is where ids come in
     until = time.monotonic() + HELD_AT_MOST
     while not store.hold(channel, owner, now=_now(), until=_now() + LEASE):
         if time.monotonic() > until:
             raise WatchError(f"{channel} is being told just now; try again in a minute")
         time.sleep(1)
+    known = {(one.cluster_key, one.at) for one in agreed}
     try:
-        for one in given_up:
+        still = [one for one in store.given_up(channel) if (one.cluster_key, one.at) in known]
+        for one in still:
             token = uuid.uuid4().hex  # noqa: TID251
             store.revive(one, owner=owner, now=_now(), token=token)
     finally:
         store.release(channel, owner, now=_now())
+    if not still:
+        return "all of it was told meanwhile"
+    return f"{counted(len(still), 'revision')} will be told with the next tick"
 
 
 def _now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 the shell is where the clock comes in
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,6 +1,6 @@
 """What a person can see of the watcher and its functions cannot: alarms, backups, CloudTrail, ECS.
 
-Each question gives its findings; one that may not be asked is left open.
+Each question gives its findings; what may not be asked could not be seen.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from notifier.arns import cluster_name
-from notifier.checkup import Finding, Verdict
+from notifier.checkup import Finding, Verdict, counted
 from notifier.cli.stack import TABLE, TOPIC, Stack
 from notifier.model import Route
 from notifier.routing import route_for
@@ -38,7 +38,8 @@ def _asked(check: str, ask: Callable[[], Iterable[Finding]]) -> list[Finding]:
         why = str(error.response.get("Error", {}).get("Code", "ClientError"))
     except BotoCoreError as error:
         why = type(error).__name__
-    return [Finding(check, Verdict.OPEN, f"could not be read: {why}", "allow yourself to read it")]
+    todo = "allow yourself to read it"
+    return [Finding(check, Verdict.UNSEEN, f"could not be read: {why}", todo)]
 
 
 def _status(stack: Stack) -> Iterator[Finding]:
@@ -64,9 +65,9 @@ def _alarms(stack: Stack, client: Client) -> Iterator[Finding]:
             yield Finding("alarms", Verdict.FAILS, "wait for a subscription's confirmation", todo)
         elif not listed:
             todo = "give AlarmEmail, or subscribe to the topic of the output AlarmTopicArn"
-            yield Finding("alarms", Verdict.OPEN, "reach nobody", todo)
+            yield Finding("alarms", Verdict.FAILS, "reach nobody", todo)
         else:
-            yield Finding("alarms", Verdict.WORKS, f"reach {_many(len(listed), 'subscriber')}")
+            yield Finding("alarms", Verdict.WORKS, f"reach {counted(len(listed), 'subscriber')}")
 
 
 def _backup(stack: Stack, client: Client) -> Iterator[Finding]:
@@ -205,7 +206,3 @@ def _ends_by_itself(configuration: Mapping[str, Any]) -> bool:
 def _named(names: Sequence[str]) -> str:
     more = len(names) - NAMED_AT_MOST
     return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more:,} more" if more > 0 else "")
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
