@@ -110,7 +110,13 @@ class Program:
     @cached_property
     def intake(self) -> Intake:
         """Step one."""
-        return Intake(self.store, self.routes, self.settings.stack_name, self.people)
+        return Intake(
+            self.store,
+            self.routes,
+            self.settings.stack_name,
+            self.people,
+            self.settings.standalone_tasks,
+        )
 
     def lookout(self) -> "Lookout":
         """Step two."""
