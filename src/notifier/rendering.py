@@ -187,7 +187,7 @@ def root_message(telling: Telling, services: Sequence[ServiceState], previous: s
 def _root(telling: Telling, services: Sequence[ServiceState], previous: str, room: Room) -> Message:
     cluster = telling.cluster
     jobs = [one for one in services if one.kind is SubjectKind.TASK]
-    services = [one for one in services if one not in jobs]
+    services = [one for one in services if one.kind is not SubjectKind.TASK]
     failing = [one for one in services if one.phase.is_open]
     over = [one for one in services if not one.phase.is_open]
     failed_jobs = [one for one in jobs if one.phase in (Phase.TASK_FAILED, Phase.NOT_RUN)]

@@ -25,6 +25,7 @@ RUNS_SHOWN = 3  # starters and commands of one family
 CONTAINERS_SHOWN = 6
 COMMAND_AT_MOST = 150  # characters of a command override, shown to tell runs apart
 COMMAND_LINE_AT_MOST = 1500  # characters; a longer one would be cut, and be another command
+_SAYS_NOTHING = "Essential container in task exited"  # that an exit code does not
 CUT_OFF = "…"
 # Something in the place of what is not known, or must not be shown; no shell takes it for a value.
 UNKNOWN = "…"
@@ -112,7 +113,7 @@ def _run_line(runs: TaskRuns, cluster_key: str) -> RunLine:
         command=_command_label(launch),
         failed=_happened(end) if end else "",
         why=why,
-        reason=reason if reason != why else "",
+        reason="" if reason == why or reason.startswith(_SAYS_NOTHING) else reason,
         codes=_codes(end.containers) if end else "",
         count=len(failing),
         failed_at=end.at if end else None,
@@ -128,20 +129,13 @@ def _run_line(runs: TaskRuns, cluster_key: str) -> RunLine:
 
 
 def _happened(end: TaskEnd) -> str:
-    """`could not be started`, `never ran`, `ended with exit code 1`."""
+    """`could not be started`, `failed to start, it never ran`, `failed`."""
     if not end.arn:
         refused = f" ({end.stop_code})" if end.stop_code else ""
         return f"could not be started{refused}"
     if all(one.exit_code is None for one in end.containers):
         return "failed to start, it never ran"
-    told = _telling(end)
-    if told is None or told.exit_code is None:
-        return "ended badly"
-    return f"ended with exit code {told.exit_code}"
-
-
-def _telling(end: TaskEnd) -> Container | None:
-    return telling_container([one for one in end.containers if one.exit_code is not None])
+    return "failed"
 
 
 def _why(end: TaskEnd) -> str:
@@ -155,13 +149,12 @@ def _why(end: TaskEnd) -> str:
         stopped_at=end.at,
         containers=end.containers,
     )
-    facts = Facts(
-        service="", read_at=end.at, deployment_id=None, failing_revision="", tasks=(stopped,)
-    )
+    facts = Facts(service="", read_at=end.at, stopped_tasks=(stopped,))
     return diagnose(facts, event="", reason=_reason(end)).cause
 
 
 def _reason(end: TaskEnd) -> str:
+    """ECS's own words, a container's before those that say only that one ended."""
     told = telling_container(end.containers)
     return (told.reason if told else "") or end.reason
 
