@@ -1,4 +1,4 @@
-"""Events of standalone tasks, as ECS and CloudTrail send them, for the tests of what is told of them."""
+"""Events of standalone tasks, as ECS and CloudTrail send them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta

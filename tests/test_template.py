@@ -54,7 +54,13 @@ def of_type(kind: str) -> dict[str, dict[str, Any]]:
 RULES = of_type("Events::Rule")
 TICK = "EveryMinute"  # the one rule that does not fill the queue
 QUEUE_RULES = [name for name in RULES if name != TICK]
-FAILURE_RULES = ["DeploymentFailures", "DeploymentProgress", "OtherFailures", "Deployers"]
+FAILURE_RULES = [
+    "DeploymentFailures",
+    "DeploymentProgress",
+    "OtherFailures",
+    "TaskFailures",
+    "Deployers",
+]
 FUNCTIONS = of_type("Lambda::Function")
 ALARMS = of_type("CloudWatch::Alarm")
 QUEUES = of_type("SQS::Queue")

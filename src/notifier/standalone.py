@@ -370,6 +370,8 @@ def _reason(before: ServiceState, runs: TaskRuns, end: TaskEnd, now: datetime) -
     if end.is_success:
         is_over = bool(failures(runs)) and not after
         return _reason_of_success(before, now) if is_over else Reason.PROGRESS
+    if end.task in {one.task for one in runs.ends if one.is_success is False}:
+        return Reason.REPEATED  # a later event of the same task, which says more of it
     if end.task not in {one.task for one in after}:
         return Reason.OVER_BEFORE_TOLD
     if after[-1].task != end.task:
