@@ -20,6 +20,7 @@ DEPLOYS = "C0DEPLOYS1"
 # Who releases in the stories, and who they are in Slack.
 ACTORS = "; ".join(f"{name}={user}" for user, name in PEOPLE.items())
 MAY_READ = {"ReadTaskDefinitions": "true", "ReadLogs": "all"}
+TOLD = {"StandaloneTasks": "all"}
 # What the double answers instead of the account.
 OF_THE_DOUBLE = (
     "AWS_ENDPOINT_URL_ECS",
@@ -114,6 +115,7 @@ class Sandbox:
             "CHANNELS": f"*={DEPLOYS}",
             "READ_TASK_DEFINITIONS": MAY_READ["ReadTaskDefinitions"],
             "READ_LOGS": MAY_READ["ReadLogs"],
+            "STANDALONE_TASKS": TOLD["StandaloneTasks"],
             "ACTORS": ACTORS,
             "STACK_NAME": STACK,
             "TABLE_NAME": self.account.outputs["TableName"],
@@ -145,7 +147,7 @@ def running_sandbox(
                 code = account.build()
                 lap(f"program built, {len(code) / 1e6:.0f} MB")
                 told = {"Channels": f"*={DEPLOYS}", "SlackApiUrl": workspace.api_url}
-                account.deploy({**told, **MAY_READ, "Actors": ACTORS}, code=code)
+                account.deploy({**told, **MAY_READ, **TOLD, "Actors": ACTORS}, code=code)
                 lap("template.yaml deployed by CloudFormation")
                 yield Sandbox(account, ecs, workspace)
 

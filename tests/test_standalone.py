@@ -90,14 +90,14 @@ def succeed(number: int, minutes: float = 0, **more: Any) -> dict[str, Any]:
     [
         ("events-rule/nightly-report", True),
         ("chronos-schedule/nightly-report-of-all-the", True),
-        ("ecs-watch", True),
+        ("ecs-watch", False),
         ("ecsw/0123456789abcdef/1", True),
         ("AWS Step Functions", False),
         ("someone", False),
         ("", False),
     ],
 )
-def test_by_default_only_what_a_schedule_or_ecs_watch_started_is_told(
+def test_by_default_only_what_a_schedule_started_and_ecs_watch_tried_again_is_told(
     started_by: str, scheduled: bool
 ) -> None:
     stopped = event(fail(1, startedBy=started_by))
@@ -105,6 +105,12 @@ def test_by_default_only_what_a_schedule_or_ecs_watch_started_is_told(
     assert (not why_left_out(stopped, StandaloneTasks.SCHEDULED)) is scheduled
     assert not why_left_out(stopped, StandaloneTasks.ALL)
     assert why_left_out(stopped, StandaloneTasks.OFF) == "StandaloneTasks=off"
+
+
+def test_a_success_of_a_run_by_hand_counts_too_for_it_may_be_of_a_job_that_failed() -> None:
+    by_hand = event(succeed(1, startedBy="ecs-watch"))
+
+    assert not why_left_out(by_hand, StandaloneTasks.SCHEDULED)
 
 
 @pytest.mark.parametrize("which", StandaloneTasks)

@@ -42,8 +42,9 @@ UNKNOWN_FAMILY = "unknown"  # of a call that was refused, CloudTrail may say not
 SCHEDULES = {"events-rule/": "rule", "chronos-schedule/": "schedule"}
 STARTER_AT_MOST = 36
 _SCHEDULERS = ("events.amazonaws.com", "scheduler.amazonaws.com")
-# What ecs-watch itself starts is a run of the job that failed, whoever had started that.
-OWN_STARTERS = ("ecs-watch", "ecsw/")
+# What ecs-watch itself starts is a run of the job that failed, whoever had started that: it is
+# tried again under one name, and run by a person, who sees how it ends, under the other.
+TRIED_AGAIN, RUN_BY_HAND = "ecsw/", "ecs-watch"
 
 RUNS_KEPT = 10  # starters and commands of one family
 FAILURES_KEPT = 10  # of each
@@ -78,24 +79,39 @@ def is_standalone(event: Event) -> bool:
     """Whether it tells of the end of a task of no service, or of a RunTask that started less."""
     match event:
         case TaskStateChange(service=None):
-            of_service = event.group.startswith("service:") or event.started_by[:8] == "ecs-svc/"
-            return event.last_status == "STOPPED" and not of_service
+            is_judged = event.last_status == "STOPPED" and event.stop_code != BY_A_PERSON
+            return is_judged and not _is_of_service(event)
         case ApiCall(name="RunTask"):
             return bool(event.failure_reasons or event.error_code)
     return False
 
 
+def _is_of_service(task: TaskStateChange) -> bool:
+    return task.group.startswith("service:") or task.started_by.startswith("ecs-svc/")
+
+
 def why_left_out(event: Event, which: StandaloneTasks) -> str:
-    """Why nothing is to be remembered of this event; empty where something is."""
+    """Why nothing is to be remembered of this event; empty where something may be."""
+    if isinstance(event, TaskStateChange) and not event.service and not _is_of_service(event):
+        if event.last_status != "STOPPED":
+            return "the task has not stopped yet"
+        if event.stop_code == BY_A_PERSON:
+            return "the task was stopped by a person"
     if not is_standalone(event):
         return ""
-    if isinstance(event, TaskStateChange) and event.stop_code == BY_A_PERSON:
-        return "task stopped by a person"
     launch = _launch(event)
     is_wanted = which is StandaloneTasks.ALL or (
-        which is StandaloneTasks.SCHEDULED and (_is_scheduled(launch) or _is_own(launch.started_by))
+        which is StandaloneTasks.SCHEDULED
+        and (_is_scheduled(launch) or _may_end_a_failure(event, launch))
     )
     return "" if is_wanted else f"StandaloneTasks={which}"
+
+
+def _may_end_a_failure(event: Event, launch: Launch) -> bool:
+    if launch.started_by.startswith(TRIED_AGAIN):
+        return True
+    is_by_hand = launch.started_by.startswith(RUN_BY_HAND)
+    return is_by_hand and isinstance(event, TaskStateChange) and ended_well(event) is not False
 
 
 def _launch(event: Event) -> Launch:
@@ -112,7 +128,7 @@ def _is_scheduled(launch: Launch) -> bool:
 
 
 def _is_own(started_by: str) -> bool:
-    return started_by.startswith(OWN_STARTERS)
+    return started_by.startswith((TRIED_AGAIN, RUN_BY_HAND))
 
 
 # --- what an event is about -----------------------------------------------------------------------
