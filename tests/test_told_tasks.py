@@ -231,6 +231,19 @@ def test_beside_a_failing_service_it_is_told_in_the_same_thread_and_in_the_chann
     assert watch.cluster().open_services == 1
 
 
+def test_a_job_and_a_service_that_could_not_reach_the_channel_at_once_do_so_one_by_one(
+    watch: Watch,
+) -> None:
+    watch.offer(deployment_failed("checkout"))
+    watch.tick(timedelta(minutes=2))
+    watch.offer(deployment_failed("search"), task_stopped(1, at=watch.clock.at))
+    watch.ticks(14)
+
+    loud = [one.message.text for one in watch.slack.replies if one.is_broadcast]
+    assert sum("search" in text for text in loud) == 1
+    assert sum("nightly-report" in text for text in loud) == 1
+
+
 def test_when_the_service_is_well_again_the_job_still_reads_as_failed(watch: Watch) -> None:
     watch.offer(deployment_failed("checkout"))
     fail(watch)

@@ -81,7 +81,7 @@ SUMMARY, CHECKUP = "summary", "checkup"
 KEY_OF = "ecs_watch"  # event_type of the metadata by which a post is found again
 
 # What Slack limits, or refuses, apart from each other.
-ANYTHING, POSTS, EDITS, LOOKS = "anything", "posts", "edits", "looks"
+ANYTHING, POSTS, EDITS, LOOKS, MARKS = "anything", "posts", "edits", "looks", "marks"
 
 
 class Store(Table, Protocol):
@@ -943,11 +943,13 @@ class _Taking:
 
     def mark(self, thread: Thread) -> None:
         """A reaction is a courtesy: what Slack refuses for good is not asked for again."""
+        self.holding.wait_if_closed(MARKS)
         self.holding.hold()
         is_on = self.step.kind is StepKind.MARK
         outcome = self.holding.door.mark(thread.channel, thread.ts, on=is_on)
         if _is_refused(outcome, Refusal.RATE_LIMITED) and isinstance(outcome, Refused):
-            raise _EndTurn(self.now + (outcome.retry_after or PROBE_EVERY))
+            self.holding.close(MARKS, self.now + (outcome.retry_after or PROBE_EVERY))
+            self.holding.wait_if_closed(MARKS)
         self.turn.record({}, replace(thread, is_marked=is_on))
 
 

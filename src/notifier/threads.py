@@ -144,9 +144,14 @@ def _group(
 
 
 def _is_told_with(one: ServiceState, other: ServiceState) -> bool:
-    """Runs of tasks are told in other words than services, whether they failed or not."""
-    are_tasks = SubjectKind.TASK in (one.kind, other.kind)
-    return one.kind is other.kind if are_tasks else one.phase.is_open is other.phase.is_open
+    """Services that fail are told apart from those that do not; tasks are told together."""
+    is_task = one.kind is SubjectKind.TASK
+    return _are_told_alike(one, other) and (is_task or one.phase.is_open is other.phase.is_open)
+
+
+def _are_told_alike(one: ServiceState, other: ServiceState) -> bool:
+    """Runs of tasks are told in other words than services."""
+    return (one.kind is SubjectKind.TASK) is (other.kind is SubjectKind.TASK)
 
 
 def _oldest(untold: Sequence[ServiceState], place: Place) -> ServiceState:
@@ -203,7 +208,7 @@ def _hushed(
         return Wait(thread.loud_at + BETWEEN_BROADCASTS)
     if _is_used_up(thread, place):
         return _root(cluster, mine)
-    loud = _revisions(hushed)
+    loud = _revisions(one for one in hushed if _are_told_alike(hushed[0], one))
     return Step(kind=StepKind.REPLY, tells=loud, announces=loud, is_broadcast=True)
 
 
