@@ -25,6 +25,7 @@ from notifier.model import (
 )
 from notifier.settings import StandaloneTasks
 from notifier.standalone import family_of, last_success, why_left_out
+from notifier.store.rows import to_json
 from tests.hostile import TEXTS
 from tests.jobs import (
     CAPACITY,
@@ -384,6 +385,23 @@ def known(bodies: Sequence[Any]) -> str:
     task = told.task
     runs = sorted((replace(one, revision=0) for one in task.runs), key=lambda one: one.command)
     return repr((task.phase, task.since, task.count, runs))
+
+
+def test_a_copy_of_what_was_decided_meanwhile_changes_nothing(told: Told) -> None:
+    both = fail(1, containers=[container("app", 0), container("proxy", 1)])
+    told.see(both)
+    told.look(NotReadable(service=KEY, why="no permission"))
+
+    assert told.see(both) == [Reason.SECOND_COPY]
+
+
+def test_the_largest_that_a_row_may_come_to_hold_fits_into_an_item(told: Told) -> None:
+    huge = [container(f"c{n}", 1, f"{n}" + "x" * 9_000) for n in range(50)]
+    for n in range(50):
+        command = [f"{n} {m} " + "y" * 2_000 for m in range(50)]
+        told.see(fail(n, n, containers=huge, command=command, stoppedReason=EXITED + "z" * 9_000))
+
+    assert len(to_json(told.task)) < 300_000
 
 
 def test_only_the_newest_success_is_kept_and_a_few_failures(told: Told) -> None:

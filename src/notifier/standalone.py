@@ -46,6 +46,9 @@ _SCHEDULERS = ("events.amazonaws.com", "scheduler.amazonaws.com")
 # tried again under one name, and run by a person, who sees how it ends, under the other.
 TRIED_AGAIN, RUN_BY_HAND = "ecsw/", "ecs-watch"
 
+WORDS_AT_MOST = 1_024  # characters of a reason
+CONTAINERS_KEPT = 20  # of a task; ECS takes ten
+UNKNOWN = "…"  # in the place of what is not known, or must not be shown
 RUNS_KEPT = 10  # starters and commands of one family
 FAILURES_KEPT = 10  # of each
 FORGOTTEN_AFTER = timedelta(days=90)
@@ -153,30 +156,46 @@ def family_of(task_definition: str) -> str:
 def _run_of(event: Event) -> _Run:
     launch = _launch(event)
     if isinstance(event, TaskStateChange):
-        is_success = ended_well(event)
+        end = _end_of(event, ended_well(event))
+    else:
         end = TaskEnd(
-            task=_mark(event.task_arn),
+            task=_mark(event.identity),
             at=event.occurred_at,
-            version=event.version or 0,
-            is_success=is_success,
-            arn=event.task_arn,
-            stop_code=event.stop_code,
-            reason=event.stopped_reason,
-            containers=tuple(replace(one, image="", image_digest="") for one in event.containers),
-            launch=launch,
+            is_success=False,
+            stop_code=event.error_code if isinstance(event, ApiCall) else "",
+            reason=_why_not_started(event)[:WORDS_AT_MOST],
+            launch=_bounded(launch),
         )
-        return _Run(
-            _starter(launch), _command(launch), end if is_success is not True else _bare(end)
-        )
-    end = TaskEnd(
-        task=_mark(event.identity),
-        at=event.occurred_at,
-        is_success=False,
-        stop_code=event.error_code if isinstance(event, ApiCall) else "",
-        reason=_why_not_started(event),
-        launch=launch,
+    return _Run(_starter(launch), _command(launch), _bare(end) if end.is_success else end)
+
+
+def _end_of(task: TaskStateChange, is_success: bool | None) -> TaskEnd:
+    return TaskEnd(
+        task=_mark(task.task_arn),
+        at=task.occurred_at,
+        version=task.version or 0,
+        is_success=is_success,
+        arn=task.task_arn,
+        stop_code=task.stop_code,
+        reason=task.stopped_reason[:WORDS_AT_MOST],
+        containers=tuple(map(_ended_container, task.containers[:CONTAINERS_KEPT])),
+        launch=_bounded(_launch(task)),
     )
-    return _Run(_starter(launch), _command(launch), end)
+
+
+def _ended_container(one: Container) -> Container:
+    return replace(one, reason=one.reason[:WORDS_AT_MOST], image="", image_digest="")
+
+
+def _bounded(launch: Launch) -> Launch:
+    """Without a command that is longer than ECS takes: a row holds 400 kB.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_TaskOverride.html
+    """
+    overrides = launch.overrides[:CONTAINERS_KEPT]
+    if sum(len(word) for one in overrides for word in (*one.command, *one.environment)) > 8192:
+        overrides = tuple(replace(o, command=(UNKNOWN,), environment=()) for o in overrides)
+    return replace(launch, overrides=overrides)
 
 
 def _why_not_started(event: Event) -> str:
@@ -234,7 +253,7 @@ def _with_end(before: TaskRuns, end: TaskEnd) -> TaskRuns:
     """Of two events of one task the newer version counts; of successes the newest one is kept."""
     ends = {one.task: one for one in before.ends}
     known = ends.get(end.task)
-    if known is None or (known.version, known.is_success is None) < (end.version, True):
+    if known is None or (known.version, known.is_success is not None) < (end.version, True):
         ends[end.task] = end
     return replace(before, ends=_kept(ends.values()))
 

@@ -27,8 +27,6 @@ COMMAND_AT_MOST = 150  # characters of a command override, shown to tell runs ap
 COMMAND_LINE_AT_MOST = 1500  # characters; a longer one would be cut, and be another command
 _SAYS_NOTHING = "Essential container in task exited"  # that an exit code does not
 CUT_OFF = "…"
-# Something in the place of what is not known, or must not be shown; no shell takes it for a value.
-UNKNOWN = "…"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +214,10 @@ def _network(launch: Launch) -> Iterator[str]:
     """A task's own event says its subnet and not its security groups."""
     if not launch.subnets:
         return
-    subnets, groups = ",".join(launch.subnets), ",".join(launch.security_groups) or UNKNOWN
+    subnets, groups = (
+        ",".join(launch.subnets),
+        ",".join(launch.security_groups) or standalone.UNKNOWN,
+    )
     public = f",assignPublicIp={launch.public_ip}" if launch.public_ip else ""
     settings = f"subnets=[{subnets}],securityGroups=[{groups}]{public}"
     yield from ("--network-configuration", f"awsvpcConfiguration={{{settings}}}")
@@ -238,4 +239,4 @@ def _overrides(overrides: Sequence[ContainerOverride]) -> Iterator[str]:
 
 
 def _without_values(override: ContainerOverride) -> list[dict[str, str]]:
-    return [{"name": name, "value": UNKNOWN} for name in override.environment]
+    return [{"name": name, "value": standalone.UNKNOWN} for name in override.environment]
