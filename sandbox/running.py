@@ -23,6 +23,7 @@ ACTORS = "; ".join(f"{name}={user}" for user, name in PEOPLE.items())
 HEARTBEAT = ROOT / "events" / "scheduled-heartbeat-built.json"
 ALARM_EMAIL = "alarms@example.com"  # nothing in the sandbox sends mail
 MAY_READ = {"ReadTaskDefinitions": "true", "ReadLogs": "all"}
+TOLD = {"StandaloneTasks": "all"}
 # What the double answers instead of the account.
 OF_THE_DOUBLE = (
     "AWS_ENDPOINT_URL_ECS",
@@ -125,6 +126,7 @@ class Sandbox:
             "CHANNELS": f"*={DEPLOYS}",
             "READ_TASK_DEFINITIONS": MAY_READ["ReadTaskDefinitions"],
             "READ_LOGS": MAY_READ["ReadLogs"],
+            "STANDALONE_TASKS": TOLD["StandaloneTasks"],
             "ACTORS": ACTORS,
             "STACK_NAME": STACK,
             "TABLE_NAME": self.account.outputs["TableName"],
@@ -157,7 +159,7 @@ def running_sandbox(
                 lap(f"program built, {len(code) / 1e6:.0f} MB")
                 told = {"Channels": f"*={DEPLOYS}", "SlackApiUrl": workspace.api_url}
                 more = {"Actors": ACTORS, "AlarmEmail": ALARM_EMAIL}
-                account.deploy({**told, **MAY_READ, **more}, code=code)
+                account.deploy({**told, **MAY_READ, **TOLD, **more}, code=code)
                 lap("template.yaml deployed by CloudFormation")
                 yield Sandbox(account, ecs, workspace)
 

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 
-from notifier.ecs import Ecs
+from notifier.ecs import Ecs, May
 from notifier.errors import ReadFailed
 from tests.watch import CLUSTER, START
 
@@ -113,3 +113,33 @@ def test_an_answer_that_takes_too_long_says_so(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(stubbed.client, "describe_services", hang)
     with pytest.raises(ReadFailed, match="too slow"):
         stubbed.ecs.services(CLUSTER, ["checkout"], START)
+
+
+REVISION = "arn:aws:ecs:eu-west-1:123456789012:task-definition/nightly-report:7"
+
+
+def test_a_container_is_essential_unless_its_task_definition_says_it_is_not() -> None:
+    stubbed = Stubbed()
+    stubbed.ecs = Ecs(lambda: stubbed.client, may=May(task_definitions=True))
+    containers = [{"name": "app"}, {"name": "proxy", "essential": False}]
+    stubbed.stubber.add_response(
+        "describe_task_definition",
+        {"taskDefinition": {"taskDefinitionArn": REVISION, "containerDefinitions": containers}},
+        {"taskDefinition": REVISION},
+    )
+
+    assert stubbed.ecs.essential_containers(CLUSTER, REVISION) == ("app",)
+
+
+def test_which_containers_are_essential_is_not_read_where_task_definitions_may_not_be() -> None:
+    with pytest.raises(ReadFailed, match="no permission"):
+        Stubbed().ecs.essential_containers(CLUSTER, REVISION)
+
+
+def test_a_task_definition_that_cannot_be_read_is_a_read_that_failed() -> None:
+    stubbed = Stubbed()
+    stubbed.ecs = Ecs(lambda: stubbed.client, may=May(task_definitions=True))
+    stubbed.stubber.add_client_error("describe_task_definition", "ThrottlingException")
+
+    with pytest.raises(ReadFailed, match="throttled"):
+        stubbed.ecs.essential_containers(CLUSTER, REVISION)

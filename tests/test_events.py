@@ -1099,3 +1099,25 @@ def test_any_object_is_wrapped_or_left(value: Json) -> None:
 
     if envelope is not None:
         read_or_refuse(envelope)
+
+
+def test_how_a_standalone_task_was_started_is_read_without_any_value_of_a_variable() -> None:
+    event = an_event(recorded("task-stopped-standalone-exit1-ec2-2019"))
+
+    assert isinstance(event, TaskStateChange)
+    assert event.launch is not None
+    assert event.launch.launch_type == "EC2"
+    (override,) = event.launch.overrides
+    assert (override.name, override.environment) == ("sample_app-1_0_0", ("S3_BUCKET",))
+    assert "bucket-name-xxx" not in repr(event)
+
+
+@pytest.mark.parametrize("odd", [None, [], 7, "x", [None], [{"name": 7, "command": "x"}], {}])
+def test_whatever_stands_for_overrides_a_task_is_read(odd: object) -> None:
+    strange = {"containerOverrides": odd}
+    body = changed("task-stopped-standalone-exit1-ec2-2019", overrides=strange, attachments=odd)
+    event = an_event(body)
+
+    assert isinstance(event, TaskStateChange)
+    assert event.launch is not None
+    assert event.launch.overrides == ()

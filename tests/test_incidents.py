@@ -55,6 +55,7 @@ from notifier.model import (
     Shipped,
     SubjectKind,
 )
+from tests.jobs import task_stopped
 from tests.permutations import (
     CLUSTER,
     FAMILIES,
@@ -2023,6 +2024,16 @@ def over_unheard() -> Reason:
     return story.looks(WELL, 16)
 
 
+def of_job(minutes: int = 60, **more: Any) -> tuple[Reason, Reason]:
+    """Of a standalone task that fails, and of a look so many minutes later."""
+    failed = parse(task_stopped(1, at=NOON, **more))
+    assert isinstance(failed, Event)
+    first = decide(Story().cluster, [Observed(event=failed, received_at=NOON)], NOON, POLICY)
+    look = NotReadable(service="standalone task: nightly-report", why="not shown by ECS")
+    return first.reasons[0], decide(first.cluster, [look], at(minutes), POLICY).reasons[0]
+
+
+BESIDE = [{"name": "app", "exitCode": 0}, {"name": "proxy", "exitCode": 1}]
 REACHED: dict[Reason, Callable[[], Reason]] = {
     Reason.NEWLY_FAILING: lambda: Story().gets(deployment("FAILED", 42, 0)),
     Reason.FAILING_AGAIN: lambda: flap(flapped(1), 15),
@@ -2060,6 +2071,8 @@ REACHED: dict[Reason, Callable[[], Reason]] = {
     Reason.EXPLAINED: lambda: explain(failing()),
     Reason.SHIPPED: lambda: Story().decide(shipped(), NOON),
     Reason.DEPLOYER_KNOWN: deployer_known,
+    Reason.NOT_RUN_SINCE: lambda: of_job()[1],
+    Reason.IS_UNDECIDED: lambda: of_job(containers=BESIDE)[0],
     Reason.NOT_READABLE: lambda: failing().cannot_look("throttled", 1),
 }
 

@@ -65,6 +65,8 @@ RECORDED = {
         ct-update-service-identity-center-built
     """,
     "TaskFailures": """
+        ct-runtask-denied-built
+        ct-runtask-failures-built
         task-stopped-essential-exited-fivexl
         task-stopped-essential-exited-maas-2018
         task-stopped-standalone-exit1-ec2-2019
@@ -99,9 +101,7 @@ RECORDED = {
         codedeploy-success-docs
         ct-create-cluster-docs
         ct-put-account-setting-default-us-gov-docs
-        ct-runtask-denied-built
         ct-runtask-envelope-minimal-botocraft
-        ct-runtask-failures-built
         ct-update-service-auto-scaling-built
         ct-update-service-scheduler-role-trimmed
         ct-useridentity-assumed-role-docs
@@ -159,6 +159,15 @@ def schedule(rule: str, **envelope: object) -> dict[str, object]:
 
 
 CALL = "AWS API Call via CloudTrail"
+
+
+def stop(**detail: object) -> dict[str, object]:
+    """The last event of a task; its one container's exit code where it is given."""
+    code = {"exitCode": detail.pop("exitCode")} if "exitCode" in detail else {}
+    shown = {"lastStatus": "STOPPED", "containers": [{"name": "app", **code}]}
+    return ecs(
+        "ECS Task State Change", **{**shown, "stopCode": "EssentialContainerExited"} | detail
+    )
 
 
 def updates(**parameters: object) -> dict[str, object]:
@@ -250,6 +259,51 @@ CASES: dict[str, tuple[dict[str, object], set[str]]] = {
     ),
     "a task that somebody ran": (
         ecs(CALL, eventSource="ecs.amazonaws.com", eventName="RunTask"),
+        set(),
+    ),
+    "a task that somebody could not run": (
+        ecs(
+            CALL,
+            eventSource="ecs.amazonaws.com",
+            eventName="RunTask",
+            responseElements={"tasks": [], "failures": [{"reason": "RESOURCE:MEMORY"}]},
+        ),
+        TASKS,
+    ),
+    "a task that somebody ran, with an empty list of failures": (
+        ecs(
+            CALL,
+            eventSource="ecs.amazonaws.com",
+            eventName="RunTask",
+            responseElements={"tasks": [{}], "failures": []},
+        ),
+        set(),
+    ),
+    "a task that somebody may not run": (
+        ecs(
+            CALL,
+            eventSource="ecs.amazonaws.com",
+            eventName="RunTask",
+            errorCode="AccessDenied",
+            responseElements=None,
+        ),
+        TASKS,
+    ),
+    "a failed start that somebody else made up": (
+        ecs(CALL, eventSource="ecs.amazonaws.com", eventName="RunTask", errorCode="AccessDenied")
+        | {"source": "my.ecs"},
+        set(),
+    ),
+    "a job that failed": (stop(group="family:job", exitCode=1), TASKS),
+    "a job that did its work": (stop(group="family:job", exitCode=0), TASKS),
+    "a job that says nothing of its group": (stop(exitCode=1), TASKS),
+    "a job that a person stopped": (stop(group="family:job", stopCode="UserInitiated"), set()),
+    "a job that Spot took away": (stop(group="family:job", stopCode="SpotInterruption"), TASKS),
+    "a job that never ran": (stop(group="family:job", stopCode="TaskFailedToStart"), TASKS),
+    "a job that is stopping": (stop(group="family:job", lastStatus="STOPPING"), set()),
+    "a service's task that died": (stop(group="service:web", exitCode=1), TASKS),
+    "a service's task that a scale-in stopped": (
+        stop(group="service:web", stoppedReason="Scaling activity initiated by (deployment x)"),
         set(),
     ),
     "a call that somebody else made up": (

@@ -204,6 +204,7 @@ class FakeEcs:
     `fails` says why services cannot be read, `lacks_client` why nothing can be. `known` are the
     facts to tell of a service, or of CLUSTER/SERVICE, `records` who deployed it, `records_fail`
     why nobody knows that, `logs_fail` why no log can be read again.
+    `essential` has the essential containers of task definitions, by their ARNs.
     `calls` are all looks at services; `asked` are those for facts, `looked_up` those for callers.
     """
 
@@ -219,6 +220,7 @@ class FakeEcs:
     may_read_logs: bool = True
     logs_fail: str = ""
     logs_read: list[LogTail] = field(default_factory=list)
+    essential: dict[str, tuple[str, ...]] = field(default_factory=dict)
     calls: list[Sequence[str]] = field(default_factory=list)
     asked: list[Sequence[Asked]] = field(default_factory=list)
     looked_up: list[Sequence[Asked]] = field(default_factory=list)
@@ -297,6 +299,12 @@ class FakeEcs:
 
     def account_alias(self, _account: str, _region: str, budget: Budget | None) -> str:
         return self.alias if budget else ""
+
+    def essential_containers(self, _cluster_arn: str, task_definition: str) -> Sequence[str]:
+        self.calls.append([task_definition])
+        if task_definition not in self.essential:
+            raise ReadFailed("DescribeTaskDefinition", self.fails or "no permission")
+        return self.essential[task_definition]
 
     def clusters(self) -> Sequence[str]:
         self.calls.append(["ListClusters"])

@@ -28,12 +28,14 @@ from notifier.model import (
     ApiCall,
     Caller,
     CodeDeployStateChange,
+    ContainerOverride,
     DaemonDeploymentStateChange,
     DaemonServiceAction,
     DeploymentStateChange,
     Event,
     Heartbeat,
     HookStateChange,
+    Launch,
     NotOurs,
     RunbookFailed,
     ServiceAction,
@@ -513,7 +515,42 @@ def _task(envelope: _Envelope) -> TaskStateChange:
         task_definition_arn=_arn(detail, "taskDefinitionArn"),
         containers=tuple(_container(fields) for fields in detail.children("containers")),
         service=_service_of_group(detail.text("group", _TEXT_BYTES)),
+        launch=_launched(detail),
     )
+
+
+def _launched(task: _Fields) -> Launch:
+    """How a task was started. Of its security groups, and of variables' values, nothing is there.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html
+    """
+    pairs = [pair for one in task.children("attachments") for pair in one.children("details")]
+    subnets = [pair.text("value") for pair in pairs if pair.text("name") == "subnetId"]
+    return Launch(
+        task_definition=_arn(task, "taskDefinitionArn"),
+        started_by=task.text("startedBy"),
+        launch_type=task.text("launchType"),
+        capacity_provider=task.text("capacityProviderName"),
+        platform_version=task.text("platformVersion"),
+        subnets=tuple(subnets[:1]),
+        overrides=_overrides(task),
+    )
+
+
+def _overrides(fields: _Fields) -> tuple[ContainerOverride, ...]:
+    """What is started instead of what the task definition says; of variables only the names.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerOverride.html
+    """
+    overrides = (
+        ContainerOverride(
+            name=one.text("name"),
+            command=one.texts("command"),
+            environment=tuple(filter(None, (v.text("name") for v in one.children("environment")))),
+        )
+        for one in fields.child("overrides").children("containerOverrides")
+    )
+    return tuple(one for one in overrides if one.command or one.environment)
 
 
 def _task_arn(envelope: _Envelope) -> str:
@@ -689,7 +726,30 @@ def _api_call(envelope: _Envelope) -> ApiCall | NotOurs:
         caller_type=detail.child("userIdentity").text("type"),
         caller_name=_caller_name(detail.child("userIdentity")),
         caller=_caller(detail.child("userIdentity")),
+        launch=_requested_launch(detail) if detail.text("eventName") == "RunTask" else None,
         **_begun(detail, at or envelope.sent_at),
+    )
+
+
+def _requested_launch(detail: _Fields) -> Launch:
+    """What a RunTask asked for; of a refused call CloudTrail may not say it.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
+    """
+    request, caller = detail.child("requestParameters"), detail.child("userIdentity")
+    network = request.child("networkConfiguration").child("awsvpcConfiguration")
+    providers = request.children("capacityProviderStrategy")
+    return Launch(
+        task_definition=request.text("taskDefinition", _TEXT_BYTES),
+        started_by=request.text("startedBy"),
+        invoked_by=caller.text("invokedBy"),
+        launch_type=request.text("launchType"),
+        capacity_provider=providers[0].text("capacityProvider") if len(providers) == 1 else "",
+        platform_version=request.text("platformVersion"),
+        subnets=network.texts("subnets"),
+        security_groups=network.texts("securityGroups"),
+        public_ip=network.text("assignPublicIp"),
+        overrides=_overrides(request),
     )
 
 

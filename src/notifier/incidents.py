@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from notifier import standalone
 from notifier.events import is_failure
 from notifier.facts import Confidence, Diagnosis, Explanation, Shipment
 from notifier.model import (
@@ -26,6 +27,7 @@ from notifier.model import (
     Death,
     Deployment,
     DeploymentStateChange,
+    EssentialContainers,
     Event,
     Failure,
     HookStateChange,
@@ -213,7 +215,7 @@ def cluster_of(event: Event) -> ClusterState:
 def subject_of(observation: Observation) -> ServiceState | None:
     """The row that an observation is about, as it is before anything is known of it."""
     match observation:
-        case ServiceReading() | NotReadable() | Explanation() | Shipped():
+        case ServiceReading() | NotReadable() | Explanation() | Shipped() | EssentialContainers():
             return _subject_of_look(observation.service)
         case Observed(event=DeploymentStateChange() | ServiceAction() | HookStateChange() as event):
             return ServiceState(name=event.service)
@@ -224,7 +226,7 @@ def subject_of(observation: Observation) -> ServiceState | None:
         case Observed(event=CodeDeployStateChange() as event):
             name = f"{event.application}/{event.deployment_group}"
             return ServiceState(name=name, kind=SubjectKind.CODEDEPLOY)
-    return None
+    return standalone.subject(observation.event)
 
 
 def _subject_of_look(key: str) -> ServiceState:
@@ -241,6 +243,15 @@ def _decide_one(
 ) -> tuple[ServiceState, Reason]:
     if policy.route.ignored and not before.phase.is_open:
         return replace(before, due_at=None), Reason.IGNORED_CLUSTER
+    if before.kind is SubjectKind.TASK:
+        limits = standalone.Limits(policy.window, policy.repeat_interval)
+        return standalone.decide(before, observation, now, limits)
+    return _decide_on_service(before, observation, now, policy)
+
+
+def _decide_on_service(
+    before: ServiceState, observation: Observation, now: datetime, policy: Policy
+) -> tuple[ServiceState, Reason]:
     match observation:
         case ServiceReading():
             return _on_reading(before, observation, now, policy)
@@ -252,6 +263,7 @@ def _decide_one(
             return _on_shipment(before, observation.shipment)
         case Observed():
             return _on_event(before, observation, now, policy)
+    return before, Reason.NO_SUBJECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -1443,12 +1455,23 @@ def _with_incident(
         return after
     opened = sum(_is_open(after, key) - _is_open(before, key) for key in changed)
     cluster = replace(after, open_services=before.open_services + opened)
+    failed = any(_has_newly_failed(before, task) for task in changed.values())
     if cluster.open_services and not before.open_services:
         cluster = _opened(before, cluster, now, policy)
     elif before.open_services and not cluster.open_services:
         cluster = replace(cluster, closed_at=now)
+    elif failed and not cluster.open_services:
+        # A task that failed is told in an incident that is over as soon as it began.
+        cluster = replace(_opened(before, cluster, now, policy), closed_at=now)
     cluster = replace(cluster, services=_in_generation(before, cluster, changed))
     return _touched(before, cluster, changed, now, policy)
+
+
+def _has_newly_failed(before: ClusterState, task: ServiceState) -> bool:
+    """Whether a failure of a standalone task is news."""
+    known = _revision(before, task.key)
+    news = {one.reason for one in task.transitions if one.revision > known}
+    return task.kind is SubjectKind.TASK and bool(news & standalone.TOLD_AS_FAILURE)
 
 
 def _is_open(cluster: ClusterState, key: str) -> bool:
@@ -1489,11 +1512,17 @@ def _in_generation(
     joining = {
         key: replace(service, generation=cluster.generation, not_live=_kept(service, cluster))
         for key, service in changed.items()
-        if cluster.open_services
-        and service.revision > _revision(before, key)
-        and service.phase not in (Phase.WELL, Phase.ROLLING)
+        if _joins(before, cluster, service)
     }
     return {**cluster.services, **joining}
+
+
+def _joins(before: ClusterState, cluster: ClusterState, service: ServiceState) -> bool:
+    if service.kind is SubjectKind.TASK:
+        return _has_newly_failed(before, service)
+    is_risen = service.revision > _revision(before, service.key)
+    is_shown = service.phase not in (Phase.WELL, Phase.ROLLING)
+    return cluster.open_services > 0 and is_risen and is_shown
 
 
 def _kept(service: ServiceState, cluster: ClusterState) -> tuple[str, ...]:
@@ -1513,7 +1542,8 @@ def _touched(
     mine = [
         cluster.services[key]
         for key in changed
-        if cluster.services[key].generation == cluster.generation and not is_past
+        if cluster.services[key].generation == cluster.generation
+        and (not is_past or cluster.services[key].kind is SubjectKind.TASK)
     ]
     risen = any(one.revision > _revision(before, one.key) for one in mine)
     counts = any(_has_other_counts(before, one) for one in mine)

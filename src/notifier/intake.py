@@ -27,6 +27,8 @@ from notifier.model import (
     Shipped,
 )
 from notifier.saving import Table, key_of, route_of, save_decision
+from notifier.settings import StandaloneTasks
+from notifier.standalone import why_left_out
 from notifier.thresholds import SHIPPED, Thresholds
 
 logger = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ class Intake:
     stack_name: str
     people: People = NOBODY
     thresholds: Thresholds = SHIPPED
+    standalone_tasks: StandaloneTasks = StandaloneTasks.SCHEDULED
 
     def take_in(self, messages: Sequence[Mapping[str, object]], run: Invocation) -> TakenIn:
         """Save what the messages tell. A message that cannot be saved is among the failed ones."""
@@ -107,6 +110,8 @@ class Intake:
                     failed.append(message_id)
             elif isinstance(event, NotOurs):
                 logger.info("not ours", extra={"message_id": message_id, "why": event.why})
+            elif why := why_left_out(event, self.standalone_tasks):
+                logger.info("left out", extra={"message_id": message_id, "why": why})
             else:
                 yield Record(
                     message_id, Observed(event=event, received_at=_sent_at(message) or now)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from notifier import checkup
+from notifier import checkup, standalone
 from notifier.arns import cluster_name, parse_arn
 from notifier.checkup import Finding, Verdict
 from notifier.errors import Conflict, ReadFailed, StoreUnavailable
@@ -22,6 +22,7 @@ from notifier.model import (
     Checkup,
     ClusterState,
     Due,
+    EssentialContainers,
     Heard,
     Invocation,
     NotReadable,
@@ -30,6 +31,7 @@ from notifier.model import (
     Reason,
     Route,
     ServiceReading,
+    SubjectKind,
 )
 from notifier.progress import lacks_tasks
 from notifier.saving import Table, key_of, route_of, save_decision
@@ -90,6 +92,9 @@ class Ecs(Protocol):
         self, cluster_arn: str, names: Sequence[str], now: datetime
     ) -> Mapping[str, ServiceReading]:
         """What DescribeServices shows, ten a call."""
+
+    def essential_containers(self, cluster_arn: str, task_definition: str) -> Sequence[str]:
+        """The names of a task definition's essential containers."""
 
     def clusters(self) -> Sequence[str]:
         """The ARNs of all our own clusters."""
@@ -166,7 +171,8 @@ class Lookout:
         """What ECS shows of each. It shows nothing of daemons and CodeDeploy deployment groups."""
         names = [key for key in keys if ":" not in key and parse_arn(cluster_key)]
         shown: list[Observation] = [
-            NotReadable(service=key, why="not shown by ECS") for key in keys if key not in names
+            *self._read_essential(cluster_key, [key for key in keys if key not in names]),
+            *(NotReadable(service=key, why="not shown by ECS") for key in keys if key not in names),
         ]
         if not names:
             return shown
@@ -175,6 +181,21 @@ class Lookout:
         except ReadFailed as error:
             logger.warning("not read", extra={"cluster": cluster_key, "why": error.why})
             return [*shown, *(NotReadable(service=name, why=error.why) for name in names)]
+
+    def _read_essential(self, cluster_key: str, keys: Sequence[str]) -> Iterator[Observation]:
+        """Of tasks whose end cannot be judged without it, which containers are essential."""
+        tasks = [key for key in keys if key.startswith(f"{SubjectKind.TASK}: ")]
+        known = self.store.load(cluster_key, tasks) if tasks else None
+        for task in known.services.values() if known else ():
+            waiting = standalone.undecided(task)
+            for arn in sorted({one.launch.task_definition for one in waiting if one.launch}):
+                try:
+                    names = tuple(self.ecs.essential_containers(cluster_key, arn))
+                except ReadFailed as error:
+                    about = {"cluster": cluster_key, "task": task.name, "why": error.why}
+                    logger.warning("essential containers not read", extra=about)
+                else:
+                    yield EssentialContainers(service=task.key, task_definition=arn, names=names)
 
     def _save(
         self,

@@ -69,6 +69,36 @@ class TaskStateChange(Event):
     task_definition_arn: str
     containers: tuple[Container, ...]
     service: str | None
+    launch: "Launch | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerOverride:
+    """What a start asks for instead of the task definition: `environment` are names, no values."""
+
+    name: str
+    command: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How a standalone task was started, as far as it is known; what starts it again needs this.
+
+    `task_definition` is an ARN, `family:revision` or a family. `invoked_by` is the AWS service that
+    called RunTask, where only the record of the call is known.
+    """
+
+    task_definition: str
+    started_by: str = ""
+    invoked_by: str = ""
+    launch_type: str = ""
+    capacity_provider: str = ""
+    platform_version: str = ""
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    public_ip: str = ""
+    overrides: tuple[ContainerOverride, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +162,7 @@ class ApiCall(Event):
     `begins_deployment`: it asked for a new deployment of `service` and was not refused. Then
     `deployment_id` is the one that its answer names as begun by it, None where it names none, and
     `task_definition` what it deploys: an ARN, `family:revision` or a family, as far as it says.
+    `launch` is what a RunTask asked for.
     """
 
     error_code: str
@@ -143,6 +174,7 @@ class ApiCall(Event):
     begins_deployment: bool = False
     deployment_id: str | None = None
     task_definition: str = ""
+    launch: Launch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,11 +393,18 @@ class Phase(StrEnum):
     QUIET = "quiet"  # not reported again, of a kind that ECS does not show
     STOPPED = "stopped"  # scaled to zero
     GONE = "gone"  # deleted
+    TASK_FAILED = "task failed"  # the last run of a standalone task ended badly
+    NOT_RUN = "not run since"  # so it did, and the window is over
 
     @property
     def is_open(self) -> bool:
         """Whether it holds its incident open."""
         return self in (Phase.FAILING, Phase.RECOVERING)
+
+    @property
+    def alerts(self) -> bool:
+        """Whether somebody should look now. A failed task should, and holds nothing open."""
+        return self.is_open or self is Phase.TASK_FAILED
 
 
 class Impact(IntEnum):
@@ -383,6 +422,7 @@ class SubjectKind(StrEnum):
     SERVICE = "service"
     DAEMON = "daemon"
     CODEDEPLOY = "CodeDeploy deployment group"
+    TASK = "standalone task"  # all runs of one task definition's family
 
 
 class Reason(StrEnum):
@@ -416,6 +456,8 @@ class Reason(StrEnum):
     EXPLAINED = "read why it fails"
     SHIPPED = "somebody began a deployment: remembered"
     BENIGN_STOP = "no task failed"
+    NOT_RUN_SINCE = "a failed task was not run again within the window"
+    IS_UNDECIDED = "which of its containers is essential must be read first"
     FEW_DEATHS = "a task died: too few to tell"
     ECS_IS_AWAITED = "tasks died in a deployment: ECS may say itself that it failed"
     NOT_WATCHED = "a tag of the service says not to watch its tasks"
@@ -485,6 +527,40 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEnd:
+    """How one run of a standalone task ended, or that it could not be started.
+
+    `task` stands for the task's ARN, or for the call that started nothing. `is_success` is None
+    until it is known which containers are essential. The rest is of a failure, in ECS's words, and
+    kept of the newest only: `arn` is empty where there never was a task.
+    """
+
+    task: str
+    at: datetime
+    version: int = 0
+    is_success: bool | None = None
+    arn: str = ""
+    stop_code: str = ""
+    reason: str = ""
+    containers: tuple[Container, ...] = ()
+    launch: Launch | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRuns:
+    """The last runs of one starter with one command override: a success of theirs is their own.
+
+    `command` stands for the override. `ends` are the newest success and the newest failures, by
+    time; `revision` is the row's, with which a reader was to hear of them last.
+    """
+
+    starter: str
+    command: str
+    ends: tuple[TaskEnd, ...] = ()
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
     """Something that a reader is to be told: it came with this revision of the service."""
 
@@ -506,7 +582,8 @@ class ServiceState:
     rolled back in it. `due_at` is when ECS is to be read next. `explanation` is why the deployment
     fails of which it is, `shipments` who began the last deployments. `progress` is None while no
     tasks are awaited. `is_weighed`: too many tasks of a deployment under way died; the next look
-    tells unless ECS does.
+    tells unless ECS does. `runs` are those of a standalone task, which is named by its family;
+    `essential` is a task definition's ARN, and then its essential containers.
     """
 
     name: str
@@ -539,6 +616,8 @@ class ServiceState:
     shipments: tuple[Shipment, ...] = ()
     progress: Progress | None = None
     is_weighed: bool = False
+    runs: tuple[TaskRuns, ...] = ()
+    essential: tuple[str, ...] = ()
     told: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -607,7 +686,16 @@ class Shipped:
     shipment: Shipment
 
 
-Observation = Observed | ServiceReading | NotReadable | Explanation | Shipped
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EssentialContainers:
+    """Which containers of a task definition end its tasks; `service` is the key of the row."""
+
+    service: str
+    task_definition: str
+    names: tuple[str, ...]
+
+
+Observation = Observed | ServiceReading | NotReadable | Explanation | Shipped | EssentialContainers
 
 
 # --- what was told ----------------------------------------------------------------------------

@@ -55,6 +55,7 @@ from notifier.model import (
     SubjectKind,
 )
 from notifier.redaction import redacted, redacted_lines
+from notifier.task_words import RunLine, TaskLine, task_line
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -77,6 +78,7 @@ NAME_AT_MOST = 255  # characters, escaped
 LINKS_SHOWN = 4
 LOG_LINE_AT_MOST = 300  # characters, escaped
 URL_AT_MOST = 600  # characters: a page of the console has about 200
+TASKS_SHOWN = 5  # standalone tasks, in a root or a reply
 TOLD_LATE = timedelta(minutes=5)  # after it began: the reply then says since when
 
 _A_NAME = re.compile(r"[\w/-]+")  # as ECS and CodeDeploy name services and groups
@@ -186,8 +188,11 @@ def root_message(telling: Telling, services: Sequence[ServiceState], previous: s
 
 def _root(telling: Telling, services: Sequence[ServiceState], previous: str, room: Room) -> Message:
     cluster = telling.cluster
+    jobs = [one for one in services if one.kind is SubjectKind.TASK]
+    services = [one for one in services if one.kind is not SubjectKind.TASK]
     failing = [one for one in services if one.phase.is_open]
     over = [one for one in services if not one.phase.is_open]
+    failed_jobs = [one for one in jobs if one.phase in (Phase.TASK_FAILED, Phase.NOT_RUN)]
     groups = _split(_alike(failing), room.one_by_one)
     shown = [*groups[: room.rows], *_split(_by_end(over), room.one_by_one)]
     rest = [one for group in groups[room.rows :] for one in group]
@@ -202,7 +207,11 @@ def _root(telling: Telling, services: Sequence[ServiceState], previous: str, roo
         rest=_listed(map(_name, rest), NAMES_AT_MOST),
         failing=[_name(one) for one in failing[: SHOWN_ONE_BY_ONE + 1]],
         down=_down(services),
-        sign=_root_sign(cluster, services),
+        tasks=[task_line(one, cluster.key) for one in jobs[:TASKS_SHOWN]],
+        more_tasks=len(jobs[TASKS_SHOWN:]),
+        failed_tasks=_listed(map(_name, failed_jobs), NAMES_ON_A_PHONE),
+        has_services=bool(services),
+        sign=_root_sign(cluster, services, jobs),
         is_over=telling.is_over,
         open_count=cluster.open_services,
         lasted=_lasted(cluster, services),
@@ -302,12 +311,29 @@ def _listed(labels: Iterable[str], at_most: int) -> str:
 
 def reply_message(telling: Telling, services: Sequence[ServiceState], route: str) -> Message:
     """What happened to one service, or to several at once, since this route was told last."""
+    if all(one.kind is SubjectKind.TASK for one in services):
+        return _within_budget(_of_tasks(telling, services, route))
     heard = [(service, _news_of(service, route)) for service in services]
     if all(_is_shipped(service, news) for service, news in heard):
         return _within_budget(_shipped(telling, heard))
     if len(services) > 1:
         return _folded(telling, heard)
     return _within_budget(_of_one(telling, *heard[0]))
+
+
+def _of_tasks(telling: Telling, tasks: Sequence[ServiceState], route: str) -> Message:
+    lines = [task_line(one, telling.cluster.key, route) for one in tasks]
+    urls = [("task", run.url) for line in lines[:LINKS_SHOWN] for run in line.runs[:1] if run.url]
+    return _render(
+        "tasks.j2",
+        telling,
+        (),
+        pages=urls,
+        sign="✅" if all(line.is_over for line in lines) else "🔴",
+        tasks=lines[:TASKS_SHOWN],
+        more=len(lines[TASKS_SHOWN:]),
+        rest=_listed(map(_name, tasks[TASKS_SHOWN:]), NAMES_AT_MOST),
+    )
 
 
 def _of_one(telling: Telling, service: ServiceState, news: Sequence[Reason]) -> Message:
@@ -730,13 +756,17 @@ def _replaced(old: str, new: str) -> str:
     return f"{_revision(old) if old else 'a deployment'} failed, after {by} had replaced it"
 
 
-def _root_sign(cluster: ClusterState, services: Sequence[ServiceState]) -> str:
+def _root_sign(
+    cluster: ClusterState, services: Sequence[ServiceState], jobs: Sequence[ServiceState]
+) -> str:
     if cluster.open_services:
         open_ones = [_impact_shown(one) for one in services if one.phase.is_open]
         return _SIGN[max(open_ones, default=Impact.UNKNOWN)]
+    if any(one.phase in (Phase.TASK_FAILED, Phase.NOT_RUN) for one in jobs):
+        return "🔴"
     if any(service.not_live or service.phase is Phase.NOT_LIVE for service in services):
         return "☑️"
-    recovered = any(service.phase is Phase.RECOVERED for service in services)
+    recovered = any(one.phase is Phase.RECOVERED for one in (*services, *jobs))
     return "✅" if recovered else "⚪"
 
 
@@ -836,6 +866,7 @@ def _render(
     telling: Telling,
     services: Sequence[ServiceState],
     heard: Sequence[Heard] = (),
+    pages: Sequence[tuple[str, str]] = (),
     **context: Any,
 ) -> Message:
     """The message, with links to these services; whoever shipped what is `heard` is rung."""
@@ -854,7 +885,8 @@ def _render(
         "instead_of": telling.instead_of,
     }
     cleaned = _cleaned({**everywhere, **context}, telling.own_secrets)
-    text = _templates().get_template(template).render(links=_links(cluster, services), **cleaned)
+    links = [*pages, *_links(cluster, services)]
+    text = _templates().get_template(template).render(links=links, **cleaned)
     payload = json.loads(text)
     return Message(text=payload["text"], blocks=tuple(payload["blocks"]))
 
@@ -929,7 +961,7 @@ def _cleaned(value: Any, own_secrets: Sequence[re.Pattern[str]] = ()) -> Any:
         return {name: _cleaned(item, own_secrets) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_cleaned(item, own_secrets) for item in value]
-    if isinstance(value, Line | Cause | Deployer):
+    if isinstance(value, Line | Cause | Deployer | TaskLine | RunLine):
         of = {field.name: getattr(value, field.name) for field in fields(value)}
         return _cleaned(of, own_secrets)
     return value

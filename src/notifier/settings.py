@@ -34,6 +34,14 @@ class ReadLogs(StrEnum):
     ALL = "all"
 
 
+class StandaloneTasks(StrEnum):
+    """Of which tasks that belong to no service it is told that they failed."""
+
+    SCHEDULED = "scheduled"
+    ALL = "all"
+    OFF = "off"
+
+
 _SWITCHES = {"": None, "true": True, "false": False}
 
 
@@ -56,6 +64,7 @@ class Settings:
     stack_name: str = ""
     read_task_definitions: bool = True
     read_logs: ReadLogs = ReadLogs.OFF
+    standalone_tasks: StandaloneTasks = StandaloneTasks.SCHEDULED
     redact_patterns: str = ""
     look_up_deployers: bool = False
     dying_tasks: str = DEFAULT_DYING_TASKS
@@ -84,6 +93,9 @@ class Settings:
             stack_name=environ.get("STACK_NAME", ""),
             read_task_definitions=_switch(environ, "READ_TASK_DEFINITIONS", otherwise=True),
             read_logs=ReadLogs(environ.get("READ_LOGS") or ReadLogs.OFF),
+            standalone_tasks=StandaloneTasks(
+                environ.get("STANDALONE_TASKS") or StandaloneTasks.SCHEDULED
+            ),
             redact_patterns=environ.get("REDACT_PATTERNS", ""),
             look_up_deployers=_switch(environ, "LOOK_UP_DEPLOYERS", otherwise=False),
             dying_tasks=environ.get("DYING_TASKS") or DEFAULT_DYING_TASKS,
@@ -128,6 +140,8 @@ def _problems(environ: Mapping[str, str]) -> Iterator[str]:
         yield f"SECRET_STORE must be one of {', '.join(SecretStore)}"
     if environ.get("READ_LOGS", "") not in ("", *ReadLogs):
         yield f"READ_LOGS must be one of {', '.join(ReadLogs)}"
+    if environ.get("STANDALONE_TASKS", "") not in ("", *StandaloneTasks):
+        yield f"STANDALONE_TASKS must be one of {', '.join(StandaloneTasks)}"
     for name in ("READ_TASK_DEFINITIONS", "LOOK_UP_DEPLOYERS"):
         if environ.get(name, "") not in _SWITCHES:
             yield f"{name} must be true or false"

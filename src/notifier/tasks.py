@@ -46,6 +46,7 @@ _EXITED = "essential container"
 # With a reason that nobody knows, the code decides where it leaves no doubt.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html (stopCode)
 _NEVER_STARTED = "TaskFailedToStart"
+_ENDED = "EssentialContainerExited"
 BY_A_PERSON = "UserInitiated"  # whose words are free, and may say anything
 
 # How a container ends that ECS stops because another one, or the task, is done.
@@ -98,16 +99,43 @@ def verdict_on_stopped(task: StoppedTask) -> Stop:
     if any(words in text for words in _FAILING):
         return Stop.FAILING
     if _EXITED in text:
-        return Stop.CLEAN_EXIT if _ended_well(task) else Stop.FAILING
+        return Stop.CLEAN_EXIT if seems_ended_well(task) else Stop.FAILING
     return Stop.FAILING if task.stop_code == _NEVER_STARTED else Stop.BENIGN
 
 
-def _ended_well(task: StoppedTask) -> bool:
-    """One container ended with 0, and the others only because it did; none says why otherwise."""
-    codes = {one.exit_code for one in task.containers} - {None}
-    return (
-        0 in codes and codes <= _STOPPED_WITH_IT and not any(one.reason for one in task.containers)
-    )
+def ended_well(task: StoppedTask, essential: Collection[str] | None = None) -> bool | None:
+    """Whether a run of a standalone task did its work; None where its containers cannot tell.
+
+    Here no scheduler replaces what Spot or a host took away: only the end of its own process ends a
+    run well. Its essential containers decide, where it is known which they are; one without an exit
+    code never ran.
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html#container_definition_environment
+    """
+    if task.stop_code != _ENDED and (task.stop_code or _EXITED not in task.stopped_reason.lower()):
+        return False
+    own = [one for one in task.containers if not one.name.startswith(_INJECTED)]
+    deciding = [one for one in own if one.name in essential] if essential is not None else own
+    if essential is None and len({_did_its_work(one) for one in own}) > 1:
+        return None
+    ran = all(one.exit_code is not None for one in deciding)
+    return ran and _all_ended_well(deciding)
+
+
+def seems_ended_well(task: StoppedTask) -> bool:
+    """The same where nobody can say which containers are essential.
+
+    One container ended with 0, and the others only because it did; none says why otherwise.
+    """
+    return _all_ended_well(task.containers)
+
+
+def _did_its_work(container: Container) -> bool:
+    return container.exit_code == 0 and not container.reason
+
+
+def _all_ended_well(containers: Collection[Container]) -> bool:
+    codes = {one.exit_code for one in containers} - {None}
+    return 0 in codes and codes <= _STOPPED_WITH_IT and not any(one.reason for one in containers)
 
 
 def cause_of_stop(task: TaskStateChange) -> str:

@@ -82,7 +82,7 @@ SUMMARY, CHECKUP = "summary", "checkup"
 KEY_OF = "ecs_watch"  # event_type of the metadata by which a post is found again
 
 # What Slack limits, or refuses, apart from each other.
-ANYTHING, POSTS, EDITS, LOOKS = "anything", "posts", "edits", "looks"
+ANYTHING, POSTS, EDITS, LOOKS, MARKS = "anything", "posts", "edits", "looks", "marks"
 
 
 class Store(Table, Protocol):
@@ -673,7 +673,7 @@ class _Turn:
             return
         mine = [one for one in cluster.services.values() if one.destination == self.owed.route]
         told = {one.key: one.revision for one in mine if one.untold(self.owed.route)}
-        announced = {one.key: one.revision for one in mine if one.phase.is_open}
+        announced = {one.key: one.revision for one in mine if one.phase.alerts}
         self.given_up({**announced, **told}, "it failed too often")
         self.record(told, _silent(thread, cluster, announced, self.now))
 
@@ -891,8 +891,12 @@ class _Taking:
     def rings(self) -> bool:
         """A root rings its people; without threads, each failure that begins does."""
         if self.step.kind is not StepKind.FLAT:
-            return self.step.kind is StepKind.ROOT and self.cluster.open_services > 0
+            return self.step.kind is StepKind.ROOT and self.has_trouble()
         return bool(self.begun())
+
+    def has_trouble(self) -> bool:
+        shown = in_incident(self.cluster, self.turn.owed.route)
+        return self.cluster.open_services > 0 or any(one.phase.alerts for one in shown)
 
     def begun(self) -> list[ServiceState]:
         """Those told of whose failure is news, and not over."""
@@ -900,7 +904,7 @@ class _Taking:
         return [
             service
             for service in self.told_of()
-            if service.phase.is_open
+            if service.phase.alerts
             and any(one.reason in BEGINNING for one in service.untold(route))
         ]
 
@@ -946,11 +950,13 @@ class _Taking:
 
     def mark(self, thread: Thread) -> None:
         """A reaction is a courtesy: what Slack refuses for good is not asked for again."""
+        self.holding.wait_if_closed(MARKS)
         self.holding.hold()
         is_on = self.step.kind is StepKind.MARK
         outcome = self.holding.door.mark(thread.channel, thread.ts, on=is_on)
         if _is_refused(outcome, Refusal.RATE_LIMITED) and isinstance(outcome, Refused):
-            raise _EndTurn(self.now + (outcome.retry_after or PROBE_EVERY))
+            self.holding.close(MARKS, self.now + (outcome.retry_after or PROBE_EVERY))
+            self.holding.wait_if_closed(MARKS)
         self.turn.record({}, replace(thread, is_marked=is_on))
 
 
@@ -959,11 +965,14 @@ def _is_refused(outcome: Outcome, refusal: Refusal) -> bool:
 
 
 def _over_unheard(cluster: ClusterState, route: str, until: datetime) -> dict[str, int]:
-    """The services whose trouble began unheard and was over by then. *Not live* is not over."""
+    """The services whose trouble began unheard and was over by then.
+
+    What is not live is not over, nor is a task that failed and was not run again.
+    """
     told = {}
     for one in cluster.services.values():
         untold = one.untold(route) if one.destination == route else ()
-        if not untold or one.phase.is_open or one.phase is Phase.NOT_LIVE:
+        if not untold or one.phase.alerts or one.phase in (Phase.NOT_LIVE, Phase.NOT_RUN):
             continue
         if untold[0].reason in BEGINNING | FLAT and untold[-1].at <= until:
             told[one.key] = one.revision

@@ -16,6 +16,7 @@ from notifier.model import (
     ServiceState,
     Step,
     StepKind,
+    SubjectKind,
     Thread,
     Transition,
 )
@@ -63,7 +64,7 @@ def next_step(
     untold = [one for one in mine if one.untold(place.route)]
     if not place.has_threads:
         return _telling(StepKind.FLAT, _group(untold, place), place) if untold else None
-    if untold and all(_is_flat(one, place) for one in untold):
+    if untold and all(_is_flat(one, cluster, place) for one in untold):
         if not _stands(cluster, thread, place, now):
             return _telling(StepKind.FLAT, _group(untold, place), place)
     elif untold and _needs_root(thread, untold, place, now):
@@ -96,8 +97,12 @@ def in_incident(cluster: ClusterState, route: str) -> list[ServiceState]:
     return sorted(shown, key=lambda one: (not one.phase.is_open, -one.impact, one.key))
 
 
-def _is_flat(service: ServiceState, place: Place) -> bool:
-    return all(one.reason in FLAT for one in service.untold(place.route))
+def _is_flat(service: ServiceState, cluster: ClusterState, place: Place) -> bool:
+    """Nor does a task need one that succeeds when the incident in which it failed is history."""
+    is_of_another = service.generation != cluster.generation
+    is_late = service.kind is SubjectKind.TASK and is_of_another
+    flat = FLAT | {Reason.RECOVERED} if is_late else FLAT
+    return all(one.reason in flat for one in service.untold(place.route))
 
 
 def _stands(cluster: ClusterState, thread: Thread | None, place: Place, now: datetime) -> bool:
@@ -119,7 +124,7 @@ def _needs_root(
     if thread is None or _is_used_up(thread, place):
         return True
     begins = any(
-        one.reason in BEGINNING for each in _open(untold) for one in each.untold(place.route)
+        one.reason in BEGINNING for each in _alerting(untold) for one in each.untold(place.route)
     )
     is_old = thread.opened_at is not None and now - thread.opened_at > ROOT_FRESH_FOR
     return is_old and begins
@@ -135,7 +140,18 @@ def _group(
     oldest = _oldest(untold, place)
     if place.has_threads and len(untold) <= one_by_one:
         return [oldest]
-    return [one for one in untold if one.phase.is_open is oldest.phase.is_open]
+    return [one for one in untold if _is_told_with(oldest, one)]
+
+
+def _is_told_with(one: ServiceState, other: ServiceState) -> bool:
+    """Services that fail are told apart from those that do not; tasks are told together."""
+    is_task = one.kind is SubjectKind.TASK
+    return _are_told_alike(one, other) and (is_task or one.phase.is_open is other.phase.is_open)
+
+
+def _are_told_alike(one: ServiceState, other: ServiceState) -> bool:
+    """Runs of tasks are told in other words than services."""
+    return (one.kind is SubjectKind.TASK) is (other.kind is SubjectKind.TASK)
 
 
 def _oldest(untold: Sequence[ServiceState], place: Place) -> ServiceState:
@@ -155,7 +171,7 @@ def _reply(
     """
     oldest = _oldest(untold, place)
     first_at = oldest.untold(place.route)[0].at
-    before = _told_before(first_at, mine, place) if oldest.phase.is_open else 0
+    before = _told_before(first_at, mine, place) if oldest.phase.alerts else 0
     group = _group(untold, place, one_by_one=1 if before >= MANY else FOLD_ABOVE)
     step = _telling(StepKind.REPLY, group, place)
     loud = [one for one in group if _is_loud(one, one.untold(place.route), thread)]
@@ -192,12 +208,12 @@ def _hushed(
         return Wait(thread.loud_at + BETWEEN_BROADCASTS)
     if _is_used_up(thread, place):
         return _root(cluster, mine)
-    loud = _revisions(hushed)
+    loud = _revisions(one for one in hushed if _are_told_alike(hushed[0], one))
     return Step(kind=StepKind.REPLY, tells=loud, announces=loud, is_broadcast=True)
 
 
 def _root(cluster: ClusterState, mine: Sequence[ServiceState]) -> Step:
-    return Step(kind=StepKind.ROOT, shows=cluster.revision, announces=_revisions(_open(mine)))
+    return Step(kind=StepKind.ROOT, shows=cluster.revision, announces=_revisions(_alerting(mine)))
 
 
 def _upkeep(
@@ -240,7 +256,7 @@ def _may_be_loud(thread: Thread, now: datetime) -> bool:
 def _is_loud(service: ServiceState, transitions: Sequence[Transition], thread: Thread) -> bool:
     """Whether the channel itself should know, and does not. What is over already shouts no more."""
     announced = thread.announced.get(service.key, 0)
-    return service.phase.is_open and any(
+    return service.phase.alerts and any(
         one.reason in LOUD and one.revision > announced for one in transitions
     )
 
@@ -250,8 +266,8 @@ def _telling(kind: StepKind, group: Iterable[ServiceState], place: Place) -> Ste
     return Step(kind=kind, tells=tells)
 
 
-def _open(services: Iterable[ServiceState]) -> list[ServiceState]:
-    return [one for one in services if one.phase.is_open]
+def _alerting(services: Iterable[ServiceState]) -> list[ServiceState]:
+    return [one for one in services if one.phase.alerts]
 
 
 def _revisions(services: Iterable[ServiceState]) -> dict[str, int]:

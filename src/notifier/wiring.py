@@ -120,8 +120,14 @@ class Program:
     @cached_property
     def intake(self) -> Intake:
         """Step one."""
-        stack = self.settings.stack_name
-        return Intake(self.store, self.routes, stack, self.people, self.thresholds)
+        return Intake(
+            self.store,
+            self.routes,
+            self.settings.stack_name,
+            self.people,
+            self.thresholds,
+            self.settings.standalone_tasks,
+        )
 
     def lookout(self) -> "Lookout":
         """Step two."""

@@ -212,6 +212,36 @@ def test_a_story_is_one_thread_that_says_why_and_who_and_how_it_ended(
     ends(story, sandbox)
 
 
+JOBS = {
+    "scheduled-job-cannot-start": (
+        "could not be started: no capacity",
+        "--task-definition sync-prices:7",
+        "started by schedule sync-prices",
+        "Last success:",
+    ),
+    "migration-exits-1": (
+        "container migrate exited with code 1",
+        "Exit codes: migrate 1, proxy 0",
+        '"command":["manage","migrate"]',
+        "No success is known",
+    ),
+}
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("name", sorted(JOBS))
+def test_a_job_that_failed_is_told_and_so_is_its_next_success(name: str, sandbox: Sandbox) -> None:
+    story = load_story(name)
+
+    play(story, sandbox, sandbox.now())
+
+    root, (failed, over) = thread_of(sandbox, story.cluster)
+    told = " ".join(message_text(failed).split())
+    assert [words for words in JOBS[name] if words not in told] == [], told
+    assert over["text"] == f"✅ {story.cluster} / {story.services[0]}: succeeded"
+    assert root["text"].startswith(f"✅ {story.cluster}: 1 standalone task succeeded again")
+
+
 @pytest.mark.sandbox
 def test_a_roll_back_is_never_called_recovered(sandbox: Sandbox) -> None:
     story = load_story("release-fails-and-is-rolled-back")
@@ -383,7 +413,8 @@ def test_a_release_of_a_story_is_recorded_as_cloudtrail_records_it(name: str) ->
     records = [step.event for step in steps if step.event]
 
     for record in records:
-        if record["detail-type"] != known["detail-type"]:
+        is_call = record["detail-type"] == known["detail-type"]
+        if not is_call or record["detail"]["eventName"] == "RunTask":
             continue
         assert fields_of(known) <= fields_of(record)
         more = fields_of(record) - fields_of(known)
@@ -392,6 +423,16 @@ def test_a_release_of_a_story_is_recorded_as_cloudtrail_records_it(name: str) ->
         assert isinstance(call, ApiCall)
         assert call.begins_deployment
         assert call.deployment_id is not None
+
+
+def test_a_start_of_a_story_that_failed_is_recorded_as_cloudtrail_records_it() -> None:
+    known = json.loads((EVENTS / "ct-runtask-failures-built.json").read_text())
+    steps = load_story("scheduled-job-cannot-start").beginning(START)
+    events = [step.event for step in steps if step.event]
+    [record] = [one for one in events if one["detail-type"] == known["detail-type"]]
+
+    missing = fields_of(known) - fields_of(record)
+    assert missing == {".detail.responseElements.failures[].arn"}, "of Fargate there is none"
 
 
 def test_times_count_from_the_storys_start() -> None:

@@ -23,7 +23,15 @@ from notifier.ecs.fields import Row, rows, tags, text, texts
 from notifier.ecs.gathering import SERVICES_A_CALL, Gathering
 from notifier.ecs.logs import may_read, read_of, with_lines
 from notifier.ecs.readings import UNREAD_STAGE, deployment_in_stages, reading
-from notifier.ecs.reads import AtOnce, Budget, Read, in_threads, is_too_slow, read_errors
+from notifier.ecs.reads import (
+    NO_PERMISSION,
+    AtOnce,
+    Budget,
+    Read,
+    in_threads,
+    is_too_slow,
+    read_errors,
+)
 from notifier.errors import ReadFailed
 from notifier.facts import Asked, Facts, LogTail, TaskDefinition
 from notifier.model import ServiceReading
@@ -152,6 +160,17 @@ class Ecs:
         call = partial(client.describe_services, cluster=cluster_arn, services=names, **more)
         read = Read("ecs:DescribeServices", call)
         return _answer(read, budget) if budget else read()
+
+    def essential_containers(self, _cluster_arn: str, task_definition: str) -> tuple[str, ...]:
+        """The names of a task definition's essential containers, by its ARN. Raises ReadFailed."""
+        if not self.may.task_definitions:
+            raise ReadFailed("ecs:DescribeTaskDefinition", NO_PERMISSION)
+        known = self._definitions.get(task_definition)
+        if known is None:
+            with read_errors("DescribeTaskDefinition"):
+                answer = self.client().describe_task_definition(taskDefinition=task_definition)
+            known = definitions.task_definition(answer, self._key)
+        return tuple(one.name for one in known.containers if one.is_essential)
 
     def clusters(self) -> Sequence[str]:
         """The ARNs of all clusters of the account and region. Raises ReadFailed."""

@@ -97,6 +97,10 @@ class Accounts:
         """What DescribeServices shows of each name. Raises ReadFailed."""
         return self._of(cluster_arn).services(cluster_arn, names, now, budget)
 
+    def essential_containers(self, cluster_arn: str, task_definition: str) -> tuple[str, ...]:
+        """The names of a task definition's essential containers. Raises ReadFailed."""
+        return self._of(cluster_arn).essential_containers(cluster_arn, task_definition)
+
     def clusters(self) -> Sequence[str]:
         """The ARNs of our own clusters. Raises ReadFailed."""
         return self.home.clusters()

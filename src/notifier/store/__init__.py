@@ -68,6 +68,7 @@ DUE = "due"  # the one partition of the sparse index
 ROWS_AT_ONCE = 90  # of a record; a transaction takes 100 items
 BUSY_PAUSES = (0.01, 0.03, 0.06, 0.1)  # seconds
 NAMES_HOLD = 100_000  # characters of a row, packed; above that marks stand for names
+FORGOTTEN_AFTER = KEEP * 3  # a job of every month still knows its last success
 FORGET_AFTER = timedelta(days=7)  # without a heartbeat: it is watched no more
 EDITS_A_MINUTE = 40  # of the whole workspace, below Slack's 50
 
@@ -177,7 +178,8 @@ class Store:
         if service.phase.is_open:
             remove.append("expires_at")
         else:
-            changes["expires_at"] = int((now + KEEP).timestamp())
+            keep = FORGOTTEN_AFTER if service.kind is SubjectKind.TASK else KEEP
+            changes["expires_at"] = int((now + keep).timestamp())
         pk, sk = f"cluster#{cluster_key}", f"service#{service.key}"
         return self._update(pk, sk, changes, remove=remove)
 

@@ -1,0 +1,242 @@
+"""What a message says of a standalone task: how its runs ended, why, and how to start it again."""
+
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from notifier import standalone
+from notifier.arns import cluster_name, revision_label, task_url
+from notifier.diagnosis import diagnose
+from notifier.facts import Container, Facts, StoppedTask
+from notifier.model import (
+    ContainerOverride,
+    Launch,
+    Phase,
+    Reason,
+    ServiceState,
+    TaskEnd,
+    TaskRuns,
+)
+from notifier.tasks import telling_container
+
+RUNS_SHOWN = 3  # starters and commands of one family
+CONTAINERS_SHOWN = 6
+COMMAND_AT_MOST = 150  # characters of a command override, shown to tell runs apart
+COMMAND_LINE_AT_MOST = 1500  # characters; a longer one would be cut, and be another command
+_SAYS_NOTHING = "Essential container in task exited"  # that an exit code does not
+CUT_OFF = "…"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLine:
+    """What a message shows of the runs of one starter and command.
+
+    `failed` says what happened in our words, empty where a failure is over; `why` is our reading of
+    it and `reason` ECS's own words; `codes` are the containers' exit codes. `again` starts it
+    again. `succeeded_at` is the last success, None when none is known.
+    """
+
+    starter: str
+    command: str
+    failed: str
+    why: str
+    reason: str
+    codes: str
+    count: int
+    failed_at: datetime | None
+    succeeded_at: datetime | None
+    is_over: bool
+    again: str
+    revision: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskLine:
+    """What a message shows of a family's tasks."""
+
+    sign: str
+    name: str
+    news: str
+    runs: tuple[RunLine, ...]
+    more: int
+    is_over: bool
+    not_run: bool
+
+
+_SIGN = {Phase.TASK_FAILED: "🔴", Phase.NOT_RUN: "🔴"}
+_NEWS = {
+    Reason.FAILING_AGAIN: "failing again",
+    Reason.FLAPPING: "fails often: counted from now on, told again after a quiet hour",
+    Reason.STILL_FAILING: "still failing",
+    Reason.ANOTHER_CAUSE: "another cause",
+}
+
+
+def task_line(task: ServiceState, cluster_key: str, route: str | None = None) -> TaskLine:
+    """The task for a message: with a `route`, what it was not told yet; else where it stands."""
+    runs = _shown(task, route)
+    lines = tuple(_run_line(one, cluster_key) for one in runs[:RUNS_SHOWN])
+    is_over = all(one.is_over for one in lines)
+    said = [one.reason for one in task.untold(route)] if route is not None else []
+    return TaskLine(
+        sign=_SIGN.get(task.phase, "✅") if not is_over else "✅",
+        name=task.name,
+        news=next((_NEWS[one] for one in reversed(said) if one in _NEWS and not is_over), ""),
+        runs=lines,
+        more=len(runs) - len(lines),
+        is_over=is_over,
+        not_run=task.phase is Phase.NOT_RUN,
+    )
+
+
+def _shown(task: ServiceState, route: str | None) -> Sequence[TaskRuns]:
+    """What is news; where nothing is, what fails; else what failed last."""
+    told = task.told.get(route, 0) if route is not None else task.revision
+    news = [one for one in task.runs if one.revision > told]
+    shown = news or standalone.failed_runs(task)
+    return shown or [one for one in task.runs if standalone.newest_failure(one)][-1:]
+
+
+def _run_line(runs: TaskRuns, cluster_key: str) -> RunLine:
+    failing = standalone.failures(runs)
+    end = failing[-1] if failing else standalone.newest_failure(runs)
+    launch = (end.launch if end else None) or Launch(task_definition="")
+    why = _why(end) if end else ""
+    reason = _reason(end) if end else ""
+    return RunLine(
+        starter=starter_label(launch),
+        command=_command_label(launch),
+        failed=_happened(end) if end else "",
+        why=why,
+        reason="" if reason == why or reason.startswith(_SAYS_NOTHING) else reason,
+        codes=_codes(end.containers) if end else "",
+        count=len(failing),
+        failed_at=end.at if end else None,
+        succeeded_at=standalone.last_success(runs),
+        is_over=not failing,
+        again=command_line(launch, cluster_key),
+        revision=revision_label(launch.task_definition),
+        url=(task_url(cluster_key, end.arn) or "") if end else "",
+    )
+
+
+# --- what happened --------------------------------------------------------------------------------
+
+
+def _happened(end: TaskEnd) -> str:
+    """`could not be started`, `failed to start, it never ran`, `failed`."""
+    if not end.arn:
+        refused = f" ({end.stop_code})" if end.stop_code else ""
+        return f"could not be started{refused}"
+    if all(one.exit_code is None for one in end.containers):
+        return "failed to start, it never ran"
+    return "failed"
+
+
+def _why(end: TaskEnd) -> str:
+    """What it means, where ECS's words are known; else those words."""
+    if not end.arn:
+        return diagnose(None, event="", reason=end.reason).cause if end.reason else ""
+    stopped = StoppedTask(
+        arn=end.arn,
+        stop_code=end.stop_code,
+        stopped_reason=end.reason,
+        stopped_at=end.at,
+        containers=end.containers,
+    )
+    facts = Facts(service="", read_at=end.at, stopped_tasks=(stopped,))
+    return diagnose(facts, event="", reason=_reason(end)).cause
+
+
+def _reason(end: TaskEnd) -> str:
+    """ECS's own words, a container's before those that say only that one ended."""
+    told = telling_container(end.containers)
+    return (told.reason if told else "") or end.reason
+
+
+def _codes(containers: Sequence[Container]) -> str:
+    """`app 1, proxy 143, init never ran`."""
+    said = [
+        f"{one.name} {'never ran' if one.exit_code is None else one.exit_code}"
+        for one in containers
+    ]
+    more = len(said) - CONTAINERS_SHOWN
+    return ", ".join(said[:CONTAINERS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def starter_label(launch: Launch) -> str:
+    """`schedule nightly-report`; a name that may have been cut ends with `…`."""
+    for prefix, kind in standalone.SCHEDULES.items():
+        if launch.started_by.startswith(prefix):
+            name = launch.started_by.removeprefix(prefix)
+            is_cut = len(launch.started_by) >= standalone.STARTER_AT_MOST
+            return f"{kind} {name}{CUT_OFF if is_cut else ''}"
+    return launch.started_by or launch.invoked_by
+
+
+def _command_label(launch: Launch) -> str:
+    commands = [shlex.join(one.command) for one in launch.overrides if one.command]
+    text = "; ".join(commands)
+    return text if len(text) <= COMMAND_AT_MOST else text[: COMMAND_AT_MOST - 1] + CUT_OFF
+
+
+# --- how to start it again ------------------------------------------------------------------------
+
+
+def command_line(launch: Launch, cluster_key: str) -> str:
+    """What starts it again; `…` stands for what is not known, or is the value of a variable.
+
+    Empty where the task definition is not known, or it would be too long to be shown whole.
+    https://docs.aws.amazon.com/cli/latest/reference/ecs/run-task.html
+    """
+    if not launch.task_definition:
+        return ""
+    words = ["aws", "ecs", "run-task", "--cluster", cluster_name(cluster_key)]
+    words += ["--task-definition", revision_label(launch.task_definition)]
+    words += [*_where(launch), *_network(launch), *_overrides(launch.overrides)]
+    line = shlex.join(words)
+    return line if len(line) <= COMMAND_LINE_AT_MOST else ""
+
+
+def _where(launch: Launch) -> Iterator[str]:
+    if launch.capacity_provider:
+        yield from ("--capacity-provider-strategy", f"capacityProvider={launch.capacity_provider}")
+    elif launch.launch_type:
+        yield from ("--launch-type", launch.launch_type)
+    if launch.platform_version:
+        yield from ("--platform-version", launch.platform_version)
+
+
+def _network(launch: Launch) -> Iterator[str]:
+    """A task's own event says its subnet and not its security groups."""
+    if not launch.subnets:
+        return
+    subnets, groups = (
+        ",".join(launch.subnets),
+        ",".join(launch.security_groups) or standalone.UNKNOWN,
+    )
+    public = f",assignPublicIp={launch.public_ip}" if launch.public_ip else ""
+    settings = f"subnets=[{subnets}],securityGroups=[{groups}]{public}"
+    yield from ("--network-configuration", f"awsvpcConfiguration={{{settings}}}")
+
+
+def _overrides(overrides: Sequence[ContainerOverride]) -> Iterator[str]:
+    if not overrides:
+        return
+    asked = [
+        {
+            "name": one.name,
+            **({"command": list(one.command)} if one.command else {}),
+            **({"environment": _without_values(one)} if one.environment else {}),
+        }
+        for one in overrides
+    ]
+    yield "--overrides"
+    yield json.dumps({"containerOverrides": asked}, ensure_ascii=False, separators=(",", ":"))
+
+
+def _without_values(override: ContainerOverride) -> list[dict[str, str]]:
+    return [{"name": name, "value": standalone.UNKNOWN} for name in override.environment]
