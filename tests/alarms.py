@@ -10,6 +10,10 @@ from sandbox.transform import plain_cloudformation, read_template
 NAME = "ecs-watch"  # of the stack; a resource is called NAME-LogicalId
 TEMPLATE = plain_cloudformation(read_template(), bucket="bucket", key="key")
 
+# Periods that are looked at beyond those that are asked for: AWS's tables have two.
+BEYOND = 2
+_MISSING = {"breaching": True, "notBreaching": False}
+
 Series = list[float | None]  # the newest period first; None where the metric has no value
 
 
@@ -37,14 +41,16 @@ def alarms() -> Mapping[str, Mapping[str, Any]]:
 def goes_off(alarm: Mapping[str, Any], samples: Sequence[Sample], now: int) -> bool:
     """Whether so many of the last periods breach, as CloudWatch counts them.
 
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/AlarmThatSendsEmail.html
+    Where values are missing, older ones are taken in their place as far as the evaluation range
+    goes; only what is missing even so is taken for breaching or not.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
     """
     periods = alarm["EvaluationPeriods"]
     needed = alarm.get("DatapointsToAlarm", periods)
-    missing = alarm.get("TreatMissingData") == "breaching"
-    values = _watched(alarm, samples, now, periods)
-    breaching = [missing if value is None else _breaches(alarm, value) for value in values]
-    return bool(sum(breaching) >= needed)
+    values = _watched(alarm, samples, now, periods + BEYOND)
+    real = [value for value in values if value is not None][:periods]
+    filled = periods - len(real) if _MISSING[alarm["TreatMissingData"]] else 0
+    return bool(sum(_breaches(alarm, value) for value in real) + filled >= needed)
 
 
 def _breaches(alarm: Mapping[str, Any], value: float) -> bool:
@@ -138,11 +144,16 @@ class _Math:
                 return [self._of(part) for part in parts]
             case ast.BinOp(part, ast.Div(), ast.Constant(float() | int() as by)):
                 return [None if value is None else value / by for value in self._of(part)]
-            case ast.Call(ast.Name("METRICS"), []):
-                return list(self.metrics.values())
-            case ast.Call(ast.Name("SUM" | "MAX" as function), [several]):
-                return _joined(_OF_SEVERAL[function], self._of(several))
+            case ast.Call(ast.Name(function), given):
+                return self._called(function, [self._of(part) for part in given])
         raise ValueError(f"an expression that is not understood: {ast.unparse(node)}")
+
+    def _called(self, function: str, given: Sequence[Any]) -> Any:
+        if function == "METRICS":
+            return list(self.metrics.values())
+        if function == "FILL":
+            return _filled(*given)
+        return _joined(_OF_SEVERAL[function], *given)
 
 
 _OF_SEVERAL: Mapping[str, Callable[[Any], float]] = {"SUM": sum, "MAX": max}
@@ -152,3 +163,10 @@ def _joined(join: Callable[[Any], float], several: Sequence[Series]) -> Series:
     """One series of several: a value wherever one of them has one."""
     found = [[value for value in at if value is not None] for at in zip(*several, strict=True)]
     return [join(values) if values else None for values in found]
+
+
+def _filled(series: Series, by: float) -> Series:
+    """A value in every period, the newest too. AWS does not say so of a metric without any."""
+    if not any(value is not None for value in series):
+        return series
+    return [by if value is None else value for value in series]
