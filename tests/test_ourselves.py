@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -40,7 +40,7 @@ def heartbeat(account: str = ACCOUNT, **changes: Any) -> dict[str, Any]:
 def test_a_heartbeat_is_known_by_its_rule_and_comes_from_where_its_envelope_says() -> None:
     event = parse(heartbeat(detail={"account": "666666666666"}))
 
-    assert event == Heartbeat("heartbeat", ACCOUNT, REGION)
+    assert event == Heartbeat("heartbeat", ACCOUNT, REGION, START)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,38 @@ def test_a_heartbeat_that_cannot_be_written_goes_back_and_its_neighbours_are_tol
     assert taken.failed == ("m0",)
     assert taken.heartbeats == frozenset()
     assert taken.destinations == {"C01"}
+
+
+def at(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def test_a_heartbeat_counts_from_when_it_was_sent_and_not_from_when_it_came(watch: Watch) -> None:
+    watch.clock.at = START + timedelta(hours=20)
+    taken = watch.offer(heartbeat())
+
+    (heard,) = watch.store.heard(watch.clock.at)
+    assert heard.at == START
+    assert taken.failed == ()
+    assert not taken.heartbeats, "the way is not known to work now"
+
+
+def test_one_that_waited_in_the_queue_for_less_than_the_next_is_a_sign_of_life(
+    watch: Watch,
+) -> None:
+    watch.clock.at = START + timedelta(minutes=14)
+
+    assert watch.offer(heartbeat()).heartbeats == {(ACCOUNT, REGION)}
+
+
+def test_an_old_heartbeat_that_comes_after_a_newer_one_changes_nothing(watch: Watch) -> None:
+    watch.clock.at = START + timedelta(hours=20)
+    watch.offer(heartbeat(time=at(watch.clock.at)))
+    taken = watch.offer(heartbeat(), heartbeat(time=at(watch.clock.at)))
+
+    (heard,) = watch.store.heard(watch.clock.at)
+    assert heard.at == watch.clock.at
+    assert taken.failed == ()
 
 
 def test_an_account_that_was_not_heard_of_for_a_week_is_watched_no_more(watch: Watch) -> None:

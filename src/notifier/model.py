@@ -158,6 +158,7 @@ class Heartbeat(NotOurs):
 
     account: str
     region: str
+    sent_at: datetime
 
 
 # --- what a look at ECS showed ----------------------------------------------------------------
@@ -689,7 +690,7 @@ class Census:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """When the last heartbeat of an account and region came the whole way."""
+    """When the last heartbeat of an account and region that came the whole way was sent."""
 
     account: str
     region: str

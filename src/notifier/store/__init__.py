@@ -18,7 +18,7 @@
 | `workspace`    | `census`            | where the census stands (`body`)            | the tick   |
 | `workspace`    | `checkup`           | what the watcher found of itself (`body`)   | the tick   |
 |                |                     | `told`: what Slack knows of that            | the holder |
-| `workspace`    | `heartbeat#ACCOUNT#REGION` | when the last one came (`body`)      | anybody    |
+| `workspace`    | `heartbeat#ACCOUNT#REGION` | when the last was sent (`body`, `at`)| anybody    |
 
 Saves go through on the head's version and never write what the channel's holder writes; the holder
 checks its lease in every write and never touches the version. So neither can starve the other, and
@@ -32,6 +32,7 @@ import logging
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -531,11 +532,13 @@ class Store:
     # --- the watcher itself -------------------------------------------------------------------
 
     def hear(self, heartbeat: Heard) -> None:
-        """Remember that a heartbeat has come the whole way."""
+        """Remember that a heartbeat has come the whole way, if none did that was sent later."""
         gone = int((heartbeat.at + FORGET_AFTER * 2).timestamp())
-        changes = {"body": to_json(heartbeat), "expires_at": gone}
+        changes = {"body": to_json(heartbeat), "at": stamp(heartbeat.at), "expires_at": gone}
         sk = f"heartbeat#{heartbeat.account}#{heartbeat.region}"
-        self._transact([self._update("workspace", sk, changes)])
+        is_newer = "attribute_not_exists(#at) OR #at < :at"
+        with suppress(Conflict):
+            self._transact([self._update("workspace", sk, changes, condition=is_newer)])
 
     def heard(self, now: datetime) -> Sequence[Heard]:
         """The last heartbeat of each account and region that was heard in the last seven days."""
