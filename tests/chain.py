@@ -85,8 +85,11 @@ class NoClusters:
     def clusters(self) -> Sequence[str]:
         return ()
 
-    def is_ours(self, _account: str, _region: str) -> bool:
-        return True
+    def clusters_of(self, _account: str, _region: str) -> Sequence[str]:
+        return ()
+
+    def is_ours(self, account: str, region: str) -> bool:
+        return (account, region) == (ACCOUNT, REGION)
 
 
 @dataclass

@@ -9,7 +9,8 @@ import pytest
 from notifier.cli import main
 from notifier.cli.stack import Stack
 from tests import chain
-from tests.chain import LINKS, NAME, World
+from tests.alarms import NAME
+from tests.chain import LINKS, World
 
 Capture = pytest.CaptureFixture[str]
 

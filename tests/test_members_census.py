@@ -11,7 +11,7 @@ from notifier.errors import ReadFailed
 from notifier.lookout import CALLS_A_TICK, Lookout
 from notifier.model import Census, Heard, Invocation, ServiceReading
 from notifier.routing import parse_channels
-from tests.watch import Clock, deployment_row, failing, reading
+from tests.watch import START, Clock, deployment_row, failing, reading
 
 HOME = ("123456789012", "eu-west-1")
 NEAR, FAR = (HOME[0], "us-east-1"), ("210987654321", "eu-west-1")
@@ -71,8 +71,8 @@ class Rows:
     kept: Census | None = None
     summaries: list[str] = field(default_factory=list)
 
-    def heard(self, now: datetime) -> Sequence[Heard]:
-        return [Heard(account=account, region=region, at=now) for account, region in self.members]
+    def heard(self) -> Sequence[Heard]:
+        return [Heard(account=account, region=region, at=START) for account, region in self.members]
 
     def census(self) -> Census | None:
         return self.kept

@@ -67,8 +67,11 @@ class Store(Table, Protocol):
     def save_census(self, census: Census) -> None:
         """Remember where the census stands."""
 
-    def heard(self, now: datetime) -> Sequence[Heard]:
+    def heard(self) -> Sequence[Heard]:
         """The last heartbeat of each account and region that is watched."""
+
+    def forget(self, heartbeat: Heard) -> None:
+        """Watch this account and region no more, if this still is its last heartbeat."""
 
     def owe_note(self, what: str, destination: str, now: datetime, token: str) -> None:
         """Let this channel be told something that is of no cluster."""
@@ -246,8 +249,8 @@ class Lookout:
         """Our own clusters, then each member of which a heartbeat is known, with all of its own."""
         members = tuple(
             _member_entry(one.account, one.region)
-            for one in self.store.heard(now)
-            if not self.ecs.is_ours(one.account, one.region)
+            for one in self.store.heard()
+            if self._is_member(one) and now - one.at < checkup.FORGET_AFTER
         )
         listed = replace(census, clusters=members, is_listed=True)
         return self._with(self.ecs.clusters(), listed)
@@ -330,8 +333,7 @@ class Lookout:
     def _found_of_ourselves(self, known: Checkup, run: Invocation) -> Checkup:
         """Heartbeats each minute, everything once an hour."""
         now = run.now()
-        silent = list(checkup.heartbeats(self.store.heard(now), now))
-        run.tally["SilentMembers"] += sum(one.verdict is Verdict.FAILS for one in silent)
+        silent, ended = self._listen(known, run)
         failing = checkup.after(known, silent, asked=checkup.HEARTBEAT)
         is_time = checkup.is_stale(known, now) and run.remaining() > NEEDED_FOR_A_CHECKUP
         if self.examination and is_time:
@@ -340,7 +342,29 @@ class Lookout:
             known = replace(known, checked_at=now)
             _log(findings)
         run.tally["FailedChecks"] += len(failing)
-        return replace(known, failing=failing)
+        return replace(known, failing=failing, ended=ended)
+
+    def _listen(self, known: Checkup, run: Invocation) -> tuple[list[Finding], dict[str, str]]:
+        """What the heartbeats say; and how those ended that are told as silent and are no more.
+
+        Our own is never forgotten. A member's row goes once it is saved how its silence ended.
+        """
+        now, watched, ended = run.now(), list[Heard](), dict(known.ended)
+        for one in self.store.heard():
+            check, is_member = checkup.heartbeat_of(one), self._is_member(one)
+            ended.pop(check, None)
+            if not is_member or now - one.at < checkup.FORGET_AFTER:
+                watched.append(one)
+                run.tally["SilentMembers"] += is_member and checkup.is_silent(one, now)
+                continue
+            ended[check] = checkup.FORGOTTEN
+            if check not in known.failing:
+                self.store.forget(one)
+        told = {check: how for check, how in ended.items() if check in known.told}
+        return list(checkup.heartbeats(watched, now)), told
+
+    def _is_member(self, one: Heard) -> bool:
+        return not self.ecs.is_ours(one.account, one.region)
 
     def _owe_checkup(self, before: Checkup, found: Checkup, run: Invocation) -> Sequence[str]:
         now = run.now()

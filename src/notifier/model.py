@@ -703,12 +703,14 @@ class Checkup:
 
     `checked_at` is when all of it was last looked at, `ticked_at` a tick of the last minutes.
     `failing` has a line for each check that fails, `told` are those of them that Slack knows of.
+    `ended` says of some of the others how it ended, where they are not well again.
     """
 
     checked_at: datetime | None = None
     ticked_at: datetime | None = None
     failing: Mapping[str, str] = field(default_factory=dict)
     told: tuple[str, ...] = ()
+    ended: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def news(self) -> Mapping[str, int]:

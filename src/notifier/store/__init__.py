@@ -69,7 +69,6 @@ DUE = "due"  # the one partition of the sparse index
 ROWS_AT_ONCE = 90  # of a record; a transaction takes 100 items
 BUSY_PAUSES = (0.01, 0.03, 0.06, 0.1)  # seconds
 NAMES_HOLD = 100_000  # characters of a row, packed; above that marks stand for names
-FORGET_AFTER = timedelta(days=7)  # without a heartbeat: it is watched no more
 EDITS_A_MINUTE = 40  # of the whole workspace, below Slack's 50
 
 _NOT_IN_BODY = frozenset({"told", "services", "version", "is_owed", "moved"})
@@ -533,18 +532,29 @@ class Store:
 
     def hear(self, heartbeat: Heard) -> None:
         """Remember that a heartbeat has come the whole way, if none did that was sent later."""
-        gone = int((heartbeat.at + FORGET_AFTER * 2).timestamp())
-        changes = {"body": to_json(heartbeat), "at": stamp(heartbeat.at), "expires_at": gone}
-        sk = f"heartbeat#{heartbeat.account}#{heartbeat.region}"
+        changes = {"body": to_json(heartbeat), "at": stamp(heartbeat.at)}
         is_newer = "attribute_not_exists(#at) OR #at < :at"
+        sk, more = _heartbeat(heartbeat), {"remove": ["expires_at"], "condition": is_newer}
         with suppress(Conflict):
-            self._transact([self._update("workspace", sk, changes, condition=is_newer)])
+            self._transact([self._update("workspace", sk, changes, **more)])
 
-    def heard(self, now: datetime) -> Sequence[Heard]:
-        """The last heartbeat of each account and region that was heard in the last seven days."""
+    def heard(self) -> Sequence[Heard]:
+        """The last heartbeat of each account and region, unless it was forgotten."""
         rows = self._query("workspace", "heartbeat#")
-        heard = _readable(rows, lambda row: from_json(Heard, row["body"]))
-        return [one for one in heard if one.at + FORGET_AFTER > now]
+        return list(_readable(rows, lambda row: from_json(Heard, row["body"])))
+
+    def forget(self, heartbeat: Heard) -> None:
+        """Watch this account and region no more, if this still is its last heartbeat."""
+        is_last = "attribute_not_exists(#at) OR #at = :at"
+        delete = {
+            "Delete": {
+                "TableName": self.table,
+                "Key": key("workspace", _heartbeat(heartbeat)),
+                **dynamodb.under(is_last, {"at": stamp(heartbeat.at)}),
+            }
+        }
+        with suppress(Conflict):
+            self._transact([delete])
 
     def checkup(self) -> Checkup:
         """What the watcher last found of itself, and what of it Slack knows."""
@@ -677,6 +687,10 @@ class Store:
 def _owes(cluster_key: str, route: str = "", to: str = "") -> str:
     """The key of what is owed. What was moved here lies beside what is owed here anyway."""
     return f"owes#{cluster_key}" if route == to else f"owes#{cluster_key}#{route}"
+
+
+def _heartbeat(heard: Heard) -> str:
+    return f"heartbeat#{heard.account}#{heard.region}"
 
 
 def _gave(given_up: GivenUp) -> str:
