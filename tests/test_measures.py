@@ -14,7 +14,7 @@ from moto import mock_aws
 from notifier import handler, metrics, wiring
 from notifier.ecs import Callers
 from notifier.facts import Asked, Facts
-from notifier.model import Message, Mute, Refusal, Refused
+from notifier.model import CannotLook, Message, Mute, Outcome, Refusal, Refused, Unknown
 from notifier.settings import Settings
 from notifier.wiring import Program
 from tests.watch import CLUSTER, START, FakeEcs, TableClient, Watch, deployment_failed, failing
@@ -102,6 +102,37 @@ def test_a_token_or_channel_that_refuses_is_an_open_circuit_at_every_probe(
         watch.clock.at += timedelta(seconds=61)
 
     assert counts == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Refused(Refusal.UNAVAILABLE, "http_503"), Unknown("timeout")],
+    ids=lambda one: one.code,
+)
+def test_a_slack_that_does_not_answer_is_an_open_circuit_though_one_thread_is_all_that_waits(
+    watch: Watch, answer: Outcome
+) -> None:
+    watch.slack.in_channel["C01"] = answer
+    watch.slack.look_answers = [CannotLook("timeout", will_pass=True)] * 20
+    watch.take_in(deployment_failed())
+    counts = []
+    for _ in range(12):
+        counts.append(ticked(watch)["OpenCircuits"])
+        watch.clock.at += timedelta(seconds=61)
+
+    assert counts == [1] * 12
+
+
+def test_one_message_that_slack_took_at_the_second_try_is_no_open_circuit_any_more(
+    watch: Watch,
+) -> None:
+    watch.slack.answers = [Refused(Refusal.UNAVAILABLE, "http_503")]
+    watch.take_in(deployment_failed("a"), deployment_failed("b"))
+    watch.tick()
+    watch.clock.at += timedelta(seconds=61)
+
+    assert ticked(watch)["OpenCircuits"] == 0
+    assert watch.slack.posts
 
 
 def test_a_limit_of_slacks_is_no_open_circuit(watch: Watch) -> None:
