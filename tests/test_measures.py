@@ -14,7 +14,7 @@ from moto import mock_aws
 from notifier import handler, metrics, wiring
 from notifier.ecs import Callers
 from notifier.facts import Asked, Facts
-from notifier.model import CannotLook, Message, Mute, Outcome, Refusal, Refused, Unknown
+from notifier.model import CannotLook, Checkup, Message, Mute, Outcome, Refusal, Refused, Unknown
 from notifier.settings import Settings
 from notifier.wiring import Program
 from tests.watch import CLUSTER, START, FakeEcs, TableClient, Watch, deployment_failed, failing
@@ -58,6 +58,17 @@ def test_what_slack_refuses_is_owed_since_it_was_saved(watch: Watch) -> None:
     watch.slack.refuse("C01", Refusal.UNAVAILABLE, "http_503")
     watch.take_in(deployment_failed())
     for _ in range(6):
+        tally = ticked(watch)
+        watch.clock.at += timedelta(minutes=1)
+
+    assert 300 <= tally["OwedAge"] < 400
+
+
+def test_what_is_of_no_cluster_is_late_too_since_it_was_first_owed(watch: Watch) -> None:
+    watch.slack.refuse("C01", Refusal.UNAVAILABLE, "http_503")
+    watch.store.save_checkup(Checkup(failing={"rule X": "rule X is disabled"}))
+    for _ in range(6):
+        watch.store.owe_note("checkup", "C01", watch.clock.at, f"nonce {watch.clock.at}")
         tally = ticked(watch)
         watch.clock.at += timedelta(minutes=1)
 

@@ -517,7 +517,8 @@ class Store:
     def owe_note(self, what: str, destination: str, now: datetime, token: str) -> None:
         """Let this channel be told something that is of no cluster, by its name."""
         owed = {"nonce": token, "due": DUE, "due_at": stamp(now)}
-        self._transact([self._update(f"channel#{destination}", f"owes#{what}", owed)])
+        pk, since = f"channel#{destination}", {"since": stamp(now)}
+        self._transact([self._update(pk, f"owes#{what}", owed, keep=since)])
 
     def census(self) -> Census | None:
         """Where the census stands."""
