@@ -673,9 +673,10 @@ class Census:
     """Where the hourly reading of every service stands.
 
     `clusters` are still to be read, `page` goes on in the first of them; a member whose clusters
-    are not known yet stands among them as ACCOUNT#REGION. `watched` and `services` count what the
-    first round has seen, `trouble` is what it found, by destination. `finished_at` is when the last
-    round ended.
+    are not known yet stands among them as ACCOUNT#REGION. `silent` are members that did not answer
+    when they were last asked, the one asked longest ago first. `watched` and `services` count what
+    the first round has seen, `trouble` is what it found, by destination. `finished_at` is when the
+    last round ended.
     """
 
     started_at: datetime
@@ -686,6 +687,7 @@ class Census:
     services: int = 0
     trouble: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     finished_at: datetime | None = None
+    silent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
