@@ -187,9 +187,8 @@ def test_an_event_that_not_even_the_dead_letter_queue_took_raises_an_alarm() -> 
     assert MEMBER["Resources"]["RulesAlarm"]["Condition"] == "IsMember"
 
 
-@pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_says_what_to_do_in_words_that_exist(name: str) -> None:
-    alarm = ALARMS[name]
+@pytest.mark.parametrize("alarm", ALARMS.values(), ids=ALARMS)
+def test_an_alarm_says_what_to_do_in_words_that_exist(alarm: dict[str, Any]) -> None:
     assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}]
     assert re.search(r"\bCheck ", alarm["AlarmDescription"])
     for name in re.findall(r"parameter\s+(\w+)", alarm["AlarmDescription"]):
