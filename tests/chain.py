@@ -32,8 +32,9 @@ from notifier.model import Invocation
 from notifier.settings import Settings
 from notifier.store import Store
 from notifier.wiring import Program
-from sandbox.transform import plain_cloudformation, read_template
+from sandbox.transform import read_template
 from sandbox.workspace import Workspace
+from tests.alarms import NAME, TEMPLATE, Sample, alarms, goes_off
 from tests.watch import TableClient, table
 from tools.rules import rules_of
 
@@ -41,13 +42,11 @@ START = datetime.fromisoformat("2026-11-23T12:00:00+00:00")
 REGION, ACCOUNT, MEMBER = "eu-west-1", "123456789012", "210987654321"
 CHANNEL = "C0DEPLOYS1"
 TOKEN_NAME = "/ecs-watch/slack-token"
-NAME = "ecs-watch"
 WITHIN = 120  # minutes that are waited for somebody to notice
 HEARTBEAT_EVERY = 15  # minutes
 TRIES, HIDDEN = 10, 6  # of the queue: receives, and minutes between two
 
 SAM = read_template()
-TEMPLATE = plain_cloudformation(SAM, bucket="bucket", key="key")
 
 
 @dataclass(frozen=True)
@@ -63,93 +62,6 @@ class Row:
     def is_noticed(self) -> bool:
         """By the watcher itself or an alarm, and by the doctor."""
         return bool(self.by) and bool(self.doctor)
-
-
-# --- alarms -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A value of a metric, in minutes since the start."""
-
-    at: int
-    namespace: str
-    metric: str
-    value: float
-
-
-def alarms() -> Mapping[str, Mapping[str, Any]]:
-    """The alarms of template.yaml, by logical id."""
-    resources = TEMPLATE["Resources"].items()
-    return {
-        name: resource["Properties"]
-        for name, resource in resources
-        if resource["Type"] == "AWS::CloudWatch::Alarm"
-    }
-
-
-def goes_off(alarm: Mapping[str, Any], samples: Sequence[Sample], now: int) -> bool:
-    """Whether so many of the last periods breach, as CloudWatch counts them.
-
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/AlarmThatSendsEmail.html
-    """
-    periods = alarm["EvaluationPeriods"]
-    needed = alarm.get("DatapointsToAlarm", periods)
-    minutes = _period(alarm) // 60
-    ends = [now - minutes * number for number in range(periods)]
-    missing = alarm.get("TreatMissingData") == "breaching"
-    values = [_value(alarm, samples, end - minutes, end) for end in ends]
-    breaching = [missing if value is None else _breaches(alarm, value) for value in values]
-    return bool(sum(breaching) >= needed)
-
-
-def _breaches(alarm: Mapping[str, Any], value: float) -> bool:
-    threshold = alarm["Threshold"]
-    breaches: bool = {
-        "GreaterThanOrEqualToThreshold": value >= threshold,
-        "GreaterThanThreshold": value > threshold,
-        "LessThanThreshold": value < threshold,
-    }[alarm["ComparisonOperator"]]
-    return breaches
-
-
-def _period(alarm: Mapping[str, Any]) -> int:
-    if "Period" in alarm:
-        return int(alarm["Period"])
-    return max(int(one["MetricStat"]["Period"]) for one in _stats(alarm))
-
-
-def _stats(alarm: Mapping[str, Any]) -> list[Any]:
-    return [one for one in alarm["Metrics"] if "MetricStat" in one]
-
-
-def _value(
-    alarm: Mapping[str, Any], samples: Sequence[Sample], since: int, until: int
-) -> float | None:
-    """The metric's statistic in a period; a sum of several where the alarm has several."""
-    if "MetricName" in alarm:
-        asked = [(alarm["Namespace"], alarm["MetricName"], alarm["Statistic"])]
-    else:
-        stats = [one["MetricStat"] for one in _stats(alarm)]
-        metrics = [(one["Metric"], one["Stat"]) for one in stats]
-        asked = [(one["Namespace"], one["MetricName"], stat) for one, stat in metrics]
-    found = []
-    for namespace, metric, statistic in dict.fromkeys(asked):
-        values = [
-            one.value
-            for one in samples
-            if since < one.at <= until and (one.namespace, one.metric) == (namespace, metric)
-        ]
-        if values:
-            found.append(_STATISTICS[statistic](values))
-    return sum(found) if found else None
-
-
-_STATISTICS: Mapping[str, Callable[[Sequence[float]], float]] = {
-    "Sum": sum,
-    "Maximum": max,
-    "SampleCount": len,
-}
 
 
 # --- the account ----------------------------------------------------------------------------------
@@ -173,8 +85,11 @@ class NoClusters:
     def clusters(self) -> Sequence[str]:
         return ()
 
-    def is_ours(self, _account: str, _region: str) -> bool:
-        return True
+    def clusters_of(self, _account: str, _region: str) -> Sequence[str]:
+        return ()
+
+    def is_ours(self, account: str, region: str) -> bool:
+        return (account, region) == (ACCOUNT, REGION)
 
 
 @dataclass
@@ -333,7 +248,7 @@ class World:
         if not targets:
             return
         if not shown["Attributes"].get("Policy"):
-            self._sample("AWS/Events", "FailedInvocations", 1)
+            self._sample("AWS/Events", "FailedInvocations", 1, RuleName=f"{NAME}-{rule}")
             url = self.stack.dead_letter_queues["RulesDeadLetterQueue"]
             sqs.send_message(QueueUrl=url, MessageBody=body)
             return
@@ -350,7 +265,7 @@ class World:
             one.receives += 1
             one.seen_at = self.minute + HIDDEN
         if self._is_throttled("EventsFunction"):
-            self._sample("AWS/Lambda", "Throttles", 1)
+            self._sample_function("EventsFunction", "Throttles")
             failed = set(range(len(waiting)))
         else:
             failed = self._invoke_on_events(waiting)
@@ -366,22 +281,22 @@ class World:
             {"messageId": str(number), "body": one.body, "attributes": {}}
             for number, one in enumerate(waiting)
         ]
-        answer = self._invoke(handler.on_events, {"Records": records})
+        answer = self._invoke("EventsFunction", handler.on_events, {"Records": records})
         if answer is None:
             return set(range(len(waiting)))
         return {int(one["itemIdentifier"]) for one in answer["batchItemFailures"]}
 
     def _tick(self) -> None:
         if self._is_throttled("TickFunction"):
-            self._sample("AWS/Lambda", "Throttles", 1)
+            self._sample_function("TickFunction", "Throttles")
         else:
-            self._invoke(handler.on_tick, {})
+            self._invoke("TickFunction", handler.on_tick, {})
 
     def _is_throttled(self, function: str) -> bool:
         answer = self.aws("lambda").get_function_concurrency(FunctionName=f"{NAME}-{function}")
         return bool(answer.get("ReservedConcurrentExecutions") == 0)
 
-    def _invoke(self, function: Callable[..., Any], event: Any) -> Any:
+    def _invoke(self, name: str, function: Callable[..., Any], event: Any) -> Any:
         """One invocation with the real handler; its metrics are what it prints."""
         printed: list[str] = []
         with (
@@ -392,7 +307,7 @@ class World:
             try:
                 return function(event, Context())
             except Exception:
-                self._sample("AWS/Lambda", "Errors", 1)
+                self._sample_function(name, "Errors")
                 return None
             finally:
                 for line in printed:
@@ -416,21 +331,29 @@ class World:
 
     def _read(self, line: Mapping[str, Any]) -> None:
         for directive in line.get("_aws", {}).get("CloudWatchMetrics", []):
+            (names,) = directive["Dimensions"]
+            of = {name: line[name] for name in names}
             for metric in directive["Metrics"]:
-                self._sample(directive["Namespace"], metric["Name"], line[metric["Name"]])
+                self._sample(directive["Namespace"], metric["Name"], line[metric["Name"]], **of)
 
     def _measure_queues(self) -> None:
-        for url in self.stack.dead_letter_queues.values():
+        for name, url in self.stack.dead_letter_queues.items():
             asked = ["ApproximateNumberOfMessages"]
             shown = self.aws("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=asked)
             count = int(shown["Attributes"]["ApproximateNumberOfMessages"])
-            self._sample("AWS/SQS", "ApproximateNumberOfMessagesVisible", count)
+            self._sample_queue(name, "ApproximateNumberOfMessagesVisible", count)
         if self.queue:
             age = 60 * (self.minute - min(one.came for one in self.queue))
-            self._sample("AWS/SQS", "ApproximateAgeOfOldestMessage", age)
+            self._sample_queue("EventsQueue", "ApproximateAgeOfOldestMessage", age)
 
-    def _sample(self, namespace: str, metric: str, value: float) -> None:
-        self.samples.append(Sample(self.minute, namespace, metric, value))
+    def _sample(self, namespace: str, metric: str, value: float, **dimensions: str) -> None:
+        self.samples.append(Sample(self.minute, namespace, metric, dimensions, value))
+
+    def _sample_queue(self, name: str, metric: str, value: float) -> None:
+        self._sample("AWS/SQS", metric, value, QueueName=f"{NAME}-{name}")
+
+    def _sample_function(self, name: str, metric: str) -> None:
+        self._sample("AWS/Lambda", metric, 1, FunctionName=f"{NAME}-{name}")
 
     # --- who notices ------------------------------------------------------------------------------
 
@@ -570,6 +493,7 @@ def world() -> Iterator[World]:
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": REGION,
+        "STACK_NAME": NAME,
     }
     with ExitStack() as started:
         started.enter_context(patch.dict(os.environ, invented))

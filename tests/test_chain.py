@@ -11,7 +11,8 @@ from notifier.checkup import Unread
 from notifier.cli import main
 from notifier.cli.stack import Stack
 from tests import chain
-from tests.chain import LINKS, NAME, World
+from tests.alarms import NAME
+from tests.chain import LINKS, World
 
 Capture = pytest.CaptureFixture[str]
 
@@ -29,6 +30,8 @@ SOON = {
     "Slack token revoked": 46,
     "a member account silent": 46,
 }
+# Who it is that tells them, where somebody else could be taken for it.
+BY = {"queue policy removed": ("DeadLetterQueuesAlarm",)}  # only heartbeats fail meanwhile
 AT_THE_LATEST = 61  # minutes: the hourly check, and the tick that makes it
 
 
@@ -38,6 +41,7 @@ def test_whatever_link_breaks_is_noticed_in_time(link: str) -> None:
 
     assert found.is_noticed, found
     assert found.minutes <= SOON.get(link, AT_THE_LATEST)
+    assert found.by == BY.get(link, found.by)
 
 
 def test_a_link_that_nobody_looks_at_would_be_seen_to_be_missed() -> None:

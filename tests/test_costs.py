@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from notifier.metrics import UNITS
+from tests.alarms import alarms
 from tests.simulator.dynamodb import _size as size_of
 from tools import costs
 from tools.costs import PRICES, Meter, cost, quantities, section, totals
@@ -78,6 +79,11 @@ def test_everything_that_is_counted_has_a_price_and_a_page_that_says_so() -> Non
 
 def test_alarms_are_billed_by_metric_and_metrics_by_name() -> None:
     alarm_metrics, dashboards = costs.watched()
+    assert alarm_metrics == sum(
+        len([one for one in alarm.get("Metrics", [{"MetricStat": alarm}]) if "MetricStat" in one])
+        for name, alarm in alarms().items()
+        if name != "SilentMembersAlarm"  # of a hub with members only
+    )
     month = quantities(Counter())
 
     assert alarm_metrics >= 8

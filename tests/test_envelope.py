@@ -139,7 +139,7 @@ def named_sources() -> set[str]:
 
 
 def test_the_rules_name_their_sources() -> None:
-    assert named_sources() == {"aws.ecs", "aws.codedeploy", "aws.events"}
+    assert named_sources() == {"aws.ecs", "aws.codedeploy", "aws.events", "ecs-watch.tasks"}
 
 
 @pytest.mark.parametrize("name", RECORDED)

@@ -162,11 +162,35 @@ def test_the_rules_and_nobody_else_may_fill_the_dead_letter_queue() -> None:
     assert statement["Condition"]["ArnEquals"]["aws:SourceArn"] == [arn(rule) for rule in RULES]
 
 
-def test_one_event_that_could_not_be_sent_raises_an_alarm_that_says_what_to_do() -> None:
-    (alarm,) = ALARMS.values()
-    assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}]
-    assert (alarm["Threshold"], alarm["TreatMissingData"]) == (1, "notBreaching")
+def test_one_event_that_could_not_be_sent_raises_an_alarm() -> None:
+    """SQS sends no metric of a queue that nobody touches for hours: the alarm stays as it is.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/monitoring-using-cloudwatch.html
+    """
+    alarm = ALARMS["DeadLetterQueueAlarm"]
+    assert (alarm["Threshold"], alarm["TreatMissingData"]) == (1, "ignore")
     assert alarm["Dimensions"][0]["Value"] == {"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}
+
+
+def test_an_event_that_not_even_the_dead_letter_queue_took_raises_an_alarm() -> None:
+    alarm = ALARMS["RulesAlarm"]
+    sum_of, *metrics = alarm["Metrics"]
+    assert sum_of["Expression"] == "SUM(METRICS())"
+    watched = {
+        one["MetricStat"]["Metric"]["Dimensions"][0]["Value"]["Ref"]: one["MetricStat"]
+        for one in metrics
+    }
+    assert set(watched) == {name for name in RULES if name != "Heartbeat"}  # the hub misses that
+    for stat in watched.values():
+        assert (stat["Metric"]["MetricName"], stat["Stat"]) == ("FailedInvocations", "Sum")
+    assert (alarm["Threshold"], alarm["TreatMissingData"]) == (1, "notBreaching")
+    assert MEMBER["Resources"]["RulesAlarm"]["Condition"] == "IsMember"
+
+
+@pytest.mark.parametrize("alarm", ALARMS.values(), ids=ALARMS)
+def test_an_alarm_says_what_to_do_in_words_that_exist(alarm: dict[str, Any]) -> None:
+    assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}]
+    assert re.search(r"\bCheck ", alarm["AlarmDescription"])
     for name in re.findall(r"parameter\s+(\w+)", alarm["AlarmDescription"]):
         assert name in HUB["Parameters"]
     for name in re.findall(r"hub's\s+output\s+(\w+)", alarm["AlarmDescription"]):
@@ -181,6 +205,7 @@ def test_the_sender_may_put_events_on_exactly_that_bus() -> None:
     role = ROLES["SenderRole"]
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "events.amazonaws.com"}
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
     (policy,) = role["Policies"]
     assert policy["PolicyDocument"]["Statement"] == [
         {"Effect": "Allow", "Action": "events:PutEvents", "Resource": {"Fn::Sub": BUS}}

@@ -14,7 +14,7 @@ from moto import mock_aws
 from notifier import handler, metrics, wiring
 from notifier.ecs import Callers
 from notifier.facts import Asked, Facts
-from notifier.model import Message, Mute, Refusal, Refused
+from notifier.model import CannotLook, Checkup, Message, Mute, Outcome, Refusal, Refused, Unknown
 from notifier.settings import Settings
 from notifier.wiring import Program
 from tests.watch import CLUSTER, START, FakeEcs, TableClient, Watch, deployment_failed, failing
@@ -64,6 +64,17 @@ def test_what_slack_refuses_is_owed_since_it_was_saved(watch: Watch) -> None:
     assert 300 <= tally["OwedAge"] < 400
 
 
+def test_what_is_of_no_cluster_is_late_too_since_it_was_first_owed(watch: Watch) -> None:
+    watch.slack.refuse("C01", Refusal.UNAVAILABLE, "http_503")
+    watch.store.save_checkup(Checkup(failing={"rule X": "rule X is disabled"}))
+    for _ in range(6):
+        watch.store.owe_note("checkup", "C01", watch.clock.at, f"nonce {watch.clock.at}")
+        tally = ticked(watch)
+        watch.clock.at += timedelta(minutes=1)
+
+    assert 300 <= tally["OwedAge"] < 400
+
+
 def test_what_is_muted_is_owed_but_not_late_until_the_mute_ends(watch: Watch) -> None:
     watch.store.mute(Mute(pattern="prod-*", until=START + timedelta(hours=2)))
     watch.take_in(deployment_failed())
@@ -102,6 +113,37 @@ def test_a_token_or_channel_that_refuses_is_an_open_circuit_at_every_probe(
         watch.clock.at += timedelta(seconds=61)
 
     assert counts == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Refused(Refusal.UNAVAILABLE, "http_503"), Unknown("timeout")],
+    ids=lambda one: one.code,
+)
+def test_a_slack_that_does_not_answer_is_an_open_circuit_though_one_thread_is_all_that_waits(
+    watch: Watch, answer: Outcome
+) -> None:
+    watch.slack.in_channel["C01"] = answer
+    watch.slack.look_answers = [CannotLook("timeout", will_pass=True)] * 20
+    watch.take_in(deployment_failed())
+    counts = []
+    for _ in range(12):
+        counts.append(ticked(watch)["OpenCircuits"])
+        watch.clock.at += timedelta(seconds=61)
+
+    assert counts == [1] * 12
+
+
+def test_one_message_that_slack_took_at_the_second_try_is_no_open_circuit_any_more(
+    watch: Watch,
+) -> None:
+    watch.slack.answers = [Refused(Refusal.UNAVAILABLE, "http_503")]
+    watch.take_in(deployment_failed("a"), deployment_failed("b"))
+    watch.tick()
+    watch.clock.at += timedelta(seconds=61)
+
+    assert ticked(watch)["OpenCircuits"] == 0
+    assert watch.slack.posts
 
 
 def test_a_limit_of_slacks_is_no_open_circuit(watch: Watch) -> None:

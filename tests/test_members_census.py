@@ -1,5 +1,6 @@
 """The hourly census reads the members too, and one that does not answer keeps no other waiting."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ from notifier.errors import ReadFailed
 from notifier.lookout import CALLS_A_TICK, Lookout
 from notifier.model import Census, Heard, Invocation, ServiceReading
 from notifier.routing import parse_channels
-from tests.watch import Clock, deployment_row, failing, reading
+from tests.watch import START, Clock, deployment_row, failing, reading
 
 HOME = ("123456789012", "eu-west-1")
 NEAR, FAR = (HOME[0], "us-east-1"), ("210987654321", "eu-west-1")
@@ -74,8 +75,8 @@ class Rows:
     kept: Census | None = None
     summaries: list[str] = field(default_factory=list)
 
-    def heard(self, now: datetime) -> Sequence[Heard]:
-        return [Heard(account=account, region=region, at=now) for account, region in self.members]
+    def heard(self) -> Sequence[Heard]:
+        return [Heard(account=account, region=region, at=START) for account, region in self.members]
 
     def census(self) -> Census | None:
         return self.kept
@@ -195,6 +196,70 @@ def test_members_that_do_not_answer_do_not_take_a_ticks_whole_time(why: str, lis
     for _ in range(60):
         watch.tick()
     assert watch.census.finished_at is not None
+
+
+def minutes_of(watch: Counting, arn: str, minutes: int) -> list[int]:
+    """The minutes in which a cluster is read."""
+    read = []
+    for minute in range(minutes):
+        before = watch.ecs.read.count(arn)
+        watch.tick()
+        read += [minute] * (watch.ecs.read.count(arn) - before)
+    return read
+
+
+MANY = [(f"{number:012}", "eu-west-1") for number in range(100)]
+
+
+def test_a_hundred_silent_members_do_not_keep_our_own_clusters_waiting() -> None:
+    watch = counting({cluster(HOME): ["checkout"]}, MANY)
+    for _ in range(10):
+        watch.tick()
+    assert watch.census.finished_at is not None
+    watch.ecs.why = dict.fromkeys(MANY, "too slow")
+    watch.clock.at += timedelta(hours=1)
+
+    assert minutes_of(watch, cluster(HOME), 181) == [0, 60, 120, 180]
+
+
+def test_members_that_answered_are_read_before_those_that_were_silent() -> None:
+    shown = {cluster(HOME): ["checkout"], cluster(FAR): ["checkout"]}
+    watch = counting(shown, [*MANY, FAR])
+    for _ in range(10):
+        watch.tick()
+    watch.ecs.why = dict.fromkeys(MANY, "too slow")
+    watch.clock.at += timedelta(hours=1)
+    first, *others = minutes_of(watch, cluster(FAR), 301)
+
+    assert first <= 120
+    assert len(others) >= 3
+    assert all(later - earlier <= 61 for earlier, later in itertools.pairwise([first, *others]))
+    tried = watch.ecs.listed.count(MANY[0])
+    assert tried >= 2, "who was silent is tried again"
+    assert {watch.ecs.listed.count(one) for one in MANY} <= {tried - 1, tried, tried + 1}
+
+
+def test_a_member_of_many_clusters_that_falls_silent_takes_one_tick_of_the_round() -> None:
+    many = {cluster(NEAR, f"prod-{number}"): ["checkout"] for number in range(90)}
+    shown = {cluster(HOME): ["checkout"], **many, cluster(FAR): ["checkout"]}
+    watch = counting(shown, [NEAR, FAR])
+    watch.tick()  # ours, and some of the member's
+    watch.ecs.why[NEAR] = "too slow"
+
+    assert minutes_of(watch, cluster(FAR), 5) == [1]
+    assert watch.census.finished_at is not None
+
+
+def test_what_of_a_member_was_not_reached_in_the_hour_comes_first_in_the_next_one() -> None:
+    many = {cluster(NEAR, f"prod-{number:04}"): ["checkout"] for number in range(1_000)}
+    shown = {cluster(HOME): ["checkout"], **many, cluster(FAR): ["checkout"]}
+    watch = counting({cluster(HOME): ["checkout"]}, [NEAR, FAR])
+    watch.tick()
+    watch.ecs.shown = shown
+    watch.clock.at += timedelta(hours=1)
+
+    assert minutes_of(watch, cluster(HOME), 121) == [0, 60, 120]
+    assert set(watch.ecs.read) == set(shown)
 
 
 def test_our_own_clusters_are_waited_for_as_before() -> None:

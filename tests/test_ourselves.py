@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -40,7 +40,7 @@ def heartbeat(account: str = ACCOUNT, **changes: Any) -> dict[str, Any]:
 def test_a_heartbeat_is_known_by_its_rule_and_comes_from_where_its_envelope_says() -> None:
     event = parse(heartbeat(detail={"account": "666666666666"}))
 
-    assert event == Heartbeat("heartbeat", ACCOUNT, REGION)
+    assert event == Heartbeat("heartbeat", ACCOUNT, REGION, START)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_heartbeat_leaves_its_time_in_the_table_and_tells_nobody(watch: Watch)
 
     assert taken.heartbeats == {(ACCOUNT, REGION), ("210987654321", REGION)}
     assert (taken.failed, taken.destinations) == ((), frozenset())
-    assert {one.account for one in watch.store.heard(START)} == {ACCOUNT, "210987654321"}
+    assert {one.account for one in watch.store.heard()} == {ACCOUNT, "210987654321"}
     assert watch.slack.asked == []
 
 
@@ -81,11 +81,36 @@ def test_a_heartbeat_that_cannot_be_written_goes_back_and_its_neighbours_are_tol
     assert taken.destinations == {"C01"}
 
 
-def test_an_account_that_was_not_heard_of_for_a_week_is_watched_no_more(watch: Watch) -> None:
-    watch.offer(heartbeat())
+def at(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
 
-    assert watch.store.heard(START + timedelta(days=6, hours=23))
-    assert not watch.store.heard(START + timedelta(days=7))
+
+def test_a_heartbeat_counts_from_when_it_was_sent_and_not_from_when_it_came(watch: Watch) -> None:
+    watch.clock.at = START + timedelta(hours=20)
+    taken = watch.offer(heartbeat())
+
+    (heard,) = watch.store.heard()
+    assert heard.at == START
+    assert taken.failed == ()
+    assert not taken.heartbeats, "the way is not known to work now"
+
+
+def test_one_that_waited_in_the_queue_for_less_than_the_next_is_a_sign_of_life(
+    watch: Watch,
+) -> None:
+    watch.clock.at = START + timedelta(minutes=14)
+
+    assert watch.offer(heartbeat()).heartbeats == {(ACCOUNT, REGION)}
+
+
+def test_an_old_heartbeat_that_comes_after_a_newer_one_changes_nothing(watch: Watch) -> None:
+    watch.clock.at = START + timedelta(hours=20)
+    watch.offer(heartbeat(time=at(watch.clock.at)))
+    taken = watch.offer(heartbeat(), heartbeat(time=at(watch.clock.at)))
+
+    (heard,) = watch.store.heard()
+    assert heard.at == watch.clock.at
+    assert taken.failed == ()
 
 
 # --- … and Slack ----------------------------------------------------------------------------------
@@ -144,7 +169,7 @@ def test_a_heartbeat_does_not_count_when_the_token_is_revoked(
     found = metrics_of(program(watch, workspace), watch, capsys, heartbeat())
 
     assert "Heartbeat" not in found
-    assert watch.store.heard(START)
+    assert watch.store.heard()
 
 
 def test_a_heartbeat_that_breaks_halfway_lets_no_message_of_its_batch_come_back(
@@ -319,9 +344,14 @@ def test_what_was_found_just_before_the_function_died_is_told_with_the_next_chec
     assert len(watch.slack.posts) == 1
 
 
+MEMBER = Heard(account="210987654321", region=REGION, at=START)
+OURS = Heard(account=ACCOUNT, region=REGION, at=START)
+
+
 def test_a_silent_account_is_told_within_the_minute_and_counted(watch: Watch) -> None:
     examined(watch)
-    watch.store.hear(Heard(account="210987654321", region=REGION, at=START))
+    watch.ecs.home = (ACCOUNT, REGION)
+    watch.store.hear(MEMBER)
     watch.ticks(45)
     assert watch.slack.posts == []
 
@@ -332,6 +362,71 @@ def test_a_silent_account_is_told_within_the_minute_and_counted(watch: Watch) ->
     run = watch.run()
     watch.lookout.tick(run)
     assert (run.tally["SilentMembers"], run.tally["FailedChecks"]) == (1, 1)
+
+
+def test_our_own_silence_is_no_member_s(watch: Watch) -> None:
+    examined(watch)
+    watch.ecs.home = (ACCOUNT, REGION)
+    watch.store.hear(OURS)
+    watch.clock.at += timedelta(hours=1)
+    run = watch.run()
+    watch.lookout.tick(run)
+
+    assert (run.tally["SilentMembers"], run.tally["FailedChecks"]) == (0, 1)
+
+
+def test_a_member_is_forgotten_after_seven_silent_days_and_is_not_said_to_be_well(
+    watch: Watch,
+) -> None:
+    examined(watch)
+    watch.ecs.home = (ACCOUNT, REGION)
+    watch.store.hear(MEMBER)
+    watch.clock.at += timedelta(hours=1)
+    watch.tick()
+    watch.clock.at = START + timedelta(days=6, hours=23)
+    watch.tick()
+    assert watch.store.checkup().failing
+
+    watch.clock.at = START + timedelta(days=7)
+    watch.ticks(3)
+
+    silent, forgotten = watch.slack.texts
+    assert "was last heard" in silent
+    assert forgotten == (
+        "ecs-watch itself watches less: heartbeat of 210987654321 eu-west-1 is forgotten after"
+        " 7 days without one"
+    )
+    assert not watch.store.checkup().failing
+    assert watch.store.heard() == []
+
+
+def test_a_member_that_comes_back_is_watched_again(watch: Watch) -> None:
+    examined(watch)
+    watch.ecs.home = (ACCOUNT, REGION)
+    watch.store.hear(MEMBER)
+    watch.clock.at = START + timedelta(days=8)
+    watch.ticks(3)
+    watch.store.hear(replace(MEMBER, at=watch.clock.at))
+    watch.clock.at += timedelta(hours=1)
+    watch.ticks(3)
+
+    assert "was last heard 2026-12-01 12:03 UTC" in watch.slack.texts[-1]
+
+
+def test_our_own_heartbeat_is_never_forgotten(watch: Watch) -> None:
+    examined(watch)
+    watch.ecs.home = (ACCOUNT, REGION)
+    watch.store.hear(OURS)
+    watch.clock.at += timedelta(hours=1)
+    watch.tick()
+    watch.clock.at = START + timedelta(days=30)
+    watch.ticks(3)
+
+    assert len(watch.slack.texts) == 1
+    assert watch.store.checkup().failing
+    row = {"pk": {"S": "workspace"}, "sk": {"S": f"heartbeat#{ACCOUNT}#{REGION}"}}
+    kept = watch.client.get_item(TableName=watch.store.table, Key=row, ConsistentRead=True)["Item"]
+    assert "expires_at" not in kept
 
 
 def test_each_tick_counts_what_was_found_to_fail(watch: Watch) -> None:

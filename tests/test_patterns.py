@@ -350,7 +350,7 @@ CASES: dict[str, tuple[dict[str, object], set[str]]] = {
         set(),
     ),
     "a task that runs": (stopped("service:web", lastStatus="RUNNING"), set()),
-    "a job that ended well": (stopped(JOB, 0), set()),
+    "a job that ended well": (stopped(JOB, 0), TASKS),
     "a job whose side-car was ended with it": (stopped(JOB, 0, 137), TASKS),
     "a job that exited with 3": (stopped(JOB, 3), TASKS),
     "a job of no group": (stopped(None, 3), TASKS),

@@ -493,6 +493,8 @@ def test_an_alarm_of_several_metrics_watches_one_sum_of_them_all(alarm: str) -> 
             "events": f"eventsMs / {FUNCTIONS['EventsFunction']['Timeout'] * 10}",
             "tick": f"tickMs / {FUNCTIONS['TickFunction']['Timeout'] * 10}",
         }
+    elif alarm in SILENCE:
+        assert watched["Expression"] == f"FILL({metric_ids[0]}, 0)"
     else:
         assert watched["Expression"] == "SUM(METRICS())"
 

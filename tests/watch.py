@@ -206,6 +206,7 @@ class FakeEcs:
     why nobody knows that, `logs_fail` why no log can be read again.
     `essential` has the essential containers of task definitions, by their ARNs.
     `calls` are all looks at services; `asked` are those for facts, `looked_up` those for callers.
+    Only what is of `home` is ours, or everything without one.
     """
 
     shown: dict[str, ServiceReading] = field(default_factory=dict)
@@ -224,6 +225,7 @@ class FakeEcs:
     calls: list[Sequence[str]] = field(default_factory=list)
     asked: list[Sequence[Asked]] = field(default_factory=list)
     looked_up: list[Sequence[Asked]] = field(default_factory=list)
+    home: tuple[str, str] | None = None
 
     def begin(self, _cluster_key: str = "") -> Budget:
         """It answers at once."""
@@ -324,10 +326,12 @@ class FakeEcs:
         self.show(name, running=count, desired=count, rows=rows)
 
     def clusters_of(self, account: str, region: str) -> Sequence[str]:
-        raise AssertionError(f"{account} in {region} is no member")
+        if self.is_ours(account, region):
+            raise AssertionError(f"{account} in {region} is no member")
+        return ()
 
-    def is_ours(self, _account: str, _region: str) -> bool:
-        return True
+    def is_ours(self, account: str, region: str) -> bool:
+        return self.home in (None, (account, region))
 
 
 def reading(

@@ -390,8 +390,12 @@ def quantities(count: Mapping[str, int]) -> dict[str, float]:
 
 
 def watched() -> tuple[int, int]:
-    """Metrics that the template's alarms look at, each of which is billed, and its dashboards."""
-    plain = plain_cloudformation(read_template(), bucket="bucket", key="key")["Resources"].values()
+    """Metrics that the template's alarms look at, each of which is billed, and its dashboards.
+
+    Of a stack without members, as its parameters have it unless others are given.
+    """
+    known = plain_cloudformation(read_template(), bucket="bucket", key="key")["Resources"].values()
+    plain = [one for one in known if one.get("Condition") != "HasMembers"]
     alarms = [one["Properties"] for one in plain if one["Type"] == "AWS::CloudWatch::Alarm"]
     alarm_metrics = sum(
         sum("MetricStat" in row for row in alarm["Metrics"]) if "Metrics" in alarm else 1
@@ -527,7 +531,8 @@ def _notes(count: Mapping[str, int]) -> list[str]:
         " Parameter Store's standard parameters, the first 1,000 mails of SNS a month. Secrets"
         " Manager, if you choose it, is 0.40 a secret; your own KMS key is 1.00; a VPC costs what"
         " its NAT gateway costs.",
-        "- A member sends its events to the hub's bus, at 1.00 a million.",
+        "- All this is without members. With them the hub has one alarm metric more; each member"
+        " has five, and sends its events to the hub's bus at 1.00 a million.",
         "- List prices of us-east-1 for arm64, as they were known in spring 2026. Look them up on"
         " the linked pages before you rely on them: other regions differ, and prices change.",
     ]

@@ -18,6 +18,8 @@ from notifier.model import Checkup, GivenUp, Heard, Refusal, Refused, Unknown
 
 HEARTBEAT = "heartbeat of "
 SILENT_AFTER = timedelta(minutes=45)  # three heartbeats
+FORGET_AFTER = timedelta(days=7)  # without a heartbeat of a member: it is watched no more
+FORGOTTEN = f"is forgotten after {FORGET_AFTER.days} days without one"
 TICKED_WITHIN = timedelta(minutes=10)
 CHECK_EVERY = timedelta(hours=1)
 TICKED_EVERY = timedelta(minutes=4)
@@ -401,11 +403,21 @@ def channel(channel_id: str, seen: ChannelSeen | Refused | Unknown) -> Finding:
 # --- what should come by itself -----------------------------------------------------------------
 
 
+def heartbeat_of(one: Heard) -> str:
+    """The check of its heartbeat."""
+    return f"{HEARTBEAT}{one.account} {one.region}"
+
+
+def is_silent(one: Heard, now: datetime) -> bool:
+    """Whether three heartbeats are missing."""
+    return now - one.at > SILENT_AFTER
+
+
 def heartbeats(heard: Iterable[Heard], now: datetime) -> Iterator[Finding]:
     """Whether each account and region was heard of in the last 45 minutes."""
     for one in sorted(heard, key=lambda one: (one.account, one.region)):
-        check = f"{HEARTBEAT}{one.account} {one.region}"
-        if now - one.at > SILENT_AFTER:
+        check = heartbeat_of(one)
+        if is_silent(one, now):
             todo = "check that its rules are enabled and may send to the watcher's bus and queue"
             yield _fails(check, f"was last heard {one.at:%Y-%m-%d %H:%M} UTC", todo)
         else:

@@ -419,7 +419,7 @@ def _scheduled(envelope: _Envelope) -> NotOurs:
     arn, _, rule = envelope.resource.partition(":rule/")
     if not re.fullmatch(r"arn:[a-z-]+:events:[a-z0-9-]+:[0-9]{12}", arn) or HEARTBEAT not in rule:
         return NotOurs("other schedule")
-    return Heartbeat("heartbeat", envelope.account, envelope.region)
+    return Heartbeat("heartbeat", envelope.account, envelope.region, envelope.sent_at)
 
 
 def _why_not_ours(source: str, detail_type: str) -> str | None:

@@ -34,6 +34,7 @@ from notifier.thresholds import SHIPPED, Thresholds
 logger = logging.getLogger(__name__)
 
 NEEDED_FOR_A_SAVE = timedelta(seconds=20)  # of the function's time: a table that hangs takes 17 s
+BEATS_EVERY = timedelta(minutes=15)  # an older one says nothing of the way as it is now
 SERVICES_AT_ONCE = 40  # rows of one transaction: DynamoDB takes 100 items, and 4 MB
 
 
@@ -49,7 +50,8 @@ class Record:
 class TakenIn:
     """What became of a batch: messages to hand back to the queue, and channels that are owed.
 
-    `heartbeats` are the accounts and regions whose sign of life has come as far as the table.
+    `heartbeats` are the accounts and regions whose sign of life has come as far as the table, in
+    time.
     """
 
     failed: tuple[str, ...]
@@ -104,10 +106,10 @@ class Intake:
                 failed.append(message_id)
                 continue
             if isinstance(event, Heartbeat):
-                if self._hear(event, now):
-                    heartbeats.add((event.account, event.region))
-                else:
+                if not self._hear(event):
                     failed.append(message_id)
+                elif now - event.sent_at < BEATS_EVERY:
+                    heartbeats.add((event.account, event.region))
             elif isinstance(event, NotOurs):
                 logger.info("not ours", extra={"message_id": message_id, "why": event.why})
             elif why := why_left_out(event, self.standalone_tasks):
@@ -117,11 +119,11 @@ class Intake:
                     message_id, Observed(event=event, received_at=_sent_at(message) or now)
                 )
 
-    def _hear(self, heartbeat: Heartbeat, now: datetime) -> bool:
+    def _hear(self, heartbeat: Heartbeat) -> bool:
         """Remember it; False when the table could not be written."""
         about = {"account": heartbeat.account, "region": heartbeat.region}
         try:
-            self.store.hear(Heard(**about, at=now))
+            self.store.hear(Heard(**about, at=heartbeat.sent_at))
         except WatchError as error:
             logger.warning("heartbeat not taken in", extra={**about, "why": str(error)})
             return False

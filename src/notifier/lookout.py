@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from notifier import checkup, standalone
+from notifier import checkup, rounds, standalone
 from notifier.arns import cluster_name, parse_arn
 from notifier.checkup import Finding, Verdict
 from notifier.errors import Conflict, ReadFailed, StoreUnavailable
@@ -46,7 +46,6 @@ CHECK_FOR = timedelta(seconds=60)  # then what was not looked at yet waits for t
 NEEDED_FOR_A_CHECKUP = timedelta(seconds=120)  # calls that hang, and then telling it
 A_CHANNELS_TURN = timedelta(seconds=15)
 WHILE_HELD = timedelta(seconds=2)
-CENSUS_EVERY = timedelta(hours=1)
 CALLS_A_TICK = 20
 SERVICES_A_CALL = 10
 SERVICES_AT_ONCE = 40  # of one look and one save: DynamoDB takes 100 items, and 4 MB
@@ -72,8 +71,11 @@ class Store(Table, Protocol):
     def save_census(self, census: Census) -> None:
         """Remember where the census stands."""
 
-    def heard(self, now: datetime) -> Sequence[Heard]:
+    def heard(self) -> Sequence[Heard]:
         """The last heartbeat of each account and region that is watched."""
+
+    def forget(self, heartbeat: Heard) -> None:
+        """Watch this account and region no more, if this still is its last heartbeat."""
 
     def owe_note(self, what: str, destination: str, now: datetime, token: str) -> None:
         """Let this channel be told something that is of no cluster."""
@@ -229,7 +231,7 @@ class Lookout:
             return ()
 
     def _census_step(self, run: Invocation) -> Iterable[str]:
-        census = _begun(self.store.census(), run.now())
+        census = rounds.begun(self.store.census(), run.now(), self._is_ours)
         if census is None:
             return ()
         calls, owed = 0, dict[str, None]()
@@ -254,7 +256,7 @@ class Lookout:
             return self._listed(census, run.now()), 1, ()
         cluster_arn, *rest = census.clusters
         try:
-            if member := _as_member(cluster_arn):
+            if member := rounds.as_member(cluster_arn):
                 return self._with_clusters_of(member, census), 1, ()
             names, page = self.ecs.service_names(cluster_arn, census.page)
             found = self.ecs.services(cluster_arn, names, run.now()) if names else {}
@@ -262,11 +264,12 @@ class Lookout:
             is_for_good = error.why in FOR_GOOD
             if self._is_ours(cluster_arn) and not is_for_good:
                 raise
-            # A member that does not answer is read in the next round: no other waits for it, but
-            # for this tick it has taken time enough.
             logger.warning("cluster not read", extra={"cluster": cluster_arn, "why": str(error)})
-            rest_of_it = replace(census, clusters=tuple(rest), page="")
-            return rest_of_it, 1 if is_for_good else CALLS_A_TICK, ()
+            if is_for_good:
+                return rounds.refused(census), 1, ()
+            # A member that does not answer is asked again in the next round: no other waits for
+            # it, but for this tick it has taken time enough.
+            return rounds.without(census), CALLS_A_TICK, ()
         census, channels = self._found(census, list(found.values()), run)
         if census.finished_at is None:
             census = replace(census, services=census.services + len(names))
@@ -276,17 +279,15 @@ class Lookout:
 
     def _listed(self, census: Census, now: datetime) -> Census:
         """Our own clusters, then each member of which a heartbeat is known, with all of its own."""
-        members = tuple(
-            _member_entry(one.account, one.region)
-            for one in self.store.heard(now)
-            if not self.ecs.is_ours(one.account, one.region)
-        )
-        listed = replace(census, clusters=members, is_listed=True)
-        return self._with(self.ecs.clusters(), listed)
+        members = [
+            rounds.member_entry(one.account, one.region)
+            for one in self.store.heard()
+            if self._is_member(one) and now - one.at < checkup.FORGET_AFTER
+        ]
+        return self._with(self.ecs.clusters(), rounds.listed(census, members))
 
     def _with_clusters_of(self, member: tuple[str, str], census: Census) -> Census:
-        rest = replace(census, clusters=census.clusters[1:])
-        return self._with(self.ecs.clusters_of(*member), rest)
+        return self._with(self.ecs.clusters_of(*member), rounds.answered(census))
 
     def _with(self, found: Sequence[str], census: Census) -> Census:
         """The census with these clusters to read first; the first round counts them."""
@@ -302,8 +303,7 @@ class Lookout:
         return name if is_ours or arn is None else f"{name} ({arn.account}, {arn.region})"
 
     def _is_ours(self, entry: str) -> bool:
-        arn = parse_arn(entry)
-        place = (arn.account, arn.region) if arn else _as_member(entry)
+        place = rounds.place_of(entry)
         return place is None or self.ecs.is_ours(*place)
 
     def _ignored(self, cluster_arn: str) -> bool:
@@ -365,8 +365,7 @@ class Lookout:
     def _found_of_ourselves(self, known: Checkup, run: Invocation) -> Checkup:
         """Heartbeats each minute, everything once an hour."""
         now = run.now()
-        silent = list(checkup.heartbeats(self.store.heard(now), now))
-        run.tally["SilentMembers"] += sum(one.verdict is Verdict.FAILS for one in silent)
+        silent, ended = self._listen(known, run)
         failing = checkup.after(known, silent, asked=checkup.HEARTBEAT)
         is_time = checkup.is_stale(known, now) and run.remaining() > NEEDED_FOR_A_CHECKUP
         if self.examination and is_time:
@@ -376,7 +375,29 @@ class Lookout:
             known = replace(known, checked_at=now)
             _log(findings)
         run.tally["FailedChecks"] += len(failing)
-        return replace(known, failing=failing)
+        return replace(known, failing=failing, ended=ended)
+
+    def _listen(self, known: Checkup, run: Invocation) -> tuple[list[Finding], dict[str, str]]:
+        """What the heartbeats say; and how those ended that are told as silent and are no more.
+
+        Our own is never forgotten. A member's row goes once it is saved how its silence ended.
+        """
+        now, watched, ended = run.now(), list[Heard](), dict(known.ended)
+        for one in self.store.heard():
+            check, is_member = checkup.heartbeat_of(one), self._is_member(one)
+            ended.pop(check, None)
+            if not is_member or now - one.at < checkup.FORGET_AFTER:
+                watched.append(one)
+                run.tally["SilentMembers"] += is_member and checkup.is_silent(one, now)
+                continue
+            ended[check] = checkup.FORGOTTEN
+            if check not in known.failing:
+                self.store.forget(one)
+        told = {check: how for check, how in ended.items() if check in known.told}
+        return list(checkup.heartbeats(watched, now)), told
+
+    def _is_member(self, one: Heard) -> bool:
+        return not self.ecs.is_ours(one.account, one.region)
 
     def _owe_checkup(self, before: Checkup, found: Checkup, run: Invocation) -> Sequence[str]:
         now = run.now()
@@ -430,29 +451,6 @@ def _log(findings: Iterable[Finding]) -> None:
             logger.error("check failed", extra=about)
         elif one.verdict is not Verdict.WORKS:
             logger.info("check left open", extra=about)
-
-
-def _begun(census: Census | None, now: datetime) -> Census | None:
-    """The round that is under way or begins now; None when the last one is not an hour old."""
-    if census is None:
-        return Census(started_at=now)
-    if census.clusters or not census.is_listed:
-        return census
-    if now - census.started_at < CENSUS_EVERY:
-        return None
-    # What the first round found stays: its summary may not have been told yet.
-    return replace(census, started_at=now, is_listed=False)
-
-
-def _member_entry(account: str, region: str) -> str:
-    """What stands in the census for a member until its clusters are listed."""
-    return f"{account}#{region}"
-
-
-def _as_member(entry: str) -> tuple[str, str] | None:
-    """The account and region of such an entry; None for a cluster's ARN."""
-    account, mark, region = entry.partition("#")
-    return (account, region) if mark and parse_arn(entry) is None else None
 
 
 def _with_trouble(census: Census, route: str, lines: Iterable[str]) -> Census:

@@ -225,6 +225,7 @@ class Heartbeat(NotOurs):
 
     account: str
     region: str
+    sent_at: datetime
 
 
 # --- what a look at ECS showed ----------------------------------------------------------------
@@ -821,9 +822,10 @@ class Census:
     """Where the hourly reading of every service stands.
 
     `clusters` are still to be read, `page` goes on in the first of them; a member whose clusters
-    are not known yet stands among them as ACCOUNT#REGION. `watched` and `services` count what the
-    first round has seen, `trouble` is what it found, by destination. `finished_at` is when the last
-    round ended.
+    are not known yet stands among them as ACCOUNT#REGION. `silent` are members that did not answer
+    when they were last asked, the one asked longest ago first. `watched` and `services` count what
+    the first round has seen, `trouble` is what it found, by destination. `finished_at` is when the
+    last round ended.
     """
 
     started_at: datetime
@@ -834,11 +836,12 @@ class Census:
     services: int = 0
     trouble: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     finished_at: datetime | None = None
+    silent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """When the last heartbeat of an account and region came the whole way."""
+    """When the last heartbeat of an account and region that came the whole way was sent."""
 
     account: str
     region: str
@@ -851,12 +854,14 @@ class Checkup:
 
     `checked_at` is when all of it was last looked at, `ticked_at` a tick of the last minutes.
     `failing` has a line for each check that fails, `told` are those of them that Slack knows of.
+    `ended` says of some of the others how it ended, where they are not well again.
     """
 
     checked_at: datetime | None = None
     ticked_at: datetime | None = None
     failing: Mapping[str, str] = field(default_factory=dict)
     told: tuple[str, ...] = ()
+    ended: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def news(self) -> Mapping[str, int]:

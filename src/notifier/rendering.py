@@ -371,8 +371,10 @@ def checkup_message(checkup: Checkup) -> Message:
     news = checkup.news
     failing = [checkup.failing[check] for check, fails in news.items() if fails]
     over = [check for check, fails in news.items() if not fails]
+    well = [check for check in over if check not in checkup.ended]
+    ended = [f"{check} {checkup.ended[check]}" for check in over if check in checkup.ended]
     still = len(checkup.failing) - len(failing)
-    context = {"failing": failing, "over": over, "still": still}
+    context = {"failing": failing, "well": well, "ended": ended, "still": still}
     payload = json.loads(_templates().get_template("checkup.j2").render(_cleaned(context)))
     return _within_budget(Message(text=payload["text"], blocks=tuple(payload["blocks"])))
 

@@ -257,6 +257,7 @@ class _Holding:
     closed_until: dict[str, datetime] = field(default_factory=dict)
     logs: dict[str, dict[str, LogTail]] = field(default_factory=dict)
     was_unavailable: bool = False
+    is_unanswered: bool = False  # Slack took nothing since it last failed to answer
     has_moved: bool = False
 
     @property
@@ -329,6 +330,8 @@ class _Holding:
                 return
             finally:
                 self.visited.add(owed.cluster_key)
+        if self.is_unanswered:
+            self.run.tally["OpenCircuits"] += 1
 
     def precedence(self, owed: Owed) -> tuple[bool, bool, datetime]:
         return (owed.has_root, owed.cluster_key in self.visited, owed.due_at)
@@ -415,6 +418,7 @@ class _Holding:
         if outcome.refusal is Refusal.RATE_LIMITED:
             self.close(method, again_at)
             return _EndTurn(again_at)
+        self.is_unanswered |= outcome.refusal is Refusal.UNAVAILABLE
         if outcome.refusal is Refusal.UNAVAILABLE and not self.was_unavailable:
             self.was_unavailable = True  # of this message, perhaps; the next one tells
             return _EndTurn(again_at)
@@ -628,6 +632,7 @@ class _Turn:
         last_look_at = attempt.at + LOOK_AGAIN_FOR
         if found.will_pass and self.now < last_look_at:
             logger.info("looked in vain", extra={**_about(self.owed), "code": found.code})
+            self.holding.is_unanswered |= not found.retry_after
             again_at = self.now + (found.retry_after or AFTER_UNKNOWN)
             raise _EndTurn(min(again_at, last_look_at))
 
@@ -650,12 +655,13 @@ class _Turn:
             logger.error("blocks refused, sent as text", extra={**_about(self.owed)})
             outcome = post(plain(message))
         if isinstance(outcome, Sent):
-            self.holding.was_unavailable = False
+            self.holding.was_unavailable = self.holding.is_unanswered = False
         return outcome
 
     def lost_sight(self, outcome: Outcome) -> _EndTurn:
         code = getattr(outcome, "code", "")
         logger.warning("outcome unknown", extra={**_about(self.owed), "code": code})
+        self.holding.is_unanswered = True
         return _EndTurn(self.now + AFTER_UNKNOWN)
 
     # --- what is given up ---------------------------------------------------------------------
@@ -927,6 +933,7 @@ class _Taking:
             outcome = self.holding.door.update(thread.channel, thread.ts, plain(message))
         match outcome:
             case Sent():
+                self.holding.is_unanswered = False
                 self.turn.record({}, replace(begun, shows=self.step.shows))
             case Refused():
                 self.edit_refused(begun, outcome)
@@ -934,6 +941,7 @@ class _Taking:
                 # It may still arrive: the next edit must not come before it.
                 later = self.now + AFTER_UNKNOWN
                 again = replace(begun, edited_at=later - BETWEEN_EDITS)
+                self.holding.is_unanswered = True
                 self.turn.record({}, again)
                 raise _EndTurn(later)
 

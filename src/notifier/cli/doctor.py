@@ -131,7 +131,7 @@ def _readable(check: str, secret: Secret) -> Finding:
 
 def heartbeats(program: Program, stack: Stack, now: datetime) -> Iterator[Finding]:
     """The last heartbeat of each account and region; our own must be among them."""
-    heard = program.store.heard(now)
+    heard = program.store.heard()
     if (stack.account, stack.region) not in {(one.account, one.region) for one in heard}:
         check = f"{checkup.HEARTBEAT}{stack.account} {stack.region}"
         todo = "wait 15 minutes after deploying; then see the rule Heartbeat and on_events's log"

@@ -18,7 +18,7 @@
 | `workspace`    | `census`            | where the census stands (`body`)            | the tick   |
 | `workspace`    | `checkup`           | what the watcher found of itself (`body`)   | the tick   |
 |                |                     | `told`: what Slack knows of that            | the holder |
-| `workspace`    | `heartbeat#ACCOUNT#REGION` | when the last one came (`body`)      | anybody    |
+| `workspace`    | `heartbeat#ACCOUNT#REGION` | when the last was sent (`body`, `at`)| anybody    |
 
 Saves go through on the head's version and never write what the channel's holder writes; the holder
 checks its lease in every write and never touches the version. So neither can starve the other, and
@@ -32,6 +32,7 @@ import logging
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -69,7 +70,6 @@ ROWS_AT_ONCE = 90  # of a record; a transaction takes 100 items
 BUSY_PAUSES = (0.01, 0.03, 0.06, 0.1)  # seconds
 NAMES_HOLD = 100_000  # characters of a row, packed; above that marks stand for names
 FORGOTTEN_AFTER = KEEP * 3  # a job of every month still knows its last success
-FORGET_AFTER = timedelta(days=7)  # without a heartbeat: it is watched no more
 EDITS_A_MINUTE = 40  # of the whole workspace, below Slack's 50
 
 _NOT_IN_BODY = frozenset({"told", "services", "version", "is_owed", "moved"})
@@ -519,7 +519,8 @@ class Store:
     def owe_note(self, what: str, destination: str, now: datetime, token: str) -> None:
         """Let this channel be told something that is of no cluster, by its name."""
         owed = {"nonce": token, "due": DUE, "due_at": stamp(now)}
-        self._transact([self._update(f"channel#{destination}", f"owes#{what}", owed)])
+        pk, since = f"channel#{destination}", {"since": stamp(now)}
+        self._transact([self._update(pk, f"owes#{what}", owed, keep=since)])
 
     def census(self) -> Census | None:
         """Where the census stands."""
@@ -533,17 +534,30 @@ class Store:
     # --- the watcher itself -------------------------------------------------------------------
 
     def hear(self, heartbeat: Heard) -> None:
-        """Remember that a heartbeat has come the whole way."""
-        gone = int((heartbeat.at + FORGET_AFTER * 2).timestamp())
-        changes = {"body": to_json(heartbeat), "expires_at": gone}
-        sk = f"heartbeat#{heartbeat.account}#{heartbeat.region}"
-        self._transact([self._update("workspace", sk, changes)])
+        """Remember that a heartbeat has come the whole way, if none did that was sent later."""
+        changes = {"body": to_json(heartbeat), "at": stamp(heartbeat.at)}
+        is_newer = "attribute_not_exists(#at) OR #at < :at"
+        sk, more = _heartbeat(heartbeat), {"remove": ["expires_at"], "condition": is_newer}
+        with suppress(Conflict):
+            self._transact([self._update("workspace", sk, changes, **more)])
 
-    def heard(self, now: datetime) -> Sequence[Heard]:
-        """The last heartbeat of each account and region that was heard in the last seven days."""
+    def heard(self) -> Sequence[Heard]:
+        """The last heartbeat of each account and region, unless it was forgotten."""
         rows = self._query("workspace", "heartbeat#")
-        heard = _readable(rows, lambda row: from_json(Heard, row["body"]))
-        return [one for one in heard if one.at + FORGET_AFTER > now]
+        return list(_readable(rows, lambda row: from_json(Heard, row["body"])))
+
+    def forget(self, heartbeat: Heard) -> None:
+        """Watch this account and region no more, if this still is its last heartbeat."""
+        is_last = "attribute_not_exists(#at) OR #at = :at"
+        delete = {
+            "Delete": {
+                "TableName": self.table,
+                "Key": key("workspace", _heartbeat(heartbeat)),
+                **dynamodb.under(is_last, {"at": stamp(heartbeat.at)}),
+            }
+        }
+        with suppress(Conflict):
+            self._transact([delete])
 
     def checkup(self) -> Checkup:
         """What the watcher last found of itself, and what of it Slack knows."""
@@ -676,6 +690,10 @@ class Store:
 def _owes(cluster_key: str, route: str = "", to: str = "") -> str:
     """The key of what is owed. What was moved here lies beside what is owed here anyway."""
     return f"owes#{cluster_key}" if route == to else f"owes#{cluster_key}#{route}"
+
+
+def _heartbeat(heard: Heard) -> str:
+    return f"heartbeat#{heard.account}#{heard.region}"
 
 
 def _gave(given_up: GivenUp) -> str:
