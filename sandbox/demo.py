@@ -148,17 +148,12 @@ def tell(story: Story, sandbox: Sandbox) -> None:
     print(f"\n{story.title}\n\n{textwrap.fill(story.teaches, 100)}\n", flush=True)
     lap, slack = Laps(show_progress), News(sandbox)
 
-    told: list[str] = []
-
     def show_step(step: Step) -> None:
         news = slack() if step.tick or step.event else ""
-        told.append(news)
         if news or not step.tick:
             lap(f"{step}{news}")
 
     play(story, sandbox, sandbox.now(), told=show_step)
-    if not any(told):
-        print("\nSlack was told nothing of this story.", flush=True)
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """The whole sandbox: an account with ecs-watch deployed in it, ECS as a story shows it, Slack."""
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,8 +84,9 @@ class Sandbox:
 
     def beat(self) -> None:
         """Let the heartbeat that the schedule sends go the whole way."""
+        beat = {**json.loads(HEARTBEAT.read_text()), "time": f"{self.now():%Y-%m-%dT%H:%M:%SZ}"}
         self.account.client("sqs").send_message(
-            QueueUrl=self.account.outputs["EventsQueueUrl"], MessageBody=HEARTBEAT.read_text()
+            QueueUrl=self.account.outputs["EventsQueueUrl"], MessageBody=json.dumps(beat)
         )
         self.settle()
         self.tick()
