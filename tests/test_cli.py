@@ -486,6 +486,24 @@ def test_a_stack_that_is_not_ecs_watch_is_said_to_be_so(stacks: Stubber, capsys:
     assert "is it ecs-watch?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("named", [("--stack", "mine"), ("--queue-url", "https://sqs/q")])
+@pytest.mark.parametrize("where", [("--region", "us-east-1"), ("--profile", "")])
+def test_replay_can_be_told_where_beside_which(
+    named: tuple[str, str], where: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")  # --region sets it
+
+    assert main(["replay", FAILED, "--dry-run", *named, *where]) == 0
+    assert "would be sent" in capsys.readouterr().out
+
+
+def test_replay_goes_to_a_stack_or_to_a_queue() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["replay", FAILED, "--stack", "mine", "--queue-url", "https://sqs/q"])
+
+    assert ended.value.code == 2
+
+
 def test_replay_sends_nothing_on_a_dry_run(queue_url: str, capsys: Capture) -> None:
     assert main(["replay", FAILED, "--queue-url", queue_url, "--dry-run"]) == 0
 

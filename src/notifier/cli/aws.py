@@ -24,18 +24,24 @@ NO_LOGIN = {
 }
 
 
-def add_stack(parser: argparse._ActionsContainer) -> None:
-    """The argument that names the stack."""
-    parser.add_argument(
+def add_stack(
+    parser: argparse._ActionsContainer, named: argparse._ActionsContainer | None = None
+) -> None:
+    """The arguments that say which stack, where, and as whom; its name is added to `named`."""
+    (named or parser).add_argument(
         "--stack",
         "--stack-name",
         default="ecs-watch",
         help="the deployed stack (default: ecs-watch)",
     )
     parser.add_argument(
-        "--region", action=_Set, dest="AWS_DEFAULT_REGION", help="the stack's region"
+        "--region",
+        action=_Set,
+        dest="AWS_DEFAULT_REGION",
+        metavar="REGION",
+        help="the stack's region",
     )
-    parser.add_argument("--profile", help="whose credentials, of ~/.aws/config")
+    parser.add_argument("--profile", metavar="PROFILE", help="whose credentials, of ~/.aws/config")
 
 
 class _Set(argparse.Action):
