@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import boto3
 import pytest
@@ -380,6 +380,51 @@ def test_messages_that_somebody_else_has_taken_are_said_to_be_left(
     shown = capsys.readouterr().out
     assert f"{queue}: 3 handed back, 2 not received\n" in shown
     assert "2 messages not received: somebody else has taken them" in shown
+
+
+def visible(aws: Any, url: str) -> int:
+    names = ["ApproximateNumberOfMessages"]
+    shown = aws.get_queue_attributes(QueueUrl=url, AttributeNames=names)
+    return int(shown["Attributes"][names[0]])
+
+
+@pytest.mark.usefixtures("watch")
+def test_what_cannot_go_back_is_visible_again_at_once(aws: Any, stack: Stack) -> None:
+    put(aws, stack, RULES, "poison", deployment_failed("a"))
+
+    assert main(["redrive", "--yes"]) == 1
+    assert visible(aws, stack.dead_letter_queues[RULES]) == 1
+
+
+@pytest.mark.parametrize(("fails_at", "call"), [("receive_message", 3), ("send_message", 2)])
+def test_what_ctrl_c_leaves_behind_is_visible_again_at_once(
+    fails_at: str, call: int, aws: Any, stack: Stack
+) -> None:
+    put(aws, stack, RULES, *(deployment_failed(f"service-{n}") for n in range(12)))
+    real, calls = getattr(aws.real, fails_at), 0
+
+    def interrupted(**asked: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise KeyboardInterrupt
+        return real(**asked)
+
+    with patch.object(Sqs, fails_at, staticmethod(interrupted), create=True):
+        assert main(["redrive", "--yes"]) == 130
+
+    handed_back = 1 if fails_at == "send_message" else 0
+    assert visible(aws, stack.dead_letter_queues[RULES]) == 12 - handed_back
+
+
+def test_what_somebody_else_has_by_now_stops_nothing(aws: Any, stack: Stack) -> None:
+    put(aws, stack, RULES, "poison", deployment_failed("a"))
+    answer: Any = {"Error": {"Code": "MessageNotInflight", "Message": "no"}}
+    gone = ClientError(answer, "ChangeMessageVisibility")
+
+    with patch.object(Sqs, "change_message_visibility", Mock(side_effect=gone), create=True):
+        queue = DeadLetterQueue("d", stack.dead_letter_queues[RULES], stack.queue_url, aws, False)
+        assert len(queue.letters()) == 2
 
 
 def test_a_queue_of_which_all_is_taken_is_not_called_empty(

@@ -5,10 +5,10 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-d
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Any
 
 from notifier.arns import cluster_name
@@ -23,7 +23,7 @@ NOT_OFFERED = {
     "AWS.SimpleQueueService.UnsupportedOperation",
 }
 SHOWN_AT_MOST = 100
-NOT_RECEIVED = "not received"
+NOT_RECEIVED, LEFT = "not received", "left"
 RECEIVED_AT_ONCE = 10
 HIDDEN_SECONDS = 120  # while they are shown or handed back, nobody else gets them
 WAIT_SECONDS = 1  # asks all of SQS's machines: a short poll leaves some out
@@ -62,15 +62,24 @@ class DeadLetterQueue:
     def letters(self) -> list[Letter]:
         """The first hundred or a few more; they are visible again afterwards."""
         taken: list[Any] = []
-        for batch in self._batches():
-            taken += batch
-            if len(taken) >= SHOWN_AT_MOST:
-                break
-        for message in taken:
-            self.sqs.change_message_visibility(
-                QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
-            )
+        try:
+            for batch in self._batches():
+                taken += batch
+                if len(taken) >= SHOWN_AT_MOST:
+                    break
+        finally:
+            self._put_back(taken)
         return [_letter(message) for message in taken]
+
+    def _put_back(self, messages: Iterable[Any]) -> None:
+        """Let them be visible again at once, as far as nobody else has them by now."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        for message in messages:
+            with suppress(BotoCoreError, ClientError):
+                self.sqs.change_message_visibility(
+                    QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+                )
 
     def hand_back(self, letters: list[Letter]) -> Mapping[str, int]:
         """Hand all back that can be read; how many were handed back, dropped, left, not received.
@@ -117,18 +126,30 @@ class DeadLetterQueue:
             time.sleep(0.5)
 
     def _hand_back_one_by_one(self) -> Mapping[str, int]:
-        """Sent first and deleted then: who dies in between leaves a copy, which does no harm."""
+        """However it ends, what is not gone by then is visible again at once."""
         done: Counter[str] = Counter()
-        for message in chain.from_iterable(self._batches()):
-            letter = _letter(message)
-            if not letter.is_readable:
-                done["left"] += 1
-                continue
-            if not letter.is_over:
-                self.sqs.send_message(QueueUrl=self.target_url, MessageBody=message["Body"])
-            self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
-            done["dropped" if letter.is_over else "handed back"] += 1
+        still_here: dict[str, Any] = {}
+        try:
+            for batch in self._batches():
+                still_here |= {message["MessageId"]: message for message in batch}
+                for message in batch:
+                    became = self._hand_on(message)
+                    done[became] += 1
+                    if became != LEFT:
+                        del still_here[message["MessageId"]]
+        finally:
+            self._put_back(still_here.values())
         return done
+
+    def _hand_on(self, message: Mapping[str, Any]) -> str:
+        """Sent first and deleted then: who dies in between leaves a copy, which does no harm."""
+        letter = _letter(message)
+        if not letter.is_readable:
+            return LEFT
+        if not letter.is_over:
+            self.sqs.send_message(QueueUrl=self.target_url, MessageBody=message["Body"])
+        self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+        return "dropped" if letter.is_over else "handed back"
 
     def _batches(self) -> Iterator[list[Any]]:
         """Each message once: what was received is hidden from whoever asks again."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from notifier.arns import cluster_name
 from notifier.checkup import counted
 from notifier.cli.aws import add_stack, explained
-from notifier.cli.dead_letters import NOT_RECEIVED, DeadLetterQueue, Letter
+from notifier.cli.dead_letters import LEFT, NOT_RECEIVED, DeadLetterQueue, Letter
 from notifier.cli.stack import Stack, stack_of
 from notifier.errors import WatchError
 from notifier.model import GivenUp
@@ -113,7 +113,7 @@ def _redrive(found: Found, given_up: Sequence[GivenUp], store: Store) -> int:
     left = not_received = 0
     for queue, letters in found:
         done = queue.hand_back(letters)
-        left += done.get("left", 0)
+        left += done.get(LEFT, 0)
         not_received += done[NOT_RECEIVED]
         print(f"{queue.name}: " + ", ".join(f"{n} {what}" for what, n in done.items() if n))
     for channel in dict.fromkeys(one.destination for one in given_up):
