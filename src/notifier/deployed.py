@@ -114,13 +114,17 @@ class Deployed:
         return _or_why(read)
 
 
+def unread(error: Exception) -> Unread:
+    """What AWS's or botocore's error says of what was to be read."""
+    response: Any = getattr(error, "response", {})
+    code = str(response.get("Error", {}).get("Code") or type(error).__name__)
+    return Unread(NO_PERMISSION if code in _DENIED else code, is_gone=code in _GONE)
+
+
 def _or_why(read: Callable[[], _Read]) -> _Read | Unread:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         return read()
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", "ClientError"))
-        return Unread(NO_PERMISSION if code in _DENIED else code, is_gone=code in _GONE)
-    except (BotoCoreError, ValueError, KeyError) as error:
-        return Unread(type(error).__name__)
+    except (BotoCoreError, ClientError, ValueError, KeyError) as error:
+        return unread(error)

@@ -54,6 +54,7 @@ class Stack:
             "ReadTaskDefinitions": "READ_TASK_DEFINITIONS",
             "ReadLogs": "READ_LOGS",
             "LookUpDeployers": "LOOK_UP_DEPLOYERS",
+            "RedactPatterns": "REDACT_PATTERNS",
         }
         for parameter, variable in names.items():
             yield variable, self.parameters.get(parameter, "")
