@@ -231,6 +231,13 @@ class World:
         self.queue_url = urls["EventsQueue"]
         self.queue_arn = self._arn_of(self.queue_url)
         self.rules_dlq_url = urls["RulesDeadLetterQueue"]
+        redrive = {
+            "deadLetterTargetArn": self._arn_of(urls["EventsDeadLetterQueue"]),
+            "maxReceiveCount": TRIES,
+        }
+        sqs.set_queue_attributes(
+            QueueUrl=self.queue_url, Attributes={"RedrivePolicy": json.dumps(redrive)}
+        )
         for name in ("EventsFunction", "TickFunction"):
             self._make_function(name)
         lambda_.create_event_source_mapping(
@@ -498,6 +505,12 @@ def _narrow_pattern(world: World) -> None:
     world.aws("events").put_rule(Name=f"{NAME}-DeploymentFailures", EventPattern=pattern)
 
 
+def _remove_redrive(world: World) -> None:
+    world.aws("sqs").set_queue_attributes(
+        QueueUrl=world.queue_url, Attributes={"RedrivePolicy": ""}
+    )
+
+
 def _disable_mapping(world: World) -> None:
     client = world.aws("lambda")
     (one,) = client.list_event_source_mappings()["EventSourceMappings"]
@@ -547,6 +560,7 @@ LINKS: Mapping[str, Callable[[World], object]] = {
     "target of DeploymentFailures removed": _remove_target,
     "pattern of DeploymentFailures changed": _narrow_pattern,
     "queue policy removed": lambda world: world.set_policy(None),
+    "redrive policy of the queue removed": _remove_redrive,
     "event source mapping disabled": _disable_mapping,
     "on_events throttled": _throttle("EventsFunction"),
     "on_tick throttled": _throttle("TickFunction"),

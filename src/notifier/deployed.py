@@ -55,19 +55,23 @@ class Deployed:
         return _or_why(read)
 
     def queue(self, url: str) -> QueueSeen | Unread:
-        """A queue's ARN, policy and waiting messages; those being worked on are not counted.
+        """A queue's ARN, policies and waiting messages; those being worked on are not counted.
 
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
         """
 
         def read() -> QueueSeen:
-            names = ["QueueArn", "Policy", "ApproximateNumberOfMessages"]
+            names = ["QueueArn", "Policy", "RedrivePolicy", "ApproximateNumberOfMessages"]
             answer = self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)
             shown = answer["Attributes"]
+            redrive = json.loads(shown.get("RedrivePolicy") or "{}")
             return QueueSeen(
                 arn=shown["QueueArn"],
-                policy=json.loads(shown["Policy"]) if shown.get("Policy") else {},
+                url=url,
+                policy=json.loads(shown.get("Policy") or "{}"),
                 waiting=int(shown["ApproximateNumberOfMessages"]),
+                gives_up_to=redrive.get("deadLetterTargetArn", ""),
+                tries=int(redrive.get("maxReceiveCount", 0)),
             )
 
         return _or_why(read)
@@ -81,7 +85,11 @@ class Deployed:
         def read() -> Sequence[MappingSeen]:
             listed = self.client("lambda").list_event_source_mappings(EventSourceArn=queue_arn)
             return [
-                MappingSeen(state=one.get("State", ""), function_arn=one.get("FunctionArn", ""))
+                MappingSeen(
+                    state=one.get("State", ""),
+                    function_arn=one.get("FunctionArn", ""),
+                    uuid=one["UUID"],
+                )
                 for one in listed["EventSourceMappings"]
             ]
 

@@ -51,8 +51,8 @@ def run(options: argparse.Namespace) -> int:
     for finding in findings(stack, now, send_test=options.send_test):
         count[finding.verdict] += 1
         print(f"{finding.verdict} {finding.check} {finding.says}")
-        if finding.todo:
-            print(f"    {finding.todo}")
+        for more in filter(None, (finding.todo, finding.command)):
+            print(f"    {more}")
     said = ", ".join(
         f"{count[verdict]:,} {what}" for verdict, what in _SUM.items() if count[verdict]
     )

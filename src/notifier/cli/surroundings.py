@@ -79,17 +79,26 @@ def _backup(stack: Stack, client: Client) -> Iterator[Finding]:
         shown = client("dynamodb").describe_continuous_backups(TableName=name)
         state = shown["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
         is_on = state.get("PointInTimeRecoveryStatus") == "ENABLED"
-        cost = "a table lost by mistake cannot be restored; deploy the stack again"
-        yield _switch("point-in-time recovery", is_on, cost)
+        command = (
+            f"aws dynamodb update-continuous-backups --table-name {name} "
+            "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true"
+        )
+        cost = "a table lost by mistake cannot be restored; switch it on again:"
+        yield _switch("point-in-time recovery", is_on, cost, command)
         ttl = client("dynamodb").describe_time_to_live(TableName=name)["TimeToLiveDescription"]
         is_on = ttl.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
-        yield _switch("time to live", is_on, "old rows are never deleted; deploy the stack again")
+        command = (
+            f"aws dynamodb update-time-to-live --table-name {name} "
+            "--time-to-live-specification Enabled=true,AttributeName=expires_at"
+        )
+        cost = "old rows are never deleted; switch it on again:"
+        yield _switch("time to live", is_on, cost, command)
 
 
-def _switch(what: str, is_on: bool, cost: str) -> Finding:
+def _switch(what: str, is_on: bool, cost: str, command: str) -> Finding:
     if is_on:
         return Finding(what, Verdict.WORKS, "of the table is on")
-    return Finding(what, Verdict.OPEN, "of the table is off", cost)
+    return Finding(what, Verdict.OPEN, "of the table is off", cost, command)
 
 
 # Parameter, the value that leaves it out, and what that costs.
