@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from unittest.mock import patch
 
+import boto3
 import pytest
 from moto import mock_aws
 
@@ -47,6 +48,17 @@ def test_ending_a_mute_that_is_not_there_says_where_to_look(capsys: Capture) -> 
     assert main(["unmute", "--cluster", "prod-*"]) == 1
 
     assert "'prod-*' is not muted; `ecs-watch mutes`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [["mutes"], ["mute", "--cluster", "x", "--for", "2h"]])
+def test_without_a_table_it_is_said_who_knows_more(verb: list[str], capsys: Capture) -> None:
+    boto3.client("dynamodb").delete_table(TableName="ecs-watch")
+
+    assert main(verb) == 1
+    assert capsys.readouterr().err == (
+        "ecs-watch: stack 'ecs-watch' has lost its table; `ecs-watch doctor` says how it is "
+        "restored\n"
+    )
 
 
 @pytest.mark.parametrize(
