@@ -413,6 +413,7 @@ def test_replay_sends_the_others_and_names_the_file_that_it_cannot_send(
 @pytest.fixture
 def stacks(monkeypatch: pytest.MonkeyPatch) -> Stubber:
     """CloudFormation, whose answers a test gives."""
+    monkeypatch.setattr("notifier.cli.aws._account", lambda: " of account 123456789012")
     client, real = boto3.client("cloudformation"), boto3.client
     monkeypatch.setattr(boto3, "client", lambda n: client if n == "cloudformation" else real(n))
     stubber = Stubber(client)
@@ -436,7 +437,9 @@ def test_a_stack_that_is_not_there_is_an_error_that_names_it(
     stacks.add_client_error("describe_stacks", "ValidationError", "does not exist")
 
     assert main(["replay", FAILED, "--stack", "nowhere"]) == 1
-    assert "stack 'nowhere' could not be read" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "stack 'nowhere' could not be read" in said
+    assert "of account 123456789012; see --region, --profile and --stack" in said
 
 
 @pytest.mark.parametrize("verb", [["mutes"], ["replay", FAILED]])

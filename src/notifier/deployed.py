@@ -15,8 +15,12 @@ _Read = TypeVar("_Read")
 
 # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_DescribeRule.html#API_DescribeRule_Errors
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html#API_GetQueueAttributes_Errors
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeContinuousBackups.html#API_DescribeContinuousBackups_Errors
+# https://docs.aws.amazon.com/sns/latest/api/API_ListSubscriptionsByTopic.html#API_ListSubscriptionsByTopic_Errors
 _GONE = {
     "ResourceNotFoundException",
+    "TableNotFoundException",
+    "NotFound",
     "AWS.SimpleQueueService.NonExistentQueue",
     "QueueDoesNotExist",
     "QueueDoesNotExistException",
