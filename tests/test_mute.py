@@ -62,6 +62,22 @@ def test_without_a_table_it_is_said_who_knows_more(verb: list[str], capsys: Capt
 
 
 @pytest.mark.parametrize(
+    "text", ["", " ", "prod web", "prod-*, dev-*", "prod/web", "[ab]", "prod\n", "x" * 256, "größe"]
+)
+def test_a_pattern_that_no_cluster_matches_is_refused(text: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["mute", "--cluster", text, "--for", "2h"])
+
+    assert ended.value.code == 2
+    assert "matches no cluster" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["*", "prod-*", "Prod_web-1?", "x" * 255])
+def test_any_name_and_its_wildcards_are_a_pattern(text: str) -> None:
+    assert main(["mute", "--cluster", text, "--for", "2h"]) == 0
+
+
+@pytest.mark.parametrize(
     ("text", "length"),
     [("30m", timedelta(minutes=30)), ("2h", timedelta(hours=2)), ("1d", timedelta(days=1))],
 )
