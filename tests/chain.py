@@ -506,9 +506,10 @@ def _narrow_pattern(world: World) -> None:
 
 
 def _remove_redrive(world: World) -> None:
-    world.aws("sqs").set_queue_attributes(
-        QueueUrl=world.queue_url, Attributes={"RedrivePolicy": ""}
-    )
+    sqs, names = world.aws("sqs"), ["Policy"]
+    shown = sqs.get_queue_attributes(QueueUrl=world.queue_url, AttributeNames=names)
+    kept = shown["Attributes"]  # moto forgets a policy that is not given along
+    sqs.set_queue_attributes(QueueUrl=world.queue_url, Attributes={**kept, "RedrivePolicy": ""})
 
 
 def _disable_mapping(world: World) -> None:

@@ -36,6 +36,11 @@ SOON = {
     "Slack token revoked": 46,
     "a member account silent": 46,
 }
+# Where something else could be noticed instead.
+SAYS = {
+    "queue policy removed": "queue policy does not let ",
+    "redrive policy of the queue removed": "redrive policy is gone",
+}
 AT_THE_LATEST = 61  # minutes: the hourly check, and the tick that makes it
 
 
@@ -45,6 +50,7 @@ def test_whatever_link_breaks_is_noticed_in_time(link: str) -> None:
 
     assert found.is_noticed, found
     assert found.minutes <= SOON.get(link, AT_THE_LATEST)
+    assert found.doctor.startswith(SAYS.get(link, "")), found
 
 
 def test_a_link_that_nobody_looks_at_would_be_seen_to_be_missed() -> None:
@@ -253,6 +259,7 @@ def test_a_table_that_is_gone_is_said_once_with_how_it_is_restored(
     shown = capsys.readouterr().out
     assert shown.count("✗") == 1
     assert "✗ table ecs-watch does not exist\n    restore it: `aws dynamodb list-backups" in shown
+    assert "could not be read" not in shown
     assert "allow yourself" not in shown
     assert "heartbeat" not in shown
 
