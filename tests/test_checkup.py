@@ -257,6 +257,14 @@ def test_of_a_queue_that_is_gone_only_the_queue_fails() -> None:
     assert checkup.redrive_policy(GONE, [], []).verdict is UNSEEN
 
 
+def test_a_target_without_its_dead_letter_queue_is_not_mended_by_a_policy() -> None:
+    without = seen(arn=f"{RULE}2")
+    found = checkup.dead_letter_policy([seen(dead_letters=(DLQ,)), without], [TAKES])
+
+    assert found.says == "does not take what watch-DeploymentFailures2 cannot deliver"
+    assert (found.todo, found.command) == (checkup.REVERT, "")
+
+
 def test_nobody_is_told_to_deploy_an_unchanged_template_again() -> None:
     gone = [
         judged(Unread("ResourceNotFoundException", is_gone=True)),

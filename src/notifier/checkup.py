@@ -286,7 +286,8 @@ def dead_letter_policy(
         names = ", ".join(one.arn.rpartition("/")[2] for one in refused)
         says = f"does not take what {names} cannot deliver"
         used = {arn for one in seen for arn in one.dead_letters}
-        if len(used) != 1 or not used <= known.keys() or len(seen) != len(answers):
+        is_of_targets = len(seen) != len(answers) or not all(one.dead_letters for one in refused)
+        if is_of_targets or len(used) != 1 or not used <= known.keys():
             return _fails(check, says, REVERT)
         command = _policy_of(known[used.pop()], (one.arn for one in seen))
         return Finding(check, Verdict.FAILS, says, SET_POLICY, command)
