@@ -146,6 +146,13 @@ class World:
         self.queue_url = urls["EventsQueue"]
         self.queue_arn = self._arn_of(self.queue_url)
         self.rules_dlq_url = urls["RulesDeadLetterQueue"]
+        redrive = {
+            "deadLetterTargetArn": self._arn_of(urls["EventsDeadLetterQueue"]),
+            "maxReceiveCount": TRIES,
+        }
+        sqs.set_queue_attributes(
+            QueueUrl=self.queue_url, Attributes={"RedrivePolicy": json.dumps(redrive)}
+        )
         for name in ("EventsFunction", "TickFunction"):
             self._make_function(name)
         lambda_.create_event_source_mapping(
@@ -421,6 +428,13 @@ def _narrow_pattern(world: World) -> None:
     world.aws("events").put_rule(Name=f"{NAME}-DeploymentFailures", EventPattern=pattern)
 
 
+def _remove_redrive(world: World) -> None:
+    sqs, names = world.aws("sqs"), ["Policy"]
+    shown = sqs.get_queue_attributes(QueueUrl=world.queue_url, AttributeNames=names)
+    kept = shown["Attributes"]  # moto forgets a policy that is not given along
+    sqs.set_queue_attributes(QueueUrl=world.queue_url, Attributes={**kept, "RedrivePolicy": ""})
+
+
 def _disable_mapping(world: World) -> None:
     client = world.aws("lambda")
     (one,) = client.list_event_source_mappings()["EventSourceMappings"]
@@ -470,6 +484,7 @@ LINKS: Mapping[str, Callable[[World], object]] = {
     "target of DeploymentFailures removed": _remove_target,
     "pattern of DeploymentFailures changed": _narrow_pattern,
     "queue policy removed": lambda world: world.set_policy(None),
+    "redrive policy of the queue removed": _remove_redrive,
     "event source mapping disabled": _disable_mapping,
     "on_events throttled": _throttle("EventsFunction"),
     "on_tick throttled": _throttle("TickFunction"),

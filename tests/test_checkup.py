@@ -1,8 +1,11 @@
 """What the watcher finds of itself."""
 
 import json
+import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,6 +173,112 @@ def test_what_rules_cannot_deliver_must_have_a_queue_that_takes_it(
         assert found.says == "does not take what watch-DeploymentFailures cannot deliver"
 
 
+EVENTS_DLQ = "arn:aws:sqs:eu-west-1:123456789012:events-dlq"
+GONE = Unread("QueueDoesNotExist", is_gone=True)
+
+
+@pytest.mark.parametrize(
+    ("gives_up_to", "dlq", "verdict", "says"),
+    [
+        (EVENTS_DLQ, QueueSeen(arn=EVENTS_DLQ), WORKS, "sends what fails 10 times to events-dlq"),
+        ("", QueueSeen(arn=EVENTS_DLQ), FAILS, "is gone"),
+        ("", GONE, FAILS, "is gone"),
+        (DLQ, QueueSeen(arn=EVENTS_DLQ), FAILS, "sends to rules-dlq"),
+        (f"{DLQ}-2", QueueSeen(arn=EVENTS_DLQ), FAILS, "sends to rules-dlq-2"),
+        (EVENTS_DLQ, GONE, UNSEEN, "could not be judged"),
+        (EVENTS_DLQ, Unread("no permission"), UNSEEN, "could not be judged"),
+    ],
+)
+def test_what_cannot_be_read_must_end_in_the_queue_s_dead_letter_queue(
+    gives_up_to: str, dlq: QueueSeen | Unread, verdict: Verdict, says: str
+) -> None:
+    queue = QueueSeen(arn=QUEUE, gives_up_to=gives_up_to, tries=10)
+    found = checkup.redrive_policy(queue, [seen(dead_letters=(DLQ,))], [TAKES, dlq])
+
+    assert (found.verdict, found.says) == (verdict, says)
+
+
+def attributes_set_by(command: str, queue_url: str) -> Any:
+    start = ["aws", "sqs", "set-queue-attributes", "--queue-url", queue_url, "--attributes"]
+    *words, attributes = shlex.split(command)
+    assert words == start
+    return {name: json.loads(value) for name, value in json.loads(attributes).items()}
+
+
+def test_a_lost_redrive_policy_is_set_again_by_the_command_it_prints() -> None:
+    queue = QueueSeen(arn=QUEUE, url="https://sqs/queue")
+    queues = [TAKES, QueueSeen(arn=EVENTS_DLQ)]
+    found = checkup.redrive_policy(queue, [seen(dead_letters=(DLQ,))], queues)
+
+    shipped = read_template()["Resources"]["EventsQueue"]["Properties"]["RedrivePolicy"]
+    assert attributes_set_by(found.command, "https://sqs/queue") == {
+        "RedrivePolicy": {**shipped, "deadLetterTargetArn": EVENTS_DLQ}
+    }
+
+
+@pytest.mark.parametrize("of", ["EventsQueue", "RulesDeadLetterQueue"])
+def test_a_lost_queue_policy_is_set_again_by_the_command_it_prints(of: str) -> None:
+    if of == "EventsQueue":
+        lost = QueueSeen(arn=QUEUE, url="https://sqs/q")
+        found = checkup.queue_policy(lost, [RULE])
+    else:
+        lost = QueueSeen(arn=DLQ, url="https://sqs/q")
+        found = checkup.dead_letter_policy([seen(dead_letters=(DLQ,))], [lost])
+    policy = attributes_set_by(found.command, "https://sqs/q")["Policy"]
+
+    shipped = read_template()["Resources"][f"{of}Policy"]["Properties"]["PolicyDocument"]
+    (statement,) = shipped["Statement"]
+    del statement["Sid"]
+    statement["Resource"] = lost.arn
+    statement["Condition"]["ArnEquals"]["aws:SourceArn"] = [RULE]
+    assert policy == shipped
+    mended = replace(lost, policy=policy)
+    again = (
+        checkup.queue_policy(mended, [RULE])
+        if of == "EventsQueue"
+        else checkup.dead_letter_policy([seen(dead_letters=(DLQ,))], [mended])
+    )
+    assert again.verdict is WORKS
+
+
+def test_a_long_command_is_printed_by_doctor_and_not_told_in_slack() -> None:
+    found = checkup.queue_policy(QueueSeen(arn=QUEUE, url="https://sqs/q"), [RULE])
+
+    assert found.line == (
+        "queue policy does not let watch-DeploymentFailures send: set the whole policy as it was "
+        "deployed (`ecs-watch doctor` prints the command)"
+    )
+
+
+def test_of_a_queue_that_is_gone_only_the_queue_fails() -> None:
+    assert checkup.events_queue("q", GONE).line.startswith("queue q does not exist: ")
+    assert checkup.events_queue("q", QueueSeen(arn=QUEUE)).verdict is WORKS
+    assert checkup.queue_policy(GONE, [RULE]).verdict is UNSEEN
+    assert checkup.redrive_policy(GONE, [], []).verdict is UNSEEN
+
+
+def test_a_target_without_its_dead_letter_queue_is_not_mended_by_a_policy() -> None:
+    without = seen(arn=f"{RULE}2")
+    found = checkup.dead_letter_policy([seen(dead_letters=(DLQ,)), without], [TAKES])
+
+    assert found.says == "does not take what watch-DeploymentFailures2 cannot deliver"
+    assert (found.todo, found.command) == (checkup.REVERT, "")
+
+
+def test_nobody_is_told_to_deploy_an_unchanged_template_again() -> None:
+    gone = [
+        judged(Unread("ResourceNotFoundException", is_gone=True)),
+        judged(seen(pattern=None)),
+        judged(seen(targets=())),
+        checkup.dead_letters("dlq", GONE),
+        checkup.mapping([]),
+    ]
+
+    for one in gone:
+        assert "drift-aware change set" in one.todo
+    assert "## " + checkup.REVERT.partition(": ")[2].rstrip(")") in Path("README.md").read_text()
+
+
 def test_a_dead_letter_fails_and_points_to_redrive() -> None:
     finding = checkup.dead_letters("dlq", QueueSeen(arn=QUEUE, waiting=1))
 
@@ -228,6 +337,19 @@ def test_only_our_function_may_take_messages_from_the_queue(
 
     assert finding.says == says
     assert finding.verdict is (WORKS if says == "is enabled" else FAILS)
+
+
+def test_the_command_that_mends_a_mapping_names_it() -> None:
+    ours = replace(taking("on-events", "Disabled"), uuid="1-2")
+    thief = replace(taking("thief"), uuid="3-4")
+
+    assert checkup.mapping([ours], "on-events").todo == (
+        "run `aws lambda update-event-source-mapping --enabled --uuid 1-2`"
+    )
+    assert checkup.mapping([ours, thief], "on-events").todo == (
+        "run `aws lambda delete-event-source-mapping --uuid 3-4`"
+    )
+    assert checkup.mapping([thief], "on-events").todo.endswith(checkup.REVERT)
 
 
 @pytest.mark.parametrize(

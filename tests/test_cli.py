@@ -413,6 +413,7 @@ def test_replay_sends_the_others_and_names_the_file_that_it_cannot_send(
 @pytest.fixture
 def stacks(monkeypatch: pytest.MonkeyPatch) -> Stubber:
     """CloudFormation, whose answers a test gives."""
+    monkeypatch.setattr("notifier.cli.aws._account", lambda: " of account 123456789012")
     client, real = boto3.client("cloudformation"), boto3.client
     monkeypatch.setattr(boto3, "client", lambda n: client if n == "cloudformation" else real(n))
     stubber = Stubber(client)
@@ -436,7 +437,9 @@ def test_a_stack_that_is_not_there_is_an_error_that_names_it(
     stacks.add_client_error("describe_stacks", "ValidationError", "does not exist")
 
     assert main(["replay", FAILED, "--stack", "nowhere"]) == 1
-    assert "stack 'nowhere' could not be read" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "stack 'nowhere' could not be read" in said
+    assert "of account 123456789012; see --region, --profile and --stack" in said
 
 
 @pytest.mark.parametrize("verb", [["mutes"], ["replay", FAILED]])
@@ -484,6 +487,24 @@ def test_a_stack_that_is_not_ecs_watch_is_said_to_be_so(stacks: Stubber, capsys:
 
     assert main(["replay", FAILED, "--stack", "other"]) == 1
     assert "is it ecs-watch?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("named", [("--stack", "mine"), ("--queue-url", "https://sqs/q")])
+@pytest.mark.parametrize("where", [("--region", "us-east-1"), ("--profile", "")])
+def test_replay_can_be_told_where_beside_which(
+    named: tuple[str, str], where: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")  # --region sets it
+
+    assert main(["replay", FAILED, "--dry-run", *named, *where]) == 0
+    assert "would be sent" in capsys.readouterr().out
+
+
+def test_replay_goes_to_a_stack_or_to_a_queue() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["replay", FAILED, "--stack", "mine", "--queue-url", "https://sqs/q"])
+
+    assert ended.value.code == 2
 
 
 def test_replay_sends_nothing_on_a_dry_run(queue_url: str, capsys: Capture) -> None:

@@ -19,7 +19,7 @@ from notifier.errors import WatchError
 from notifier.model import Route
 from notifier.routing import parse_channels
 from sandbox.ecs_double import EcsDouble
-from tests.watch import table
+from tests.watch import START, table
 
 Capture = pytest.CaptureFixture[str]
 ROUTES: tuple[Route, ...] = parse_channels("dev-*=ignore; *=C01")
@@ -32,6 +32,7 @@ class CloudFormation:
     """Knows two stacks; moto's own needs packages that are not installed."""
 
     arn = "arn:aws:cloudformation:eu-west-1:123456789012:stack/ours/1-2"
+    is_anonymous = False
 
     def describe_stacks(self, *, StackName: str) -> Any:  # noqa: N803
         if StackName == "missing":
@@ -43,10 +44,17 @@ class CloudFormation:
                 {
                     "StackId": self.arn,
                     "StackStatus": "CREATE_COMPLETE",
+                    "CreationTime": START,
                     **({"Parameters": parameters} if StackName == "ours" else {}),
                 }
             ]
         }
+
+    def get_caller_identity(self) -> Any:
+        if self.is_anonymous:
+            error: Any = {"Error": {"Code": "AccessDenied", "Message": "no"}}
+            raise ClientError(error, "GetCallerIdentity")
+        return {"Account": "123456789012"}
 
     def get_paginator(self, _operation: str) -> Any:
         return self
@@ -77,7 +85,7 @@ def resource(kind: str, name: str, physical: str, status: str = "CREATE_COMPLETE
 
 @pytest.fixture
 def stacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boto3, "client", lambda _service: CloudFormation())
+    monkeypatch.setattr(boto3, "client", lambda _service, **_: CloudFormation())
 
 
 @pytest.mark.usefixtures("stacks")
@@ -85,7 +93,7 @@ def test_a_deployed_stack_is_read_from_cloudformation() -> None:
     stack = stack_of("ours")
 
     assert (stack.name, stack.account, stack.region) == ("ours", "123456789012", "eu-west-1")
-    assert stack.status == "CREATE_COMPLETE"
+    assert (stack.status, stack.created_at) == ("CREATE_COMPLETE", START)
     assert stack.parameters == {"Channels": "*=C01"}
     assert stack.queue_url == "https://q"
     assert stack.dead_letter_queues == {"EventsDeadLetterQueue": "https://d"}
@@ -99,6 +107,26 @@ def test_a_stack_that_is_not_there_or_none_of_ours_is_said_to_be_so(
 ) -> None:
     assert main(["doctor", "--stack", name]) == 1
     assert f"stack '{name}'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("stacks")
+@pytest.mark.parametrize(
+    ("is_anonymous", "whose"), [(False, " of account 123456789012"), (True, "")]
+)
+@pytest.mark.parametrize("verb", [["doctor"], ["mutes"]])
+def test_of_a_stack_that_is_not_there_it_is_said_where_it_was_looked_for(
+    verb: list[str],
+    is_anonymous: bool,
+    whose: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    monkeypatch.setattr(CloudFormation, "is_anonymous", is_anonymous)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+
+    assert main([*verb, "--stack", "missing", "--region", "us-east-2"]) == 1
+    said = f"(looked for in us-east-2{whose}; see --region, --profile and --stack)\n"
+    assert capsys.readouterr().err.endswith(said)
 
 
 def test_region_and_profile_can_be_given_on_the_command_line(
@@ -386,7 +414,41 @@ def test_what_a_person_may_not_read_could_not_be_seen() -> None:
     found = around(denied)
 
     assert {found[name].verdict for name in ("CloudTrail", "services")} == {"?"}
-    assert found["services"].says == "could not be read: AccessDeniedException"
+    assert found["services"].says == "could not be read: no permission"
+    assert found["services"].todo == "allow yourself to read it"
+
+
+def test_only_a_missing_permission_is_to_be_given() -> None:
+    def throttled(_name: str) -> Any:
+        raise ClientError({"Error": {"Code": "ThrottlingException", "Message": "no"}}, "call")
+
+    found = around(throttled)
+
+    assert found["services"].says == "could not be read: ThrottlingException"
+    assert found["services"].todo == "look again later"
+
+
+def test_alarms_whose_topic_was_deleted_reach_nobody(aws: Any) -> None:
+    arn = "arn:aws:sns:eu-west-1:123456789012:deleted"
+
+    found = around(aws, topic=arn)["alarms"]
+
+    assert (found.verdict, found.says) == ("✗", "have no topic any more")
+
+
+def test_of_a_table_that_is_gone_no_more_is_said_than_that(aws: Any) -> None:
+    stack = Stack(
+        name="ours",
+        account="1",
+        region="eu-west-1",
+        status="CREATE_COMPLETE",
+        parameters={},
+        resources={TABLE: {"Table": "t"}},
+    )
+
+    assert not {"backup", "point-in-time recovery"} & {
+        one.check for one in surroundings(stack, ROUTES, aws)
+    }
 
 
 def test_backup_and_time_to_live_are_looked_at(aws: Any) -> None:
@@ -404,6 +466,11 @@ def test_backup_and_time_to_live_are_looked_at(aws: Any) -> None:
         return {one.check: one.verdict for one in surroundings(stack, ROUTES, aws)}
 
     assert found()["point-in-time recovery"] == "–"  # noqa: RUF001
+    commands = [one.command for one in surroundings(stack, ROUTES, aws) if one.command]
+    assert [one.split()[2] for one in commands] == [
+        "update-continuous-backups",
+        "update-time-to-live",
+    ]
     client = aws("dynamodb")
     client.update_continuous_backups(
         TableName="t", PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}

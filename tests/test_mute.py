@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from unittest.mock import patch
 
+import boto3
 import pytest
 from moto import mock_aws
 
@@ -47,6 +48,33 @@ def test_ending_a_mute_that_is_not_there_says_where_to_look(capsys: Capture) -> 
     assert main(["unmute", "--cluster", "prod-*"]) == 1
 
     assert "'prod-*' is not muted; `ecs-watch mutes`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [["mutes"], ["mute", "--cluster", "x", "--for", "2h"]])
+def test_without_a_table_it_is_said_who_knows_more(verb: list[str], capsys: Capture) -> None:
+    boto3.client("dynamodb").delete_table(TableName="ecs-watch")
+
+    assert main(verb) == 1
+    assert capsys.readouterr().err == (
+        "ecs-watch: stack 'ecs-watch' has lost its table; `ecs-watch doctor` says how it is "
+        "restored\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "prod web", "prod-*, dev-*", "prod/web", "[ab]", "prod\n", "x" * 256, "größe"]
+)
+def test_a_pattern_that_no_cluster_matches_is_refused(text: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["mute", "--cluster", text, "--for", "2h"])
+
+    assert ended.value.code == 2
+    assert "matches no cluster" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["*", "prod-*", "Prod_web-1?", "x" * 255])
+def test_any_name_and_its_wildcards_are_a_pattern(text: str) -> None:
+    assert main(["mute", "--cluster", text, "--for", "2h"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -554,6 +554,8 @@ def test_a_role_that_may_read_nothing_raises_no_alarm() -> None:
             "function",
             "table t",
             "dead-letter queue dlq",
+            "queue queue",
+            "redrive policy",
         ),
         Verdict.UNSEEN,
     )
@@ -580,7 +582,7 @@ def test_a_queue_that_is_gone_is_found() -> None:
 
     failing = [one.check for one in examination.findings() if one.verdict is Verdict.FAILS]
 
-    assert failing == ["queue policy", "dead-letter queue dlq"]
+    assert failing == ["queue queue", "dead-letter queue dlq"]
 
 
 class NoRules(Unreadable):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import boto3
 import pytest
@@ -241,6 +241,12 @@ def bodies(aws: Any, url: str) -> Sequence[str]:
     return found
 
 
+def visible(aws: Any, url: str) -> int:
+    names = ["ApproximateNumberOfMessages"]
+    shown = aws.get_queue_attributes(QueueUrl=url, AttributeNames=names)
+    return int(shown["Attributes"][names[0]])
+
+
 def answering(text: str) -> Any:
     return patch("sys.stdin", io.StringIO(text))
 
@@ -325,14 +331,106 @@ def test_what_is_no_event_stays_and_old_heartbeats_are_dropped(
     assert main(["redrive", "--yes"]) == 1
 
     shown = capsys.readouterr().out
-    assert "no event (body: not JSON" in shown
+    assert "no event: poison (body: not JSON" in shown
     assert "1 handed back" in shown
     assert "1 dropped" in shown
-    assert "1 message cannot be read and stay" in shown
+    assert (
+        "1 message cannot be read and stay; run `ecs-watch redrive --delete-unreadable`"
+    ) in shown
     assert len(bodies(aws, stack.queue_url)) == 1
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     left = aws.get_queue_attributes(QueueUrl=stack.dead_letter_queues[EVENTS], AttributeNames=names)
     assert sum(map(int, left["Attributes"].values())) == 1
+
+
+@pytest.mark.parametrize("queue", [EVENTS, RULES])
+def test_what_is_no_event_is_deleted_only_when_that_is_asked_for(
+    queue: str, aws: Any, stack: Stack, capsys: Capture
+) -> None:
+    put(aws, stack, queue, "poison", deployment_failed("a"))
+
+    with answering("y\n"):
+        assert main(["redrive", "--delete-unreadable"]) == 0
+
+    shown = capsys.readouterr().out
+    assert "and delete for good what is no event? [y/N]" in shown
+    assert "1 deleted" in shown
+    assert len(bodies(aws, stack.queue_url)) == 1
+    assert visible(aws, stack.dead_letter_queues[queue]) == 0
+
+
+def test_of_what_is_no_event_the_beginning_is_shown_without_secrets(
+    aws: Any, stack: Stack, capsys: Capture
+) -> None:
+    secret = "hunter2hunter2"
+    put(aws, stack, RULES, f'{{"broken":\n  "DB_PASSWORD={secret}", {"more " * 100}')
+
+    main(["redrive", "--yes"])
+
+    shown = capsys.readouterr().out
+    assert 'no event: {"broken": "DB_PASSWORD=' in shown
+    assert secret not in shown
+    assert "more more" in shown
+    assert max(map(len, shown.splitlines())) < 300
+
+
+def test_where_nobody_knows_what_the_owner_calls_a_secret_no_beginning_is_shown(
+    aws: Any, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(Program, "own_secrets", None)
+    put(aws, stack, RULES, "poison")
+
+    main(["redrive", "--yes"])
+    assert "poison" not in capsys.readouterr().out
+
+
+def test_a_queue_that_was_deleted_does_not_keep_the_others_from_being_handed_back(
+    aws: Any, stack: Stack, watch: Watch, capsys: Capture
+) -> None:
+    given_up(watch)
+    put(aws, stack, RULES, deployment_failed("a"))
+    aws.delete_queue(QueueUrl=stack.dead_letter_queues[EVENTS])
+
+    assert main(["redrive", "--yes"]) == 1
+
+    shown = capsys.readouterr()
+    assert shown.err == (f"ecs-watch: {EVENTS}: does not exist; see `ecs-watch doctor`\n")
+    assert "RulesDeadLetterQueue: 1 handed back" in shown.out
+    assert "C01: 1 revision will be told" in shown.out
+
+
+@pytest.mark.usefixtures("watch")
+def test_a_queue_that_could_not_be_read_is_not_called_empty(
+    aws: Any, stack: Stack, capsys: Capture
+) -> None:
+    aws.delete_queue(QueueUrl=stack.dead_letter_queues[EVENTS])
+
+    assert main(["redrive", "--yes"]) == 1
+    assert "nothing waits" not in capsys.readouterr().out
+
+
+def test_what_is_to_go_to_a_queue_that_was_deleted_stays(
+    aws: Any, stack: Stack, capsys: Capture
+) -> None:
+    put(aws, stack, RULES, deployment_failed("a"))
+    aws.delete_queue(QueueUrl=stack.queue_url)
+
+    assert main(["redrive", "--yes"]) == 1
+    assert (
+        f"{RULES}: it, or the queue that it hands back to, does not exist"
+        in capsys.readouterr().err
+    )
+    assert visible(aws, stack.dead_letter_queues[RULES]) == 1
+
+
+def test_a_message_that_does_not_name_its_rule_came_from_eventbridge(
+    aws: Any, stack: Stack, capsys: Capture
+) -> None:
+    put(aws, stack, RULES, deployment_failed("search"), ERROR_CODE="NO_PERMISSIONS")
+    main(["redrive", "--yes"])
+
+    said = "prod-web/search (EventBridge could not deliver it: NO_PERMISSIONS)"
+    assert said in capsys.readouterr().out
 
 
 def test_many_messages_are_counted_and_twenty_are_shown(
@@ -382,6 +480,45 @@ def test_messages_that_somebody_else_has_taken_are_said_to_be_left(
     assert "2 messages not received: somebody else has taken them" in shown
 
 
+@pytest.mark.usefixtures("watch")
+def test_what_cannot_go_back_is_visible_again_at_once(aws: Any, stack: Stack) -> None:
+    put(aws, stack, RULES, "poison", deployment_failed("a"))
+
+    assert main(["redrive", "--yes"]) == 1
+    assert visible(aws, stack.dead_letter_queues[RULES]) == 1
+
+
+@pytest.mark.parametrize(("fails_at", "call"), [("receive_message", 3), ("send_message", 2)])
+def test_what_ctrl_c_leaves_behind_is_visible_again_at_once(
+    fails_at: str, call: int, aws: Any, stack: Stack
+) -> None:
+    put(aws, stack, RULES, *(deployment_failed(f"service-{n}") for n in range(12)))
+    real, calls = getattr(aws.real, fails_at), 0
+
+    def interrupted(**asked: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise KeyboardInterrupt
+        return real(**asked)
+
+    with patch.object(Sqs, fails_at, staticmethod(interrupted), create=True):
+        assert main(["redrive", "--yes"]) == 130
+
+    handed_back = 1 if fails_at == "send_message" else 0
+    assert visible(aws, stack.dead_letter_queues[RULES]) == 12 - handed_back
+
+
+def test_what_somebody_else_has_by_now_stops_nothing(aws: Any, stack: Stack) -> None:
+    put(aws, stack, RULES, "poison", deployment_failed("a"))
+    answer: Any = {"Error": {"Code": "MessageNotInflight", "Message": "no"}}
+    gone = ClientError(answer, "ChangeMessageVisibility")
+
+    with patch.object(Sqs, "change_message_visibility", Mock(side_effect=gone), create=True):
+        queue = DeadLetterQueue("d", stack.dead_letter_queues[RULES], stack.queue_url, aws, False)
+        assert len(queue.letters()) == 2
+
+
 def test_a_queue_of_which_all_is_taken_is_not_called_empty(
     aws: Any, stack: Stack, capsys: Capture
 ) -> None:
@@ -422,7 +559,7 @@ def test_what_is_told_while_the_question_waits_is_not_told_again(
 ) -> None:
     given_up(watch)
 
-    def tell_it_meanwhile() -> bool:
+    def tell_it_meanwhile(**_: bool) -> bool:
         watch.offer(deployment_failed(number=43, updatedAt="2026-11-23T12:02:00Z"))
         watch.ticks(3)
         return True

@@ -477,6 +477,29 @@ def test_an_alarm_is_told_past_what_is_broken_and_says_what_to_do(alarm: str) ->
     assert len(properties["AlarmDescription"]) <= 1024
 
 
+@pytest.mark.parametrize(
+    ("alarm", "deeds"),
+    [
+        ("RulesAlarm", ("ecs-watch doctor", "ecs-watch redrive")),
+        ("DeadLetterQueuesAlarm", ("ecs-watch redrive",)),
+        ("QueueAgeAlarm", ("ecs-watch doctor",)),
+        ("FunctionsAlarm", ("ecs-watch doctor",)),
+        ("OwedAlarm", ("ecs-watch doctor", "unarchive", "/invite", "new token")),
+        ("OpenCircuitsAlarm", ("ecs-watch doctor", "unarchive", "/invite", "new token")),
+        ("GivenUpAlarm", ("The log line given up names", "ecs-watch redrive")),
+        ("FailedChecksAlarm", ("ecs-watch doctor",)),
+    ],
+)
+def test_an_alarm_names_a_deed_and_asks_nobody_to_deploy_the_same_again(
+    alarm: str, deeds: tuple[str, ...]
+) -> None:
+    said = ALARMS[alarm]["AlarmDescription"]
+
+    assert [deed for deed in deeds if deed not in said] == []
+    assert "deploy the stack again" not in said
+    assert "?" not in said
+
+
 @pytest.mark.parametrize("alarm", [name for name, one in ALARMS.items() if "Metrics" in one])
 def test_an_alarm_of_several_metrics_watches_one_sum_of_them_all(alarm: str) -> None:
     """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-limits.html"""

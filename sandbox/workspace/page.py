@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STATIC = {"/page.css": "text/css; charset=utf-8", "/page.js": "text/javascript; charset=utf-8"}
 COMPACT_WITHIN = 300  # seconds; Slack then leaves out picture and name
 ON_THE_PHONE = 5
+FAULTS = "Errors, pauses and lost answers that a story has planted, which no call has met yet"
 
 
 def answer(workspace: "Workspace", path: str, query: Mapping[str, str]) -> Answer:
@@ -99,7 +100,8 @@ def _strip(workspace: "Workspace") -> str:
         "<b>Slack sandbox on this machine</b><span>nothing here leaves it</span>"
         f"<i></i><span>{_count(len(calls), 'API call')}</span>"
         f'<span class="{"bad" if refused else ""}">{refused} refused</span>'
-        f'<span class="{"bad" if waiting else ""}">{_count(waiting, "fault")} waiting</span>'
+        f'<span class="{"bad" if waiting else ""}" title="{FAULTS}">'
+        f"{_count(waiting, 'fault')} waiting</span>"
     )
 
 

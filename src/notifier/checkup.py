@@ -5,6 +5,7 @@ not be read is taken neither for broken nor for well: it was not seen, with the 
 """
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,8 +23,9 @@ FORGET_AFTER = timedelta(days=7)  # without a heartbeat of a member: it is watch
 FORGOTTEN = f"is forgotten after {FORGET_AFTER.days} days without one"
 TICKED_WITHIN = timedelta(minutes=10)
 CHECK_EVERY = timedelta(hours=1)
+TRIES = 10  # that the queue allows a message, as template.yaml has it
 TICKED_EVERY = timedelta(minutes=4)
-AGAIN = "deploy the stack again"
+REVERT = "revert it by a drift-aware change set (README: When something was changed by hand)"
 REDRIVE = "mend what it was, then run `ecs-watch redrive`"
 
 
@@ -38,17 +40,22 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found. `todo` is what to do, or what is lost without it."""
+    """What a check found. `todo` is what to do, or what is lost without it.
+
+    `command` does it; it is long, and for a shell alone.
+    """
 
     check: str
     verdict: Verdict
     says: str
     todo: str = ""
+    command: str = ""
 
     @property
     def line(self) -> str:
         """The finding as a sentence."""
-        return f"{self.check} {self.says}" + (f": {self.todo}" if self.todo else "")
+        where = " (`ecs-watch doctor` prints the command)" if self.command else ""
+        return f"{self.check} {self.says}" + (f": {self.todo}{where}" if self.todo else "")
 
 
 # --- what was read ----------------------------------------------------------------------------
@@ -82,11 +89,17 @@ class RuleSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSeen:
-    """A queue: ARN, policy, and how many messages wait in it."""
+    """A queue: ARN, policy, and how many messages wait in it.
+
+    `gives_up_to` is the ARN of the queue for what was received `tries` times in vain.
+    """
 
     arn: str
+    url: str = ""
     policy: Mapping[str, Any] = field(default_factory=dict)
     waiting: int = 0
+    gives_up_to: str = ""
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +108,7 @@ class MappingSeen:
 
     state: str
     function_arn: str
+    uuid: str = "UUID"
 
     @property
     def function(self) -> str:
@@ -138,11 +152,11 @@ def rule(logical_id: str, name: str, seen: RuleSeen | Unread, target: str) -> Fi
     """Whether a rule is enabled, as shipped, and sends to `target`: an ARN, or the end of one."""
     check = f"rule {logical_id}"
     if isinstance(seen, Unread):
-        return _unread(check, seen, AGAIN)
+        return _unread(check, seen, REVERT)
     if not seen.is_enabled:
         return _fails(check, "is disabled", f"run `aws events enable-rule --name {name}`")
     if not any(arn == target or arn.endswith(f":{target}") for arn in seen.targets):
-        return _fails(check, "does not send to what it should", AGAIN)
+        return _fails(check, "does not send to what it should", REVERT)
     return _as_shipped(check, seen, shipped_rules().get(logical_id))
 
 
@@ -150,9 +164,9 @@ def _as_shipped(check: str, seen: RuleSeen, shipped: Mapping[str, Any] | None) -
     if shipped is None:
         return Finding(check, Verdict.UNSEEN, "is none that this version ships", "compare versions")
     if seen.schedule != shipped.get("schedule", ""):
-        return _fails(check, f"has the schedule {seen.schedule or 'none'}", AGAIN)
+        return _fails(check, f"has the schedule {seen.schedule or 'none'}", REVERT)
     if seen.pattern != _filled(shipped.get("pattern"), seen.arn):
-        return _fails(check, "has another pattern than this version ships", AGAIN)
+        return _fails(check, "has another pattern than this version ships", REVERT)
     return _works(check, "is enabled and as shipped")
 
 
@@ -168,17 +182,90 @@ def _filled(pattern: Any, rule_arn: str) -> Any:
     return pattern
 
 
+SET_POLICY = "set the whole policy as it was deployed"
+
+
+def events_queue(name: str, seen: QueueSeen | Unread) -> Finding:
+    """Whether the queue exists that the rules fill."""
+    check = f"queue {name}"
+    return _unread(check, seen, REVERT) if isinstance(seen, Unread) else _works(check, "is there")
+
+
+def redrive_policy(
+    queue: QueueSeen | Unread,
+    rules: Iterable[RuleSeen | Unread],
+    dead_letter_queues: Iterable[QueueSeen | Unread],
+) -> Finding:
+    """Whether what cannot be taken in ends in the dead-letter queue that is not the rules'.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
+    """
+    check = "redrive policy"
+    if isinstance(queue, Unread):
+        return _not_judged(check, queue)
+    of_rules = {arn for one in rules if isinstance(one, RuleSeen) for arn in one.dead_letters}
+    queues = list(dead_letter_queues)
+    known = {one.arn for one in queues if isinstance(one, QueueSeen)} - of_rules
+    if queue.gives_up_to in known:
+        name = _name(queue.gives_up_to)
+        return _works(check, f"sends what fails {queue.tries} times to {name}")
+    if queue.gives_up_to and any(isinstance(one, Unread) for one in queues):
+        todo = "see the dead-letter queues beside it"
+        return Finding(check, Verdict.UNSEEN, "could not be judged", todo)
+    says = f"sends to {_name(queue.gives_up_to)}" if queue.gives_up_to else "is gone"
+    todo = "without it what cannot be read is tried for two weeks and then lost; set it again"
+    return Finding(check, Verdict.FAILS, says, todo, _redrive_to(queue, sorted(known)))
+
+
+def _redrive_to(queue: QueueSeen, known: Sequence[str]) -> str:
+    """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html."""
+    if len(known) != 1:
+        return ""
+    redrive = {"deadLetterTargetArn": known[0], "maxReceiveCount": TRIES}
+    return _set_attribute(queue, "RedrivePolicy", redrive)
+
+
+def _policy_of(queue: QueueSeen, rule_arns: Iterable[str]) -> str:
+    """Sets what template.yaml says of a queue that rules send to."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue.arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": list(rule_arns)}},
+    }
+    return _set_attribute(queue, "Policy", {"Version": "2012-10-17", "Statement": [statement]})
+
+
+def _set_attribute(queue: QueueSeen, name: str, value: Mapping[str, Any]) -> str:
+    attributes = shlex.quote(json.dumps({name: json.dumps(value)}))
+    return f"aws sqs set-queue-attributes --queue-url {queue.url} --attributes {attributes}"
+
+
+def _name(arn: str) -> str:
+    return arn.rpartition(":")[2]
+
+
+def _not_judged(check: str, queue: Unread) -> Finding:
+    """Of what belongs to a queue nothing is known where the queue itself was not seen."""
+    if queue.is_gone:
+        todo = "see the queue beside it"
+        return Finding(check, Verdict.UNSEEN, "could not be judged: there is no queue", todo)
+    return _unread(check, queue, REVERT)
+
+
 def queue_policy(queue: QueueSeen | Unread, rule_arns: Iterable[str]) -> Finding:
     """Whether the queue takes what these rules send."""
     check = "queue policy"
     if isinstance(queue, Unread):
-        return _unread(check, queue, AGAIN)
+        return _not_judged(check, queue)
     answers = {arn: _may_send(queue, arn) for arn in rule_arns}
     if not answers:
-        return Finding(check, Verdict.UNSEEN, "could not be judged: no rule is known", AGAIN)
+        return Finding(check, Verdict.UNSEEN, "could not be judged: no rule is known", REVERT)
     refused = [arn.rpartition("/")[2] for arn, may in answers.items() if may is False]
     if refused:
-        return _fails(check, f"does not let {', '.join(refused)} send", AGAIN)
+        says = f"does not let {', '.join(refused)} send"
+        return Finding(check, Verdict.FAILS, says, SET_POLICY, _policy_of(queue, answers))
     if None in answers.values():
         todo = "look at it"
         return Finding(check, Verdict.UNSEEN, "has conditions that are not judged here", todo)
@@ -195,13 +282,17 @@ def dead_letter_policy(
     check = "dead-letter queue policy"
     known = {one.arn: one for one in queues if isinstance(one, QueueSeen)}
     answers = [(one, _may_give_up(one, known)) for one in rules]
-    refused = [
-        one.arn.rpartition("/")[2]
-        for one, may in answers
-        if isinstance(one, RuleSeen) and may is False
-    ]
+    seen = [one for one, _ in answers if isinstance(one, RuleSeen)]
+    refused = [one for one, may in answers if isinstance(one, RuleSeen) and may is False]
     if refused:
-        return _fails(check, f"does not take what {', '.join(refused)} cannot deliver", AGAIN)
+        names = ", ".join(one.arn.rpartition("/")[2] for one in refused)
+        says = f"does not take what {names} cannot deliver"
+        used = {arn for one in seen for arn in one.dead_letters}
+        is_of_targets = len(seen) != len(answers) or not all(one.dead_letters for one in refused)
+        if is_of_targets or len(used) != 1 or not used <= known.keys():
+            return _fails(check, says, REVERT)
+        command = _policy_of(known[used.pop()], (one.arn for one in seen))
+        return Finding(check, Verdict.FAILS, says, SET_POLICY, command)
     if not answers or None in [may for _, may in answers]:
         todo = "see the rules and dead-letter queues beside it"
         return Finding(check, Verdict.UNSEEN, "could not be judged", todo)
@@ -266,7 +357,7 @@ def dead_letters(name: str, queue: QueueSeen | Unread) -> Finding:
     """Whether a dead-letter queue is empty."""
     check = f"dead-letter queue {name}"
     if isinstance(queue, Unread):
-        return _unread(check, queue, AGAIN)
+        return _unread(check, queue, REVERT)
     if queue.waiting:
         return _fails(check, f"has {counted(queue.waiting, 'message')}", REDRIVE)
     return _works(check, "is empty")
@@ -286,19 +377,26 @@ def mapping(seen: Sequence[MappingSeen] | Unread, function: str = "") -> Finding
     """
     check = "event source mapping"
     if isinstance(seen, Unread):
-        return _unread(check, seen, AGAIN)
+        return _unread(check, seen, REVERT)
     if not seen:
-        return _fails(check, "does not exist", AGAIN)
+        return _fails(check, "does not exist", REVERT)
     if whose := _of_others(seen, function):
-        todo = (
-            "delete that mapping (`aws lambda delete-event-source-mapping --uuid …`), or " + AGAIN
-        )
-        return _fails(check, whose, todo)
+        return _fails(check, whose, _without_others(seen, function))
     states = {one.state for one in seen}
     if not states & _TAKING:
-        todo = "run `aws lambda update-event-source-mapping --enabled --uuid …`, or " + AGAIN
+        ours = [one.uuid for one in seen if one.function == function] or [one.uuid for one in seen]
+        todo = f"run `aws lambda update-event-source-mapping --enabled --uuid {ours[0]}`"
         return _fails(check, f"is {', '.join(sorted(states)).lower()}", todo)
     return _works(check, "is enabled")
+
+
+def _without_others(seen: Sequence[MappingSeen], function: str) -> str:
+    if not function:
+        return "delete the mappings that are not of on_events"
+    uuids = [one.uuid for one in seen if one.function != function]
+    delete = [f"run `aws lambda delete-event-source-mapping --uuid {one}`" for one in uuids]
+    is_ours_there = function in {one.function for one in seen}
+    return "; ".join([*delete, *([] if is_ours_there else [REVERT])])
 
 
 def _of_others(seen: Sequence[MappingSeen], function: str) -> str:
@@ -314,14 +412,14 @@ def _of_others(seen: Sequence[MappingSeen], function: str) -> str:
 
 def unknown_functions(mappings: Unread) -> Finding:
     """That nobody knows which functions take messages: of each, what was known of it holds on."""
-    return _unread("function", mappings, AGAIN)
+    return _unread("function", mappings, REVERT)
 
 
 def concurrency(function: str, reserved: int | Unread | None) -> Finding:
     """Whether the function may run: a reserved concurrency of 0 throttles every invocation."""
     check = f"function {function}"
     if isinstance(reserved, Unread):
-        return _unread(check, reserved, AGAIN)
+        return _unread(check, reserved, REVERT)
     if reserved == 0:
         todo = f"run `aws lambda delete-function-concurrency --function-name {function}`"
         return _fails(check, "is throttled: its reserved concurrency is 0", todo)
@@ -332,10 +430,23 @@ def table(name: str, status: str | Unread) -> Finding:
     """Whether the table can be read and written."""
     check = f"table {name}"
     if isinstance(status, Unread):
-        return _unread(check, status, "restore it from its point-in-time backup under this name")
+        return _unread(check, status, _restoring(name))
     if status not in ("ACTIVE", "UPDATING"):
         return _fails(check, f"is {status}", "see what happens to it in the DynamoDB console")
     return _works(check, f"is {status}")
+
+
+def _restoring(name: str) -> str:
+    """DynamoDB keeps a backup of a table that was deleted while it had point-in-time recovery.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/PointInTimeRecovery_Howitworks.html#howitworks-pitr-deleting-table
+    """
+    return (
+        f"restore it: `aws dynamodb list-backups --backup-type SYSTEM --table-name {name}` names "
+        "the BackupArn of the last 35 days, then `aws dynamodb restore-table-from-backup "
+        f"--target-table-name {name} --backup-arn ARN`; then switch time to live and "
+        "point-in-time recovery on again, as `ecs-watch doctor` says"
+    )
 
 
 # --- Slack ------------------------------------------------------------------------------------

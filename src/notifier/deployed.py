@@ -15,8 +15,12 @@ _Read = TypeVar("_Read")
 
 # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_DescribeRule.html#API_DescribeRule_Errors
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html#API_GetQueueAttributes_Errors
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeContinuousBackups.html#API_DescribeContinuousBackups_Errors
+# https://docs.aws.amazon.com/sns/latest/api/API_ListSubscriptionsByTopic.html#API_ListSubscriptionsByTopic_Errors
 _GONE = {
     "ResourceNotFoundException",
+    "TableNotFoundException",
+    "NotFound",
     "AWS.SimpleQueueService.NonExistentQueue",
     "QueueDoesNotExist",
     "QueueDoesNotExistException",
@@ -55,19 +59,23 @@ class Deployed:
         return _or_why(read)
 
     def queue(self, url: str) -> QueueSeen | Unread:
-        """A queue's ARN, policy and waiting messages; those being worked on are not counted.
+        """A queue's ARN, policies and waiting messages; those being worked on are not counted.
 
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
         """
 
         def read() -> QueueSeen:
-            names = ["QueueArn", "Policy", "ApproximateNumberOfMessages"]
+            names = ["QueueArn", "Policy", "RedrivePolicy", "ApproximateNumberOfMessages"]
             answer = self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)
             shown = answer["Attributes"]
+            redrive = json.loads(shown.get("RedrivePolicy") or "{}")
             return QueueSeen(
                 arn=shown["QueueArn"],
-                policy=json.loads(shown["Policy"]) if shown.get("Policy") else {},
+                url=url,
+                policy=json.loads(shown.get("Policy") or "{}"),
                 waiting=int(shown["ApproximateNumberOfMessages"]),
+                gives_up_to=redrive.get("deadLetterTargetArn", ""),
+                tries=int(redrive.get("maxReceiveCount", 0)),
             )
 
         return _or_why(read)
@@ -81,7 +89,11 @@ class Deployed:
         def read() -> Sequence[MappingSeen]:
             listed = self.client("lambda").list_event_source_mappings(EventSourceArn=queue_arn)
             return [
-                MappingSeen(state=one.get("State", ""), function_arn=one.get("FunctionArn", ""))
+                MappingSeen(
+                    state=one.get("State", ""),
+                    function_arn=one.get("FunctionArn", ""),
+                    uuid=one["UUID"],
+                )
                 for one in listed["EventSourceMappings"]
             ]
 
@@ -114,13 +126,17 @@ class Deployed:
         return _or_why(read)
 
 
+def unread(error: Exception) -> Unread:
+    """What AWS's or botocore's error says of what was to be read."""
+    response: Any = getattr(error, "response", {})
+    code = str(response.get("Error", {}).get("Code") or type(error).__name__)
+    return Unread(NO_PERMISSION if code in _DENIED else code, is_gone=code in _GONE)
+
+
 def _or_why(read: Callable[[], _Read]) -> _Read | Unread:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         return read()
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", "ClientError"))
-        return Unread(NO_PERMISSION if code in _DENIED else code, is_gone=code in _GONE)
-    except (BotoCoreError, ValueError, KeyError) as error:
-        return Unread(type(error).__name__)
+    except (BotoCoreError, ClientError, ValueError, KeyError) as error:
+        return unread(error)

@@ -6,7 +6,8 @@ WatchError
 ├── Conflict             somebody else saved first; load and decide again       (retryable)
 ├── LeaseLost            the channel has another holder now; stop at once       (retryable)
 ├── StoreUnavailable     the table did not answer, or late, or with an error    (retryable)
-│   └── Busy             two transactions met at a row; the same again succeeds (retryable)
+│   ├── Busy             two transactions met at a row; the same again succeeds (retryable)
+│   └── NoTable          the table does not exist                               (retryable)
 ├── SecretUnavailable    the token or webhook URL could not be read             (retryable)
 └── ReadFailed           ECS could not be read; `why` says in a word            (retryable)
 """
@@ -46,6 +47,10 @@ class StoreUnavailable(WatchError):
 
 class Busy(StoreUnavailable):
     """Another transaction was at work on the same row. No condition failed: try the same again."""
+
+
+class NoTable(StoreUnavailable):
+    """There is no table of that name; it may be restored from its backup."""
 
 
 class SecretUnavailable(WatchError):

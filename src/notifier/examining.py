@@ -99,11 +99,12 @@ class Examination:
             for logical_id, name in self.parts.rules.items()
         }
         yield from self._rules(rules)
+        yield checkup.events_queue(self.parts.queue_url.rpartition("/")[2], queue)
         yield checkup.queue_policy(queue, self._senders(queue))
         yield from self._functions(queue)
         table = self.parts.table_name
         yield checkup.table(table, self._read(self.deployed.table, table))
-        yield from self._dead_letters(rules)
+        yield from self._dead_letters(queue, rules)
         if self.parts.bot_channels:
             yield from self._slack()
         for channel in self.parts.channels:
@@ -130,12 +131,15 @@ class Examination:
         names = [name for key, name in self.parts.rules.items() if key != EVERY_MINUTE]
         return [f"arn:{partition}:events:{region}:{account}:rule/{name}" for name in names]
 
-    def _dead_letters(self, rules: Mapping[str, RuleSeen | Unread]) -> Iterator[Finding]:
+    def _dead_letters(
+        self, events_queue: QueueSeen | Unread, rules: Mapping[str, RuleSeen | Unread]
+    ) -> Iterator[Finding]:
         queues = {url: self._read(self.deployed.queue, url) for url in self.parts.dlq_urls}
         for url, queue in queues.items():
             yield checkup.dead_letters(url.rpartition("/")[2], queue)
         into_queue = [seen for key, seen in rules.items() if key != EVERY_MINUTE]
         yield checkup.dead_letter_policy(into_queue, queues.values())
+        yield checkup.redrive_policy(events_queue, into_queue, queues.values())
 
     def _functions(self, queue: QueueSeen | Unread) -> Iterator[Finding]:
         mappings = self._mappings(queue)
@@ -150,7 +154,8 @@ class Examination:
 
     def _mappings(self, queue: QueueSeen | Unread) -> Sequence[MappingSeen] | Unread:
         if isinstance(queue, Unread):
-            return Unread(queue.why)  # they may well exist without the queue
+            why = "there is no queue" if queue.is_gone else queue.why
+            return Unread(why)  # they may well exist without the queue
         return self._read(self.deployed.mappings, queue.arn)
 
     def _slack(self) -> Iterator[Finding]:

@@ -104,6 +104,8 @@ def test_the_sandbox_stays_until_it_is_asked_to_end_and_says_how_to_use_it() -> 
     assert settings["SLACK_API_URL"].startswith("http://127.0.0.1:")
     assert settings["NO_PROXY"] == settings["no_proxy"] == ".example.com,127.0.0.1,localhost"
     assert re.search("^unset .*AWS_PROFILE .*AWS_SESSION_TOKEN$", said, re.MULTILINE)
+    assert re.search(r'^export PATH=\S+/bin:"\$PATH"$', said, re.MULTILINE)
+    assert f"  ecs-watch replay {ROOT}/events/try-me-built.json\n  ecs-watch doctor\n" in said
     assert {"QUEUE_URL", "STACK_NAME", "AWS_ACCESS_KEY_ID", "AWS_REGION"} <= settings.keys()
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(settings["AWS_ENDPOINT_URL"], timeout=2)

@@ -1,6 +1,7 @@
 """`ecs-watch`: what a person does at a shell. One module for each verb."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ from notifier import __version__
 from notifier.cli import confirm, doctor, mute, mutes, preview, redrive, replay, run, unmute
 from notifier.cli.aws import take_profile, take_region
 from notifier.cli.text import print_what_can_be_printed
-from notifier.errors import WatchError
+from notifier.errors import NoTable, WatchError
 
 EXIT_CODES = """
 exit codes:
@@ -21,11 +22,16 @@ exit codes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the verb that the command line names; returns the exit code."""
     print_what_can_be_printed()
+    logging.getLogger("notifier").addHandler(logging.NullHandler())  # a log is no answer
     take_region()
     options = _parser().parse_args(arguments)
     try:
         take_profile(options)
         code: int = options.run(options)
+    except NoTable:
+        todo = "`ecs-watch doctor` says how it is restored"
+        print(f"ecs-watch: stack '{options.stack}' has lost its table; {todo}", file=sys.stderr)
+        return 1
     except WatchError as error:
         print(f"ecs-watch: {error}", file=sys.stderr)
         return 1

@@ -10,9 +10,11 @@ from notifier.store import Store
 from notifier.wiring import store_of
 
 
-def add_stack(parser: argparse._ActionsContainer) -> None:
-    """The argument that names the stack."""
-    parser.add_argument(
+def add_stack(
+    parser: argparse._ActionsContainer, named: argparse._ActionsContainer | None = None
+) -> None:
+    """The arguments that say which stack, where, and as whom; its name is added to `named`."""
+    (named or parser).add_argument(
         "--stack",
         "--stack-name",
         default="ecs-watch",
@@ -23,8 +25,10 @@ def add_stack(parser: argparse._ActionsContainer) -> None:
 
 def add_login(parser: argparse._ActionsContainer, region: str) -> None:
     """The arguments that say where and as whom; `region` is what its help says."""
-    parser.add_argument("--region", action=_Set, dest="AWS_DEFAULT_REGION", help=region)
-    parser.add_argument("--profile", help="whose credentials, of ~/.aws/config")
+    parser.add_argument(
+        "--region", action=_Set, dest="AWS_DEFAULT_REGION", metavar="REGION", help=region
+    )
+    parser.add_argument("--profile", metavar="PROFILE", help="whose credentials, of ~/.aws/config")
 
 
 class _Set(argparse.Action):
@@ -61,11 +65,39 @@ def outputs_of(stack: str) -> Mapping[str, str]:
     try:
         stacks = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
     except (BotoCoreError, ClientError) as error:
-        raise WatchError(f"stack '{stack}' could not be read: {explained(error)}") from error
+        raise no_stack(stack, error) from error
     outputs = {row["OutputKey"]: row["OutputValue"] for row in stacks[0].get("Outputs", [])}
     if not {"EventsQueueUrl", "TableName"} <= outputs.keys():
         raise WatchError(f"stack '{stack}' has no table and queue in its outputs: is it ecs-watch?")
     return outputs
+
+
+def no_stack(stack: str, error: Exception) -> WatchError:
+    """Why the stack could not be read; where it is not found, also where it was looked for."""
+    text = f"stack '{stack}' could not be read: {explained(error)}"
+    if "does not exist" not in str(error):
+        return WatchError(text)
+    import boto3
+
+    region = (boto3.DEFAULT_SESSION or boto3.Session()).region_name
+    where = f"looked for in {region}{_account()}; see --region, --profile and --stack"
+    return WatchError(f"{text} ({where})")
+
+
+def _account() -> str:
+    """Whose account the credentials are of, as far as that can be had.
+
+    https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+    """
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    quick = Config(connect_timeout=3, read_timeout=3, retries={"total_max_attempts": 1})
+    try:
+        return f" of account {boto3.client('sts', config=quick).get_caller_identity()['Account']}"
+    except (BotoCoreError, ClientError):
+        return ""
 
 
 def table_of(stack: str) -> Store:

@@ -5,10 +5,10 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-d
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Any
 
 from notifier.arns import cluster_name
@@ -16,6 +16,7 @@ from notifier.errors import MalformedEvent, WatchError
 from notifier.events import parse
 from notifier.incidents import cluster_of
 from notifier.model import Heartbeat, NotOurs
+from notifier.redaction import redacted
 
 NOT_OFFERED = {
     "InvalidAction",
@@ -23,7 +24,8 @@ NOT_OFFERED = {
     "AWS.SimpleQueueService.UnsupportedOperation",
 }
 SHOWN_AT_MOST = 100
-NOT_RECEIVED = "not received"
+NOT_RECEIVED, LEFT, HANDED_BACK = "not received", "left", "handed back"
+BODY_AT_MOST, READ_AT_MOST = 120, 20_000  # characters of what is no event: shown, and looked at
 RECEIVED_AT_ONCE = 10
 HIDDEN_SECONDS = 120  # while they are shown or handed back, nobody else gets them
 WAIT_SECONDS = 1  # asks all of SQS's machines: a short poll leaves some out
@@ -44,7 +46,8 @@ class Letter:
 class DeadLetterQueue:
     """A dead-letter queue and the queue its messages go back to. `sqs` is boto3's client.
 
-    `is_of_a_queue` says that its messages come from that queue, and not from EventBridge.
+    `is_of_a_queue` says that its messages come from that queue, and not from EventBridge. `redact`
+    takes secrets out of what is shown of a message.
     """
 
     name: str
@@ -52,6 +55,7 @@ class DeadLetterQueue:
     target_url: str
     sqs: Any
     is_of_a_queue: bool
+    redact: Callable[[str], str] = redacted
 
     def waiting(self) -> int:
         """How many messages are in it, about, also those that somebody has taken."""
@@ -62,18 +66,29 @@ class DeadLetterQueue:
     def letters(self) -> list[Letter]:
         """The first hundred or a few more; they are visible again afterwards."""
         taken: list[Any] = []
-        for batch in self._batches():
-            taken += batch
-            if len(taken) >= SHOWN_AT_MOST:
-                break
-        for message in taken:
-            self.sqs.change_message_visibility(
-                QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
-            )
-        return [_letter(message) for message in taken]
+        try:
+            for batch in self._batches():
+                taken += batch
+                if len(taken) >= SHOWN_AT_MOST:
+                    break
+        finally:
+            self._put_back(taken)
+        return [_letter(message, self.redact) for message in taken]
 
-    def hand_back(self, letters: list[Letter]) -> Mapping[str, int]:
+    def _put_back(self, messages: Iterable[Any]) -> None:
+        """Let them be visible again at once, as far as nobody else has them by now."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        for message in messages:
+            with suppress(BotoCoreError, ClientError):
+                self.sqs.change_message_visibility(
+                    QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+                )
+
+    def hand_back(self, letters: list[Letter], *, delete: bool = False) -> Mapping[str, int]:
         """Hand all back that can be read; how many were handed back, dropped, left, not received.
+
+        With `delete`, what cannot be read is deleted rather than left.
 
         What somebody else has taken just now is not received, and what SQS only still counts.
         SQS does it by itself where all that lies here came from another queue and goes there again;
@@ -85,7 +100,7 @@ class DeadLetterQueue:
         done = None
         if is_all_shown and not any(_is_left_out(one) for one in letters) and self.is_of_a_queue:
             done = self._moved()
-        done = done or self._hand_back_one_by_one()
+        done = done or self._hand_back_one_by_one(delete)
         return {**done, NOT_RECEIVED: max(0, waiting - sum(done.values()))}
 
     def _moved(self) -> Mapping[str, int] | None:
@@ -93,7 +108,7 @@ class DeadLetterQueue:
         from botocore.exceptions import ClientError
 
         try:
-            return {"handed back": self._move()}
+            return {HANDED_BACK: self._move()}
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") not in NOT_OFFERED:
                 raise
@@ -116,19 +131,31 @@ class DeadLetterQueue:
                 raise WatchError(f"{self.name}: SQS is still moving messages, {moved} so far")
             time.sleep(0.5)
 
-    def _hand_back_one_by_one(self) -> Mapping[str, int]:
-        """Sent first and deleted then: who dies in between leaves a copy, which does no harm."""
+    def _hand_back_one_by_one(self, delete: bool) -> Mapping[str, int]:
+        """However it ends, what is not gone by then is visible again at once."""
         done: Counter[str] = Counter()
-        for message in chain.from_iterable(self._batches()):
-            letter = _letter(message)
-            if not letter.is_readable:
-                done["left"] += 1
-                continue
-            if not letter.is_over:
-                self.sqs.send_message(QueueUrl=self.target_url, MessageBody=message["Body"])
-            self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
-            done["dropped" if letter.is_over else "handed back"] += 1
+        still_here: dict[str, Any] = {}
+        try:
+            for batch in self._batches():
+                still_here |= {message["MessageId"]: message for message in batch}
+                for message in batch:
+                    became = self._hand_on(message, delete)
+                    done[became] += 1
+                    if became != LEFT:
+                        del still_here[message["MessageId"]]
+        finally:
+            self._put_back(still_here.values())
         return done
+
+    def _hand_on(self, message: Mapping[str, Any], delete: bool) -> str:
+        """Sent first and deleted then: who dies in between leaves a copy, which does no harm."""
+        letter = _letter(message, self.redact)
+        became = _fate(letter, delete)
+        if became == HANDED_BACK:
+            self.sqs.send_message(QueueUrl=self.target_url, MessageBody=message["Body"])
+        if became != LEFT:
+            self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+        return became
 
     def _batches(self) -> Iterator[list[Any]]:
         """Each message once: what was received is hidden from whoever asks again."""
@@ -153,22 +180,29 @@ def _is_left_out(letter: Letter) -> bool:
     return not letter.is_readable or letter.is_over
 
 
-def _letter(message: Mapping[str, Any]) -> Letter:
-    """What the message is; it is foreign text, of which no more than names is shown.
+def _fate(letter: Letter, delete: bool) -> str:
+    if not letter.is_readable:
+        return "deleted" if delete else LEFT
+    return "dropped" if letter.is_over else HANDED_BACK
+
+
+def _letter(message: Mapping[str, Any], redact: Callable[[str], str]) -> Letter:
+    """What the message is; it is foreign text, of which names are shown, or how it begins.
 
     EventBridge says why it gave up in the message's attributes:
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
     """
     attributes = message.get("MessageAttributes") or {}
     said = {name: str(one.get("StringValue", "")) for name, one in attributes.items()}
-    rule = said.get("RULE_ARN", "").rpartition("/")[2]
+    rule = said.get("RULE_ARN", "").rpartition("/")[2] or "EventBridge"
     why = f"{rule} could not deliver it: {said['ERROR_CODE']}" if said.get("ERROR_CODE") else ""
     sent_at = int(message.get("Attributes", {}).get("SentTimestamp", 0)) / 1000
     came = f"{datetime.fromtimestamp(sent_at, UTC):%Y-%m-%d %H:%M} UTC"
     try:
         event = parse(message["Body"])
     except MalformedEvent as error:
-        return Letter(f"{came}  no event", f"{error}", is_readable=False)
+        begins = _beginning(message["Body"], redact)
+        return Letter(f"{came}  no event: {begins}", f"{error}", is_readable=False)
     if isinstance(event, Heartbeat):
         what = f"{came}  heartbeat of {event.account} {event.region}"
         return Letter(what, why, is_readable=True, is_over=True)
@@ -179,3 +213,9 @@ def _letter(message: Mapping[str, Any]) -> Letter:
     what = f"{came}  {event.name or type(event).__name__} of {where}/{service}".rstrip("/")
     why = why or "it could not be taken in; the log of on_events says why"
     return Letter(what, why, is_readable=True)
+
+
+def _beginning(body: str, redact: Callable[[str], str]) -> str:
+    """How a message begins, in one line; a secret is taken out before anything is cut away."""
+    line = " ".join(redact(body[:READ_AT_MOST]).split())
+    return line if len(line) <= BODY_AT_MOST else f"{line[:BODY_AT_MOST]}…"

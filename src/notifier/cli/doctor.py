@@ -2,16 +2,16 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from notifier import checkup
 from notifier.checkup import Finding, Verdict, counted
 from notifier.cli.aws import add_stack
 from notifier.cli.stack import FUNCTION, Stack, stack_of
 from notifier.cli.surroundings import surroundings
-from notifier.errors import SecretUnavailable, WatchError
+from notifier.errors import NoTable, SecretUnavailable, WatchError
 from notifier.examining import Examination
 from notifier.model import Message, Sent, Unknown
 from notifier.routing import WEBHOOK
@@ -32,6 +32,7 @@ examples:
 The exit code is 0 only when everything was seen and nothing fails.
 """
 
+FIRST_WITHIN = timedelta(minutes=20)  # of deploying; the heartbeat's rate is 15 minutes
 TEST_MESSAGE = "ecs-watch doctor: this is a test, nothing has failed."
 
 
@@ -51,8 +52,8 @@ def run(options: argparse.Namespace) -> int:
     for finding in findings(stack, now, send_test=options.send_test):
         count[finding.verdict] += 1
         print(f"{finding.verdict} {finding.check} {finding.says}")
-        if finding.todo:
-            print(f"    {finding.todo}")
+        for more in filter(None, (finding.todo, finding.command)):
+            print(f"    {more}")
     said = ", ".join(
         f"{count[verdict]:,} {what}" for verdict, what in _SUM.items() if count[verdict]
     )
@@ -73,25 +74,42 @@ def findings(stack: Stack, now: datetime, *, send_test: bool = False) -> Iterato
     program = stack.program()
     readable = {name: _readable(f"secret {name}", secret) for name, secret in _secrets(program)}
     yield from readable.values()
-    denied = {name for name, one in readable.items() if one.verdict is Verdict.UNSEEN}
+    secrets = {name: one.verdict for name, one in readable.items()}
     try:
-        yield from _examination(program, stack, denied).findings()
-        yield checkup.tick(program.store.checkup(), now)
-        yield from heartbeats(program, stack, now)
+        yield from _examination(program, stack, secrets).findings()
+        yield from _by_itself(program, stack, now)
+    except NoTable:
+        pass  # the line of the table says it; what stands in it is not asked for
     except WatchError as error:
-        todo = "see the lines above; allow yourself to read the table"
+        is_denied = "AccessDenied" in str(error)
+        todo = "allow yourself to read the table" if is_denied else "look again later"
         yield Finding("table", Verdict.UNSEEN, f"could not be read: {error}", todo)
     yield from surroundings(stack, program.routes, client_of)
     if send_test:
-        yield post_test(program, denied)
+        yield post_test(program, secrets)
 
 
-def _examination(program: Program, stack: Stack, denied: Collection[str]) -> Examination:
+def _examination(program: Program, stack: Stack, secrets: Mapping[str, Verdict]) -> Examination:
+    """Slack is not asked without a token, and not taken at its word without the functions' own."""
     examination = program.examination()
     parts = replace(examination.parts, functions=dict(stack.of(FUNCTION)))
-    if program.settings.slack_token_name in denied:
-        return replace(examination, parts=parts, slack=Closed)
+    match secrets.get(program.settings.slack_token_name):
+        case Verdict.FAILS:
+            return replace(examination, parts=replace(parts, bot_channels=()))
+        case Verdict.UNSEEN:
+            return replace(examination, parts=parts, slack=Closed)
     return replace(examination, parts=parts)
+
+
+def _by_itself(program: Program, stack: Stack, now: datetime) -> Iterator[Finding]:
+    """Ticks and heartbeats. In a stack that is minutes old nothing is wrong without them."""
+    is_new = bool(stack.created_at and now - stack.created_at < FIRST_WITHIN)
+    for one in (checkup.tick(program.store.checkup(), now), *heartbeats(program, stack, now)):
+        if is_new and one.verdict is Verdict.FAILS:
+            todo = "the first comes within 15 minutes of deploying; look again then"
+            yield replace(one, verdict=Verdict.UNSEEN, says="has not come yet", todo=todo)
+        else:
+            yield one
 
 
 NOT_PERMITTED = Unknown("secret_not_permitted")
@@ -134,12 +152,12 @@ def heartbeats(program: Program, stack: Stack, now: datetime) -> Iterator[Findin
     heard = program.store.heard()
     if (stack.account, stack.region) not in {(one.account, one.region) for one in heard}:
         check = f"{checkup.HEARTBEAT}{stack.account} {stack.region}"
-        todo = "wait 15 minutes after deploying; then see the rule Heartbeat and on_events's log"
+        todo = "see the rule Heartbeat and the log of on_events"
         yield Finding(check, Verdict.FAILS, "never came", todo)
     yield from checkup.heartbeats(heard, now)
 
 
-def post_test(program: Program, denied: Collection[str]) -> Finding:
+def post_test(program: Program, secrets: Mapping[str, Verdict]) -> Finding:
     """Post one message where everything is told that has no channel of its own."""
     (channel,) = [one.destination for one in program.routes if not one.ignored][-1:] or [""]
     check = f"test message to {channel}"
@@ -147,7 +165,9 @@ def post_test(program: Program, denied: Collection[str]) -> Finding:
         return Finding(check, Verdict.FAILS, "has no channel", "Channels ignores every cluster")
     settings = program.settings
     secret = settings.slack_webhook_name if channel == WEBHOOK else settings.slack_token_name
-    if secret in denied:
+    if secrets.get(secret) is Verdict.FAILS:
+        return Finding(check, Verdict.UNSEEN, "was not tried", "mend the secret first")
+    if secrets.get(secret) is Verdict.UNSEEN:
         todo = "let somebody who may read the secret post it"
         return Finding(check, Verdict.UNSEEN, f"was not tried: {NOT_PERMITTED.code}", todo)
     door = program.teller().door(channel)

@@ -23,13 +23,29 @@ LONGEST = timedelta(days=30)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument(
-        "--cluster", required=True, metavar="PATTERN", help="clusters' names; * and ? are wildcards"
+        "--cluster",
+        required=True,
+        type=pattern,
+        metavar="PATTERN",
+        help="clusters' names; * and ? are wildcards",
     )
     parser.add_argument(
         "--for", required=True, dest="span", type=span, metavar="SPAN", help="such as 30m, 2h, 1d"
     )
     parser.add_argument("--why", default="", help="shown by `ecs-watch mutes`")
     add_stack(parser)
+
+
+def pattern(text: str) -> str:
+    """A pattern that a cluster's name can match.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CreateCluster.html
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_*?-]{1,255}", text):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' matches no cluster: names have letters, digits, - and _; one mute a pattern"
+        )
+    return text
 
 
 def span(text: str) -> timedelta:

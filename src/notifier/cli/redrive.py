@@ -1,19 +1,26 @@
 """`ecs-watch redrive`: what was not told after all is told now."""
 
 import argparse
+import re
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from notifier.arns import cluster_name
 from notifier.checkup import counted
 from notifier.cli.aws import add_stack, explained
-from notifier.cli.dead_letters import NOT_RECEIVED, DeadLetterQueue, Letter
+from notifier.cli.dead_letters import LEFT, NOT_RECEIVED, DeadLetterQueue, Letter
 from notifier.cli.stack import Stack, stack_of
+from notifier.deployed import unread
 from notifier.errors import WatchError
 from notifier.model import GivenUp
+from notifier.redaction import redacted
 from notifier.store import Store
 from notifier.wiring import Program, client_of
 
@@ -22,9 +29,11 @@ EXAMPLES = """
 examples:
   ecs-watch redrive            says what there is and why, and asks
   ecs-watch redrive --yes      says it and does it
+  ecs-watch redrive --delete-unreadable     also deletes what is no event
 
-Mend first what made them fail; `ecs-watch doctor` says what that is. What is no event stays where
-it is, and old heartbeats are dropped.
+Mend first what made them fail; `ecs-watch doctor` says what that is. What is no event can go
+nowhere: it is shown by how it begins and stays where it is unless you let it be deleted. Old
+heartbeats are dropped.
 """
 
 OF_THE_QUEUE = "EventsDeadLetterQueue"
@@ -32,50 +41,92 @@ LINES_AT_MOST = 20
 TAKEN = "somebody else has taken them, or SQS counts late; run it again in a few minutes"
 LEASE = timedelta(seconds=60)
 HELD_AT_MOST = 90.0  # seconds that a channel's holder is waited for
-Found = Sequence[tuple[DeadLetterQueue, list[Letter]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A queue in which something lies: what was seen of it, and how many messages there are."""
+
+    queue: DeadLetterQueue
+    letters: list[Letter]
+    waiting: int
+
+
+@dataclass(slots=True)
+class Troubles:
+    """What went wrong with a queue stops none of the others; it is said, and counted."""
+
+    count: int = 0
+
+    @contextmanager
+    def of(self, queue: DeadLetterQueue, gone: str) -> Iterator[None]:
+        """Say which queue it is; `gone` is what it means when SQS knows no such queue."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except (BotoCoreError, ClientError) as error:
+            what = gone if unread(error).is_gone else explained(error)
+            self._say(f"{queue.name}: {what}; see `ecs-watch doctor`")
+        except WatchError as error:
+            self._say(f"{error}")
+
+    def _say(self, what: str) -> None:
+        self.count += 1
+        print(f"ecs-watch: {what}", file=sys.stderr)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--delete-unreadable", action="store_true", help="delete what is no event, for good"
+    )
     add_stack(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Say what there is, ask, and do it; 1 when nobody agreed or something is left."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
     stack = stack_of(options.stack)
     program = stack.program()
-    try:
-        found = [
-            (queue, letters)
-            for queue in _queues(stack)
-            if (letters := queue.letters()) or queue.waiting()
-        ]
-        given_up = [
-            one for channel in _channels(program) for one in program.store.given_up(channel)
-        ]
-        _say(found, given_up)
-        if not given_up and not found:
-            print(
-                "nothing waits to be told: all dead-letter queues are empty, nothing was given up"
-            )
-            return 0
-        if not options.yes and not _agreed():
+    troubles = Troubles()
+    found = list(_found(_queues(stack, program), troubles))
+    given_up = [one for channel in _channels(program) for one in program.store.given_up(channel)]
+    _say(found, given_up)
+    if found or given_up:
+        if not options.yes and not _agreed(delete=options.delete_unreadable):
             print("nothing was done")
             return 1
-        return _redrive(found, given_up, program.store)
-    except (BotoCoreError, ClientError) as error:
-        raise WatchError(explained(error)) from error
+        is_done = _redrive(found, troubles, delete=options.delete_unreadable)
+        _revive_all(given_up, program.store)
+        return 1 if troubles.count or not is_done else 0
+    if not troubles.count:
+        print("nothing waits to be told: all dead-letter queues are empty, nothing was given up")
+    return 1 if troubles.count else 0
 
 
-def _queues(stack: Stack) -> list[DeadLetterQueue]:
+def _queues(stack: Stack, program: Program) -> list[DeadLetterQueue]:
     sqs = client_of("sqs")
+    redact = _redaction(program.own_secrets)
     return [
-        DeadLetterQueue(name, url, stack.queue_url, sqs, is_of_a_queue=name == OF_THE_QUEUE)
+        DeadLetterQueue(
+            name, url, stack.queue_url, sqs, is_of_a_queue=name == OF_THE_QUEUE, redact=redact
+        )
         for name, url in stack.dead_letter_queues.items()
     ]
+
+
+def _redaction(own: Sequence[re.Pattern[str]] | None) -> Callable[[str], str]:
+    """Where nobody can say what the owner calls a secret, nothing is shown."""
+    return (lambda _: "") if own is None else partial(redacted, own=own)
+
+
+def _found(queues: Sequence[DeadLetterQueue], troubles: Troubles) -> Iterator[Found]:
+    for queue in queues:
+        with troubles.of(queue, "does not exist"):
+            letters = queue.letters()
+            if waiting := max(queue.waiting(), len(letters)):
+                yield Found(queue, letters, waiting)
 
 
 def _channels(program: Program) -> list[str]:
@@ -83,10 +134,10 @@ def _channels(program: Program) -> list[str]:
     return list(dict.fromkeys(told))
 
 
-def _say(found: Found, given_up: Sequence[GivenUp]) -> None:
-    for queue, letters in found:
-        print(f"{queue.name}: {counted(max(queue.waiting(), len(letters)), 'message')}")
-        _lines([f"{one.what} ({one.why})" if one.why else one.what for one in letters])
+def _say(found: Sequence[Found], given_up: Sequence[GivenUp]) -> None:
+    for pile in found:
+        print(f"{pile.queue.name}: {counted(pile.waiting, 'message')}")
+        _lines([f"{one.what} ({one.why})" if one.why else one.what for one in pile.letters])
     if given_up:
         print(f"given up: {len(given_up)}")
         _lines([_said(one) for one in given_up])
@@ -104,28 +155,35 @@ def _lines(lines: Sequence[str]) -> None:
         print(f"  … and {len(lines) - LINES_AT_MOST} more")
 
 
-def _agreed() -> bool:
-    print("Hand the events back and tell what was given up? [y/N] ", end="", flush=True)
+def _agreed(*, delete: bool) -> bool:
+    rest = ", and delete for good what is no event" if delete else ""
+    question = f"Hand the events back and tell what was given up{rest}? [y/N] "
+    print(question, end="", flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _redrive(found: Found, given_up: Sequence[GivenUp], store: Store) -> int:
-    left = not_received = 0
-    for queue, letters in found:
-        done = queue.hand_back(letters)
-        left += done.get("left", 0)
-        not_received += done[NOT_RECEIVED]
-        print(f"{queue.name}: " + ", ".join(f"{n} {what}" for what, n in done.items() if n))
+def _redrive(found: Sequence[Found], troubles: Troubles, *, delete: bool) -> bool:
+    """Whether nothing is left that could be seen."""
+    total: Counter[str] = Counter()
+    for pile in found:
+        with troubles.of(pile.queue, "it, or the queue that it hands back to, does not exist"):
+            done = pile.queue.hand_back(pile.letters, delete=delete)
+            total.update(done)
+            print(
+                f"{pile.queue.name}: " + ", ".join(f"{n} {what}" for what, n in done.items() if n)
+            )
+    if left := total[LEFT]:
+        todo = "run `ecs-watch redrive --delete-unreadable` if nobody needs them"
+        print(f"{counted(left, 'message')} cannot be read and stay; {todo}")
+    if total[NOT_RECEIVED]:
+        print(f"{counted(total[NOT_RECEIVED], 'message')} not received: {TAKEN}")
+    return not left and not total[NOT_RECEIVED]
+
+
+def _revive_all(given_up: Sequence[GivenUp], store: Store) -> None:
     for channel in dict.fromkeys(one.destination for one in given_up):
         mine = [one for one in given_up if one.destination == channel]
         print(f"{channel}: {_revive(channel, mine, store)}")
-    if left:
-        print(
-            f"{counted(left, 'message')} cannot be read and stay; delete them if nobody needs them"
-        )
-    if not_received:
-        print(f"{counted(not_received, 'message')} not received: {TAKEN}")
-    return 1 if left or not_received else 0
 
 
 def _revive(channel: str, agreed: Sequence[GivenUp], store: Store) -> str:

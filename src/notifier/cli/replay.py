@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="an event as JSON; - is stdin")
     where = parser.add_mutually_exclusive_group()
-    add_stack(where)
+    add_stack(parser, named=where)
     where.add_argument("--queue-url", help="its queue, when you may not read the stack")
     parser.add_argument("--as-is", action="store_true", help="send what the files hold, unchanged")
     parser.add_argument("--dry-run", action="store_true", help="say what would be sent")

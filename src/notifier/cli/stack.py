@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from notifier.cli.aws import explained
-from notifier.errors import SettingsError, WatchError
+from notifier.cli.aws import no_stack
+from notifier.errors import SettingsError
 from notifier.settings import Settings
 from notifier.wiring import Program
 
@@ -24,6 +25,7 @@ class Stack:
     status: str
     parameters: Mapping[str, str]
     resources: Mapping[str, Mapping[str, str]]
+    created_at: datetime | None = None
 
     def of(self, kind: str) -> Mapping[str, str]:
         """Physical ids of a type's resources, by logical id."""
@@ -54,6 +56,7 @@ class Stack:
             "ReadTaskDefinitions": "READ_TASK_DEFINITIONS",
             "ReadLogs": "READ_LOGS",
             "LookUpDeployers": "LOOK_UP_DEPLOYERS",
+            "RedactPatterns": "REDACT_PATTERNS",
         }
         for parameter, variable in names.items():
             yield variable, self.parameters.get(parameter, "")
@@ -78,7 +81,7 @@ def stack_of(name: str) -> Stack:
         pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=name)
         rows = [row for page in pages for row in page["StackResourceSummaries"]]
     except (BotoCoreError, ClientError) as error:
-        raise WatchError(f"stack '{name}' could not be read: {explained(error)}") from error
+        raise no_stack(name, error) from error
     _, _, _, region, account, _ = str(shown["StackId"]).split(":", 5)
     stack = Stack(
         name=name,
@@ -87,6 +90,7 @@ def stack_of(name: str) -> Stack:
         status=shown["StackStatus"],
         parameters={one["ParameterKey"]: one["ParameterValue"] for one in _parameters(shown)},
         resources=_by_type(rows),
+        created_at=shown.get("CreationTime"),
     )
     if EVENTS_QUEUE not in stack.of(QUEUE) or not stack.of(TABLE):
         raise SettingsError(f"stack '{name}' has no table and queue: is it ecs-watch?")

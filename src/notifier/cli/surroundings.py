@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from notifier import checkup
 from notifier.arns import cluster_name
-from notifier.checkup import Finding, Verdict, counted
+from notifier.checkup import NO_PERMISSION, Finding, Verdict, counted
 from notifier.cli.stack import TABLE, TOPIC, Stack
+from notifier.deployed import unread
 from notifier.model import Route
 from notifier.routing import route_for
 
@@ -22,24 +24,29 @@ Client = Callable[[str], Any]
 def surroundings(stack: Stack, routes: tuple[Route, ...], client: Client) -> Iterator[Finding]:
     """All of it, in the order in which it matters."""
     yield from _asked("stack", lambda: _status(stack))
-    yield from _asked("alarms", partial(_alarms, stack, client))
-    yield from _asked("backup", partial(_backup, stack, client))
+    no_topic = Finding("alarms", Verdict.FAILS, "have no topic any more", checkup.REVERT)
+    yield from _asked("alarms", partial(_alarms, stack, client), gone=[no_topic])
+    # That there is no table was said before.
+    yield from _asked("backup", partial(_backup, stack, client), gone=[])
     yield from _options(stack)
     yield from _asked("CloudTrail", partial(_trail, stack, client))
     yield from _asked("services", partial(_services, routes, client))
 
 
-def _asked(check: str, ask: Callable[[], Iterable[Finding]]) -> list[Finding]:
+def _asked(
+    check: str, ask: Callable[[], Iterable[Finding]], gone: list[Finding] | None = None
+) -> list[Finding]:
+    """What was found; `gone` where what was asked for does not exist."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         return list(ask())
-    except ClientError as error:
-        why = str(error.response.get("Error", {}).get("Code", "ClientError"))
-    except BotoCoreError as error:
-        why = type(error).__name__
-    todo = "allow yourself to read it"
-    return [Finding(check, Verdict.UNSEEN, f"could not be read: {why}", todo)]
+    except (BotoCoreError, ClientError) as error:
+        seen = unread(error)
+    if seen.is_gone and gone is not None:
+        return gone
+    todo = "allow yourself to read it" if seen.why == NO_PERMISSION else "look again later"
+    return [Finding(check, Verdict.UNSEEN, f"could not be read: {seen.why}", todo)]
 
 
 def _status(stack: Stack) -> Iterator[Finding]:
@@ -79,17 +86,26 @@ def _backup(stack: Stack, client: Client) -> Iterator[Finding]:
         shown = client("dynamodb").describe_continuous_backups(TableName=name)
         state = shown["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
         is_on = state.get("PointInTimeRecoveryStatus") == "ENABLED"
-        cost = "a table lost by mistake cannot be restored; deploy the stack again"
-        yield _switch("point-in-time recovery", is_on, cost)
+        command = (
+            f"aws dynamodb update-continuous-backups --table-name {name} "
+            "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true"
+        )
+        cost = "a table lost by mistake cannot be restored; switch it on again:"
+        yield _switch("point-in-time recovery", is_on, cost, command)
         ttl = client("dynamodb").describe_time_to_live(TableName=name)["TimeToLiveDescription"]
         is_on = ttl.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
-        yield _switch("time to live", is_on, "old rows are never deleted; deploy the stack again")
+        command = (
+            f"aws dynamodb update-time-to-live --table-name {name} "
+            "--time-to-live-specification Enabled=true,AttributeName=expires_at"
+        )
+        cost = "old rows are never deleted; switch it on again:"
+        yield _switch("time to live", is_on, cost, command)
 
 
-def _switch(what: str, is_on: bool, cost: str) -> Finding:
+def _switch(what: str, is_on: bool, cost: str, command: str) -> Finding:
     if is_on:
         return Finding(what, Verdict.WORKS, "of the table is on")
-    return Finding(what, Verdict.OPEN, "of the table is off", cost)
+    return Finding(what, Verdict.OPEN, "of the table is off", cost, command)
 
 
 # Parameter, the value that leaves it out, and what that costs.

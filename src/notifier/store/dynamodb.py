@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from notifier.errors import Busy, Conflict, LeaseLost, StoreUnavailable, WatchError
+from notifier.errors import Busy, Conflict, LeaseLost, NoTable, StoreUnavailable, WatchError
 
 Row = dict[str, Any]
 
@@ -110,4 +110,5 @@ def _meaning(response: Mapping[str, Any], *, leased: bool) -> WatchError:
         return Conflict(f"{code} {causes}")
     if "TransactionConflict" in causes or code == "TransactionInProgressException":
         return Busy(f"{code} {causes}")
-    return StoreUnavailable(f"{code}: {response['Error'].get('Message', '')}")
+    said = f"{code}: {response['Error'].get('Message', '')}"
+    return NoTable(said) if code == "ResourceNotFoundException" else StoreUnavailable(said)
