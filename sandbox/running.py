@@ -1,5 +1,6 @@
 """The whole sandbox: an account with ecs-watch deployed in it, ECS as a story shows it, Slack."""
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -82,9 +83,11 @@ class Sandbox:
         self.account.invoke_tick(self.now())
 
     def beat(self) -> None:
-        """Let the heartbeat that the schedule sends go the whole way."""
+        """Let the heartbeat that the schedule sends now go the whole way."""
+        now = self.now().isoformat(timespec="seconds")
+        beat = json.dumps({**json.loads(HEARTBEAT.read_text()), "time": now})
         self.account.client("sqs").send_message(
-            QueueUrl=self.account.outputs["EventsQueueUrl"], MessageBody=HEARTBEAT.read_text()
+            QueueUrl=self.account.outputs["EventsQueueUrl"], MessageBody=beat
         )
         self.settle()
         self.tick()
