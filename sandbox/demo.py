@@ -72,7 +72,8 @@ def show(stories: Sequence[Story], pictures: Path | None, *, is_usual: bool) -> 
         spans = sum((story.span for story in stories), timedelta(0))
         sandbox.turn_clock(sandbox.now() - spans)  # so that the last story ends now
         arrive(stories, sandbox)
-        with one_off_tasks(sandbox) if is_usual else contextlib.nullcontext([]) as ran:
+        shell_tasks = one_off_tasks(sandbox) if is_usual else contextlib.nullcontext([])
+        with shell_tasks as ran, sandbox.trying_again(stories):
             for story in stories:
                 tell(story, sandbox)
             print_channel(sandbox)

@@ -16,7 +16,7 @@ STORIES = Path(__file__).resolve().parents[1] / "events" / "stories"
 
 MOMENT = re.compile(r"\{\{([+-]\d+(?:\.\d{1,3})?)( in words)?\}\}")
 ORIGIN = re.compile(r"built|recorded: .+")
-KINDS = ("event", "ecs", "denied", "slack", "tick")
+KINDS = ("event", "ecs", "run_task", "denied", "slack", "tick")
 
 Json = dict[str, Any]
 
@@ -34,6 +34,7 @@ class Step:
     note: str
     event: Json | None = None
     ecs: Mapping[str, list[Json]] | None = None
+    run_task: Mapping[str, list[Json]] | None = None
     denied: list[str] | None = None
     slack: list[Json] | None = None
     tick: bool = False
@@ -45,7 +46,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A sequence of steps, in order, with what the reader is to learn from it."""
+    """A sequence of steps, in order, with what the reader is to learn from it.
+
+    `retries` are the task families that the stack of tasks.yaml may start again; without any, the
+    stack is not there.
+    """
 
     name: str
     title: str
@@ -53,6 +58,7 @@ class Story:
     cluster: str
     services: tuple[str, ...]
     steps: tuple[Step, ...]
+    retries: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -72,6 +78,7 @@ class Story:
             cluster=document["cluster"],
             services=tuple(document["services"]),
             steps=steps,
+            retries=tuple(document.get("retries", ())),
         )
 
     @property
@@ -125,6 +132,7 @@ def _placed(step: Step, start: datetime, old: str, new: str) -> Step:
         note=_filled(step.note, start, old, new),
         event=_filled(step.event, start, old, new),
         ecs=_filled(step.ecs, start, old, new),
+        run_task=_filled(step.run_task, start, old, new),
     )
 
 
@@ -160,6 +168,7 @@ class Stage(Protocol):
     def advance_to(self, moment: datetime) -> object: ...
     def put_events(self, events: Sequence[Mapping[str, Any]]) -> object: ...
     def patch_ecs(self, changes: Mapping[str, list[Json]]) -> object: ...
+    def answer_run_task(self, answers: Mapping[str, list[Json]]) -> object: ...
     def deny(self, operations: Sequence[str]) -> object: ...
     def break_slack(self, faults: Sequence[Json]) -> object: ...
     def tick(self) -> object: ...
@@ -199,6 +208,8 @@ def _do(steps: list[Step], stage: Stage) -> None:
     for step in steps:
         if step.ecs is not None:
             stage.patch_ecs(step.ecs)
+        if step.run_task is not None:
+            stage.answer_run_task(step.run_task)
         if step.denied is not None:
             stage.deny(step.denied)
         if step.slack is not None:
