@@ -116,7 +116,8 @@ class Sandbox:
         if not families:
             yield
             return
-        with tasks_stack(self.account, families, clusters) as self.tasks:
+        with tasks_stack(self.account, families, clusters) as stack:
+            self.tasks = stack
             try:
                 yield
             finally:

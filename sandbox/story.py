@@ -39,10 +39,6 @@ class Step:
     slack: list[Json] | None = None
     tick: bool = False
 
-    def __str__(self) -> str:
-        minutes, seconds = divmod(int(self.at), 60)
-        return f"{minutes:3d}:{seconds:02d}  {self.note}"
-
 
 @dataclass(frozen=True, slots=True)
 class Story:
@@ -181,18 +177,17 @@ def play(
     start: datetime,
     *,
     cluster: str | None = None,
-    told: Callable[[Step], object] = lambda step: None,
+    told: Callable[[Sequence[Step]], object] = lambda steps: None,
 ) -> None:
     """Play the story at once, however long it lasted, with its times counted from `start`.
 
     The clock is put forward from step to step. The events of one moment are put together; the next
-    moment begins when the queue is empty. `told` is told of each step that is done.
+    moment begins when the queue is empty. `told` is told of the steps that a moment had, once done.
     """
     for moment, steps in _moments(story.beginning(start, cluster=cluster)):
         stage.advance_to(start + timedelta(seconds=moment))
         _do(steps, stage)
-        for step in steps:
-            told(step)
+        told(steps)
 
 
 def _moments(steps: tuple[Step, ...]) -> Iterator[tuple[float, list[Step]]]:

@@ -107,7 +107,7 @@ class Account:
     def also_deployed(
         self, template: Path, stack_name: str, parameters: Mapping[str, str]
     ) -> Iterator[dict[str, str]]:
-        """Have another stack beside, while the `with` block lasts: the names that its resources got.
+        """Have another stack beside, while the `with` block lasts; yield its resources' names.
 
         Raises SandboxError with what failed.
         """
@@ -173,9 +173,7 @@ class Account:
     def waiting_at(self, url: str) -> int:
         """The same of any queue."""
         names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        shown = self.client("sqs").get_queue_attributes(
-            QueueUrl=url, AttributeNames=names
-        )
+        shown = self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)
         return sum(int(count) for count in shown["Attributes"].values())
 
     def settle(self, seconds: float = 20) -> None:

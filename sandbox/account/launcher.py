@@ -273,7 +273,7 @@ def keys_of(service: str, action: str, body: bytes, parameters: dict[str, Any]) 
     keys: dict[str, Any] = dict(request_tag_context(service, action, body, parameters))
     if action == "events:PutEvents":
         sources = {entry.get("Source") for entry in json.loads(body).get("Entries", [])}
-        keys |= {"events:source": source for source in sources if len(sources) == 1}
+        keys |= {"events:source": sources.pop()} if len(sources) == 1 else {}
     return keys
 
 

@@ -214,9 +214,7 @@ SCHEDULER = Caller("scheduler", "scheduler.amazonaws.com", "scheduler.amazonaws.
 RETRYING = Caller("ecs-watch-tasks-RetryRole-EE7FF1A9FDBFB", "Boto3/1.43.0 Botocore/1.43.0")
 
 
-def refused(
-    job: Service, release: Release, moment: float, started_by: str, caller: Caller
-) -> Json:
+def refused(job: Service, release: Release, moment: float, started_by: str, caller: Caller) -> Json:
     """Return CloudTrail's record of a RunTask that started nothing, as EventBridge delivers it."""
     record: dict[str, Any] = {
         "eventVersion": "1.11",

@@ -22,6 +22,10 @@ TOLD: dict[str, list[tuple[str, ...]]] = {
 OF_ONE_CALL = {"clientToken", "startedBy", "count"}
 
 
+def of_the_job(request: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in request.items() if key not in OF_ONE_CALL}
+
+
 def played(sandbox: Sandbox, name: str) -> tuple[Story, list[dict[str, Any]]]:
     """Play a story with the tasks stack beside; return it and what was asked of RunTask."""
     story, before = load_story(name), len(sandbox.ecs.requests)
@@ -49,11 +53,9 @@ def test_what_found_no_capacity_is_started_by_the_second_attempt_and_told(sandbo
     first = ours["requestParameters"]["startedBy"]
     assert [one["startedBy"] for one in attempts] == [first, details[-1]["startedBy"]]
     assert len({one["clientToken"] for one in attempts}) == 2
-    asked = {key: value for key, value in call["requestParameters"].items()}
+    assert [one["count"] for one in attempts] == [1, 1]
     for one in attempts:
-        assert one["count"] == 1
-        same = {key: value for key, value in one.items() if key not in OF_ONE_CALL}
-        assert same == {key: value for key, value in asked.items() if key not in OF_ONE_CALL}
+        assert of_the_job(one) == of_the_job(call["requestParameters"])
 
 
 def test_what_ran_and_failed_is_told_and_not_started_again(sandbox: Sandbox) -> None:
