@@ -212,36 +212,6 @@ def test_a_story_is_one_thread_that_says_why_and_who_and_how_it_ended(
     ends(story, sandbox)
 
 
-JOBS = {
-    "scheduled-job-cannot-start": (
-        "could not be started: no capacity",
-        "--task-definition sync-prices:7",
-        "started by schedule sync-prices",
-        "Last success:",
-    ),
-    "migration-exits-1": (
-        "container migrate exited with code 1",
-        "Exit codes: migrate 1, proxy 0",
-        '"command":["manage","migrate"]',
-        "No success is known",
-    ),
-}
-
-
-@pytest.mark.sandbox
-@pytest.mark.parametrize("name", sorted(JOBS))
-def test_a_job_that_failed_is_told_and_so_is_its_next_success(name: str, sandbox: Sandbox) -> None:
-    story = load_story(name)
-
-    play(story, sandbox, sandbox.now())
-
-    root, (failed, over) = thread_of(sandbox, story.cluster)
-    told = " ".join(message_text(failed).split())
-    assert [words for words in JOBS[name] if words not in told] == [], told
-    assert over["text"] == f"✅ {story.cluster} / {story.services[0]}: succeeded"
-    assert root["text"].startswith(f"✅ {story.cluster}: 1 standalone task succeeded again")
-
-
 @pytest.mark.sandbox
 def test_a_roll_back_is_never_called_recovered(sandbox: Sandbox) -> None:
     story = load_story("release-fails-and-is-rolled-back")
