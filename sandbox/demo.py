@@ -156,17 +156,14 @@ def tell(story: Story, sandbox: Sandbox) -> None:
     """Play a story, with a line for every moment of it and what Slack is told then."""
     print_title(story.title)
     print(f"\n{textwrap.fill(story.teaches, 100)}\n", flush=True)
-    new, told = News(sandbox), []
+    new = News(sandbox)
 
     def show_moment(steps: Sequence[Step]) -> None:
-        tried, news = new.tried_again(), new.told()
-        told.append(news)
-        if tried or news or not steps[0].tick:
-            print(f"  {moment_line(steps)}{tried}{news}", flush=True)
+        news = new.tried_again() + new.told()
+        if news or not steps[0].tick:
+            print(f"  {moment_line(steps)}{news}", flush=True)
 
     play(story, sandbox, sandbox.now(), told=show_moment)
-    if not any(told):
-        print("\nSlack was told nothing of this story.", flush=True)
 
 
 def moment_line(steps: Sequence[Step]) -> str:

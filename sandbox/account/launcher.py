@@ -220,7 +220,8 @@ def value_of(row: dict[str, Any], rows: dict[str, Any]) -> float | None:
         value = value_of(rows[found[1]], rows)
         return None if value is None else value / float(found[2])
     if found := re.fullmatch(r"FILL\((\w+), 0\)", text):
-        return value_of(rows[found[1]], rows)  # alarms are looked at when values come, not before
+        # Of silence nothing is said here, where the clock is turned.
+        return value_of(rows[found[1]], rows)
     raise ValueError(f"the sandbox knows no metric math such as {text}")
 
 

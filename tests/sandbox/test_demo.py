@@ -5,15 +5,11 @@ import re
 import subprocess
 import sys
 import urllib.request
-from datetime import timedelta
 from itertools import takewhile
 
 import pytest
 
 from sandbox.account.process import ROOT
-from sandbox.demo import arrive, tell
-from sandbox.running import Sandbox
-from sandbox.story import load_story
 
 pytestmark = pytest.mark.sandbox
 
@@ -65,22 +61,26 @@ def test_the_demo_shows_a_roll_back_a_job_an_outage_and_what_pipelines_are_told_
     assert shown.stderr == ""
 
 
-def test_the_demo_works_whatever_the_shell_says_of_proxies_profiles_and_characters() -> None:
-    shown = demo("image-cannot-be-pulled", **AWKWARD)
+@pytest.fixture(scope="module")
+def silent() -> subprocess.CompletedProcess[str]:
+    """The demo of what ECS sends no failure of, started from an awkward shell."""
+    return demo("crash-loop-without-circuit-breaker", **AWKWARD)
 
-    assert (shown.returncode, shown.stderr) == (0, "")
-    assert "ecs-watch is here" in shown.stdout
 
-
-def test_a_story_of_which_nothing_is_told_says_so(
-    sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+def test_the_demo_works_whatever_the_shell_says_of_proxies_profiles_and_characters(
+    silent: subprocess.CompletedProcess[str],
 ) -> None:
-    story = load_story("no-capacity").until(timedelta(0))
-    arrive([story], sandbox)
+    assert (silent.returncode, silent.stderr) == (0, "")
+    assert "ecs-watch is here" in silent.stdout
 
-    tell(story, sandbox)
 
-    assert "Slack was told nothing of this story." in capsys.readouterr().out
+def test_a_crash_loop_of_which_ecs_says_nothing_opens_an_incident(
+    silent: subprocess.CompletedProcess[str],
+) -> None:
+    channel = silent.stdout.split("#deploys")[1]
+
+    assert "ECS itself reports no failure" in channel
+    assert "recovered after" in channel
 
 
 def test_a_story_that_is_not_there_is_answered_with_those_that_are() -> None:
