@@ -1,17 +1,19 @@
 """`make demo`: lets things go wrong in the sandbox and shows what Slack was told.
 
-Plays the stories named, or a release that is rolled back and an outage, and then what a pipeline is
-told of three releases. In a terminal it stays up until Ctrl-C, so that the page can be looked at;
-otherwise it ends.
+Plays the stories named, or a release that is rolled back, a job that cannot start and an outage,
+and then what a shell, a pipeline and the watcher's own examination say. In a terminal it stays up
+until Ctrl-C, so that the page can be looked at; otherwise it ends.
 """
 
 import argparse
 import contextlib
+import re
 import shlex
 import signal
 import sys
 import textwrap
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,19 +22,23 @@ from itertools import pairwise
 from pathlib import Path
 
 from notifier.cli.text import message_text, print_what_can_be_printed
+from notifier.retries import STARTED_BY
 from sandbox.account import SandboxError
 from sandbox.confirms import confirmed
 from sandbox.ecs_double import Json
 from sandbox.faults import PLANTED, planted_faults
 from sandbox.one_off_demo import Process, Shown, ended, give_jobs, running_jobs
 from sandbox.picture import PictureError, Size, take
-from sandbox.running import DEPLOYS, Laps, Sandbox, running_sandbox
+from sandbox.running import DEPLOYS, Sandbox, running_sandbox
 from sandbox.shell import Ran, at_a_shell
 from sandbox.story import Step, Story, StoryError, load_story, play, story_names
 from sandbox.workspace import Recorded
 from sandbox.workspace.pacing import Limits
 
-USUAL = ("release-fails-and-is-rolled-back", "outage-of-twelve-services")
+PICTURED = ("release-fails-and-is-rolled-back", "outage-of-twelve-services")
+USUAL = (PICTURED[0], "scheduled-job-is-tried-again", PICTURED[1])
+NOTES_SHOWN = 2  # of what happened at one moment
+CONSOLE = re.compile(r"(https://[a-z0-9.-]+\.console\.aws\.amazon\.com)/\S+")
 PICTURED_AT = timedelta(minutes=9)  # of the outage: all is told and nothing has recovered
 CHANNEL_SIZE = Size(1440, 1040, 1.1)
 THREAD_SIZE = Size(760, 600, 1.5)
@@ -47,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     end_on_sigterm()
     try:
-        stories = [load_story(name) for name in options.stories or USUAL]
+        usual = PICTURED if options.pictures else USUAL
+        stories = [load_story(name) for name in options.stories or usual]
         show(stories, options.pictures, is_usual=not options.stories and not options.pictures)
     except StoryError as error:
         print(error, file=sys.stderr)
@@ -65,6 +72,7 @@ def show(stories: Sequence[Story], pictures: Path | None, *, is_usual: bool) -> 
 
     What the demo shows beside its stories, it shows when it is the usual one.
     """
+    began = time.monotonic()
     if pictures:
         *before, last = stories
         stories = [*before, last.until(PICTURED_AT)]
@@ -72,7 +80,8 @@ def show(stories: Sequence[Story], pictures: Path | None, *, is_usual: bool) -> 
         spans = sum((story.span for story in stories), timedelta(0))
         sandbox.turn_clock(sandbox.now() - spans)  # so that the last story ends now
         arrive(stories, sandbox)
-        with one_off_tasks(sandbox) if is_usual else contextlib.nullcontext([]) as ran:
+        shell_tasks = one_off_tasks(sandbox) if is_usual else contextlib.nullcontext([])
+        with shell_tasks as ran, sandbox.trying_again(stories):
             for story in stories:
                 tell(story, sandbox)
             print_channel(sandbox)
@@ -80,7 +89,8 @@ def show(stories: Sequence[Story], pictures: Path | None, *, is_usual: bool) -> 
         if is_usual:
             print_confirmed(sandbox)
             show_doctor(sandbox)
-        print(f"\nThe channel as Slack shows it: {sandbox.workspace.url}", flush=True)
+        print(f"\n{time.monotonic() - began:.0f} s in all", end=". ")
+        print(f"The channel as Slack shows it: {sandbox.workspace.url}", flush=True)
         if pictures:
             take_pictures(sandbox, pictures)
         elif sys.stdout.isatty():
@@ -98,12 +108,11 @@ def one_off_tasks(
 def show_jobs(ran: Sequence[tuple[Shown, Process]]) -> None:
     """Print what running them said, and the exit codes."""
     if ran:
-        print("\nOne-off tasks, run from a shell", flush=True)
+        print_title("One-off tasks, run from a shell")
     for one, process in ran:
         status, out, err = ended(process)
-        print(f"\n{one.teaches}\n\n  $ ecs-watch {shlex.join(one.command)}")
-        print(textwrap.indent(f"{err.rstrip()}\n--- its log ---\n{out.rstrip()}".rstrip(), "  "))
-        print(f"  $ echo $?\n  {status}", flush=True)
+        log = f"--- its log ---\n{out}" if out else ""
+        print_at_a_shell(one.teaches, one.command, err + log, status)
 
 
 def take_pictures(sandbox: Sandbox, folder: Path) -> None:
@@ -144,29 +153,47 @@ def arrive(stories: Sequence[Story], sandbox: Sandbox) -> None:
 
 
 def tell(story: Story, sandbox: Sandbox) -> None:
-    """Play a story, with a line for every step and what Slack is told at it."""
-    print(f"\n{story.title}\n\n{textwrap.fill(story.teaches, 100)}\n", flush=True)
-    lap, slack = Laps(show_progress), News(sandbox)
+    """Play a story, with a line for every moment of it and what Slack is told then."""
+    print_title(story.title)
+    print(f"\n{textwrap.fill(story.teaches, 100)}\n", flush=True)
+    new = News(sandbox)
 
-    def show_step(step: Step) -> None:
-        news = slack() if step.tick or step.event else ""
-        if news or not step.tick:
-            lap(f"{step}{news}")
+    def show_moment(steps: Sequence[Step]) -> None:
+        news = new.tried_again() + new.told()
+        if news or not steps[0].tick:
+            print(f"  {moment_line(steps)}{news}", flush=True)
 
-    play(story, sandbox, sandbox.now(), told=show_step)
+    play(story, sandbox, sandbox.now(), told=show_moment)
+
+
+def moment_line(steps: Sequence[Step]) -> str:
+    """Return when in the story it was, and what happened then."""
+    minutes, seconds = divmod(int(steps[0].at), 60)
+    notes = [step.note for step in steps[:NOTES_SHOWN]]
+    notes += [f"and {len(steps) - NOTES_SHOWN} more"] if len(steps) > NOTES_SHOWN else []
+    return f"{minutes:3d}:{seconds:02d}  {'; '.join(notes)}"
 
 
 @dataclass
 class News:
-    """What was new in Slack each time one asks."""
+    """What was new in Slack each time one asks, and what was tried again."""
 
     sandbox: Sandbox
     seen: int = 0
+    asked: int = 0
 
     def __post_init__(self) -> None:
-        self()
+        self.tried_again()
+        self.told()
 
-    def __call__(self) -> str:
+    def tried_again(self) -> str:
+        """Return ` → ECS: RunTask`, or nothing; `ecs-watch run` has another name."""
+        requests = self.sandbox.ecs.requests
+        new, self.asked = requests[self.asked :], len(requests)
+        calls = [one for one, asked in new if asked.get("startedBy", "").startswith(STARTED_BY)]
+        return f"  → ECS: {', '.join(calls)}" if calls else ""
+
+    def told(self) -> str:
         """Return ` → Slack: message, 2 × reply`, or nothing."""  # noqa: RUF002
         calls = self.sandbox.workspace.calls
         new, self.seen = calls[self.seen :], len(calls)
@@ -194,6 +221,7 @@ def print_channel(sandbox: Sandbox) -> None:
     """Print the channel as text: each thread's root, then its replies."""
     messages = sandbox.messages()
     count = "1 message" if len(messages) == 1 else f"{len(messages)} messages"
+    print_title("What Slack was told")
     print(f"\n#{sandbox.workspace.channel(DEPLOYS).name}: {count}")
     for message in messages:
         if is_reply(message):
@@ -206,7 +234,8 @@ def print_channel(sandbox: Sandbox) -> None:
 
 def show_doctor(sandbox: Sandbox) -> None:
     """Let `ecs-watch doctor` look at the stack as it is, and with faults planted in it."""
-    print("\nIs the watcher itself well? `ecs-watch doctor` asks the deployed stack.\n")
+    print_title("Is the watcher itself well? `ecs-watch doctor` asks the deployed stack")
+    print()
     sandbox.beat()
     _print_findings(at_a_shell(sandbox, "doctor"))
     print(f"\nNow {', '.join(PLANTED)}.\n")
@@ -227,11 +256,21 @@ def _print_findings(ran: Ran) -> None:
 
 def print_confirmed(sandbox: Sandbox) -> None:
     """Print what `ecs-watch confirm` says of three releases, and its exit codes."""
-    print("\nThe same in a pipeline: is my deployment really live?", flush=True)
+    print_title("In a pipeline: is my deployment really live?")
     for one in confirmed(sandbox):
-        print(f"\nA release {one.case.title}\n  $ ecs-watch {' '.join(one.case.command)}")
-        print(textwrap.indent(one.said.rstrip(), "  "))
-        print(f"  exit code {one.exit_code}", flush=True)
+        print_at_a_shell(f"A release {one.case.title}", one.case.command, one.said, one.exit_code)
+
+
+def print_at_a_shell(teaches: str, command: Sequence[str], said: str, status: int) -> None:
+    """Print what a command said, without the ends of links that lead nowhere from here."""
+    print(f"\n{teaches}\n\n  $ ecs-watch {shlex.join(command)}")
+    print(textwrap.indent(CONSOLE.sub(r"\1/…", said.rstrip()), "  "))
+    print(f"  $ echo $?\n  {status}", flush=True)
+
+
+def print_title(text: str) -> None:
+    """Print what the next lines are about."""
+    print(f"\n── {text} {'─' * max(2, 96 - len(text))}", flush=True)
 
 
 def is_reply(message: Json) -> bool:

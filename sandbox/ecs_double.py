@@ -483,6 +483,11 @@ class EcsDouble:
         with self._lock:
             self.world.one_offs.jobs[family] = job
 
+    def answer_run_task(self, answers: Mapping[str, list[Json]]) -> None:
+        """Let RunTask of each family be answered so, in this order, each answer once."""
+        with self._lock:
+            self.world.one_offs.answers.update({name: list(rows) for name, rows in answers.items()})
+
     def clear(self) -> None:
         """Show nothing any more, and take back every fault."""
         with self._lock:

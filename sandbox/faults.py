@@ -22,7 +22,9 @@ def planted_faults(sandbox: Sandbox) -> Iterator[None]:
     queue = account.outputs["EventsQueueUrl"]
     asked = {"QueueUrl": queue, "AttributeNames": ["Policy"]}
     policy = sqs.get_queue_attributes(**asked)["Attributes"]["Policy"]
-    (mapping,) = lambda_.list_event_source_mappings()["EventSourceMappings"]
+    mappings = lambda_.list_event_source_mappings()["EventSourceMappings"]
+    function = account.outputs["EventsFunctionArn"]
+    (mapping,) = (row for row in mappings if row["FunctionArn"] == function)
     events.disable_rule(Name=rule)
     sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": ""})
     lambda_.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)

@@ -13,6 +13,8 @@ from sandbox.account import CREDENTIALS, REGION, STACK, Account, past_proxies
 from sandbox.account.clock import real_now
 from sandbox.account.process import ROOT
 from sandbox.ecs_double import ACCESS_DENIED, EcsDouble, Json
+from sandbox.story import Story
+from sandbox.tasks_stack import TasksStack, tasks_stack
 from sandbox.workspace import Fault, Workspace
 from sandbox.workspace.pacing import Limits
 from sandbox.workspace.team import PEOPLE
@@ -42,6 +44,7 @@ class Sandbox:
     account: Account
     ecs: EcsDouble
     workspace: Workspace
+    tasks: TasksStack | None = None
 
     def now(self) -> datetime:
         """Return the time by the sandbox's own clock."""
@@ -68,6 +71,10 @@ class Sandbox:
         """Change what ECS and CloudTrail show."""
         self.ecs.patch(changes)
 
+    def answer_run_task(self, answers: Mapping[str, list[Json]]) -> None:
+        """Let RunTask of each family be answered so, in this order."""
+        self.ecs.answer_run_task(answers)
+
     def deny(self, operations: Sequence[str]) -> None:
         """Let ECS deny these operations from now on, named as AWS names them, and no others."""
         self.ecs.heal()
@@ -79,7 +86,10 @@ class Sandbox:
         self.workspace.break_down(Fault(**fault) for fault in faults)
 
     def tick(self) -> None:
-        """Do what the schedule does every minute."""
+        """Do what the schedules do every minute; what the tasks stack did is taken in before."""
+        if self.tasks:
+            self.tasks.tick(self.now())
+            self.settle()
         self.account.invoke_tick(self.now())
 
     def beat(self) -> None:
@@ -92,8 +102,25 @@ class Sandbox:
         self.tick()
 
     def settle(self) -> None:
-        """Wait until the queue is empty and so everything in it was told."""
+        """Wait until the queues are empty and so everything in them was told."""
+        if self.tasks:
+            self.tasks.settle()
         self.account.settle()
+
+    @contextmanager
+    def trying_again(self, stories: Sequence[Story]) -> Iterator[None]:
+        """Have the tasks stack while the `with` block lasts, if one of the stories asks for it."""
+        families = sorted({family for story in stories for family in story.retries})
+        clusters = sorted({story.cluster for story in stories if story.retries})
+        if not families:
+            yield
+            return
+        with tasks_stack(self.account, families, clusters) as stack:
+            self.tasks = stack
+            try:
+                yield
+            finally:
+                self.tasks = None
 
     def pass_minutes(self, minutes: int) -> None:
         """Let so many minutes pass, with the tick of each."""

@@ -16,7 +16,7 @@ STORIES = Path(__file__).resolve().parents[1] / "events" / "stories"
 
 MOMENT = re.compile(r"\{\{([+-]\d+(?:\.\d{1,3})?)( in words)?\}\}")
 ORIGIN = re.compile(r"built|recorded: .+")
-KINDS = ("event", "ecs", "denied", "slack", "tick")
+KINDS = ("event", "ecs", "run_task", "denied", "slack", "tick")
 
 Json = dict[str, Any]
 
@@ -34,18 +34,19 @@ class Step:
     note: str
     event: Json | None = None
     ecs: Mapping[str, list[Json]] | None = None
+    run_task: Mapping[str, list[Json]] | None = None
     denied: list[str] | None = None
     slack: list[Json] | None = None
     tick: bool = False
 
-    def __str__(self) -> str:
-        minutes, seconds = divmod(int(self.at), 60)
-        return f"{minutes:3d}:{seconds:02d}  {self.note}"
-
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A sequence of steps, in order, with what the reader is to learn from it."""
+    """A sequence of steps, in order, with what the reader is to learn from it.
+
+    `retries` are the task families that the stack of tasks.yaml may start again; without any, the
+    stack is not there.
+    """
 
     name: str
     title: str
@@ -53,6 +54,7 @@ class Story:
     cluster: str
     services: tuple[str, ...]
     steps: tuple[Step, ...]
+    retries: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -72,6 +74,7 @@ class Story:
             cluster=document["cluster"],
             services=tuple(document["services"]),
             steps=steps,
+            retries=tuple(document.get("retries", ())),
         )
 
     @property
@@ -125,6 +128,7 @@ def _placed(step: Step, start: datetime, old: str, new: str) -> Step:
         note=_filled(step.note, start, old, new),
         event=_filled(step.event, start, old, new),
         ecs=_filled(step.ecs, start, old, new),
+        run_task=_filled(step.run_task, start, old, new),
     )
 
 
@@ -160,6 +164,7 @@ class Stage(Protocol):
     def advance_to(self, moment: datetime) -> object: ...
     def put_events(self, events: Sequence[Mapping[str, Any]]) -> object: ...
     def patch_ecs(self, changes: Mapping[str, list[Json]]) -> object: ...
+    def answer_run_task(self, answers: Mapping[str, list[Json]]) -> object: ...
     def deny(self, operations: Sequence[str]) -> object: ...
     def break_slack(self, faults: Sequence[Json]) -> object: ...
     def tick(self) -> object: ...
@@ -172,18 +177,17 @@ def play(
     start: datetime,
     *,
     cluster: str | None = None,
-    told: Callable[[Step], object] = lambda step: None,
+    told: Callable[[Sequence[Step]], object] = lambda steps: None,
 ) -> None:
     """Play the story at once, however long it lasted, with its times counted from `start`.
 
     The clock is put forward from step to step. The events of one moment are put together; the next
-    moment begins when the queue is empty. `told` is told of each step that is done.
+    moment begins when the queue is empty. `told` is told of the steps that a moment had, once done.
     """
     for moment, steps in _moments(story.beginning(start, cluster=cluster)):
         stage.advance_to(start + timedelta(seconds=moment))
         _do(steps, stage)
-        for step in steps:
-            told(step)
+        told(steps)
 
 
 def _moments(steps: tuple[Step, ...]) -> Iterator[tuple[float, list[Step]]]:
@@ -199,6 +203,8 @@ def _do(steps: list[Step], stage: Stage) -> None:
     for step in steps:
         if step.ecs is not None:
             stage.patch_ecs(step.ecs)
+        if step.run_task is not None:
+            stage.answer_run_task(step.run_task)
         if step.denied is not None:
             stage.deny(step.denied)
         if step.slack is not None:

@@ -220,7 +220,10 @@ def test_what_happens_is_told_line_by_line_and_ends_with_why(play: Play, capsys:
     said = capsys.readouterr().out
     assert "checkout  new 0 of 2 running, 2 pending · old 2 running · IN_PROGRESS" in said
     assert "checkout  ECS: rolling back to deployment ecs-svc/2500." in said
-    assert "⛔ checkout: rolled back (checkout:42 · ecs-svc/2000)" in said
+    (headline,) = (line for line in said.splitlines() if line.startswith("⛔"))
+    assert headline.startswith("⛔ checkout: rolled back, ")
+    assert "image" in headline, "the cause"
+    assert headline.endswith(" (checkout:42 · ecs-svc/2000)")
     assert "  circuit breaker 3 of 3" in said
     assert "  2 of 2 running on checkout:41" in said
     assert "Changed  app image v41 → v42" in said

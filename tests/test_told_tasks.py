@@ -101,6 +101,19 @@ def test_a_call_that_found_no_capacity_is_told_in_ecs_words_and_can_be_made_agai
     assert "/tasks/" not in said, "there is no task to look at"
 
 
+def test_whose_job_it_is_stays_though_the_last_attempt_was_ours(watch: Watch) -> None:
+    ours = "ecsw/0123456789abcdef/1"
+    watch.offer(run_task(1))
+    watch.offer(run_task(2, at=watch.clock.at, startedBy=ours))
+    succeed(watch, 3, startedBy=ours.replace("/1", "/2"))
+    watch.ticks(2)
+
+    said = blocks(watch.slack.replies[-1].message) + blocks(watch.slack.roots[0].message)
+    assert "succeeded" in said
+    assert "started by schedule nightly-report" in said
+    assert "ecsw" not in said
+
+
 def test_a_refused_call_is_told_though_cloudtrail_hides_what_it_asked_for(watch: Watch) -> None:
     refused = run_task(
         1,

@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -103,6 +103,22 @@ class Account:
         url = stack.upload(self.client("s3"), self.url, template, code, stack_name)
         self.outputs = stack.deploy(self.client("cloudformation"), stack_name, url, parameters)
 
+    @contextmanager
+    def also_deployed(
+        self, template: Path, stack_name: str, parameters: Mapping[str, str]
+    ) -> Iterator[dict[str, str]]:
+        """Have another stack beside, while the `with` block lasts; yield its resources' names.
+
+        Raises SandboxError with what failed.
+        """
+        client = self.client("cloudformation")
+        url = stack.upload(self.client("s3"), self.url, template, self.build(), stack_name)
+        try:
+            stack.deploy(client, stack_name, url, parameters)
+            yield stack.resources(client, stack_name)
+        finally:
+            stack.delete(client, stack_name)
+
     # --- what happens in it -------------------------------------------------------------------
 
     def put_event(self, event: Mapping[str, Any]) -> str:
@@ -121,6 +137,10 @@ class Account:
 
     def invoke_tick(self, at: datetime) -> None:
         """Invoke the function that a schedule invokes every minute; raise when it fails."""
+        self.invoke_by_schedule(self.outputs["TickFunctionName"], at)
+
+    def invoke_by_schedule(self, function: str, at: datetime) -> None:
+        """Invoke a function as a rule's schedule does; raise SandboxError when it fails."""
         event = {
             "version": "0",
             "id": "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa",
@@ -131,12 +151,10 @@ class Account:
             "resources": [],
             "detail": {},
         }
-        answer = self.client("lambda").invoke(
-            FunctionName=self.outputs["TickFunctionName"], Payload=json.dumps(event)
-        )
+        answer = self.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event))
         if "FunctionError" in answer:
             raise SandboxError(
-                f"the tick failed: {answer['Payload'].read().decode()}\n{self.logs()[-4000:]}"
+                f"{function} failed: {answer['Payload'].read().decode()}\n{self.logs()[-4000:]}"
             )
 
     def empty(self) -> None:
@@ -150,16 +168,22 @@ class Account:
 
     def waiting(self, queue: str = "EventsQueueUrl") -> int:
         """Return how many messages are in a queue, those being worked on included."""
+        return self.waiting_at(self.outputs[queue])
+
+    def waiting_at(self, url: str) -> int:
+        """The same of any queue."""
         names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        shown = self.client("sqs").get_queue_attributes(
-            QueueUrl=self.outputs[queue], AttributeNames=names
-        )
+        shown = self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)
         return sum(int(count) for count in shown["Attributes"].values())
 
     def settle(self, seconds: float = 20) -> None:
         """Wait until the queue is empty; raise SandboxError with the functions' log if it stays."""
+        self.settle_at(self.outputs["EventsQueueUrl"], seconds)
+
+    def settle_at(self, url: str, seconds: float = 20) -> None:
+        """The same of any queue."""
         deadline = time.monotonic() + seconds
-        while left := self.waiting():
+        while left := self.waiting_at(url):
             if time.monotonic() > deadline:
                 raise SandboxError(f"{left} messages still in the queue\n{self.logs()[-4000:]}")
             time.sleep(0.02)

@@ -1,7 +1,7 @@
 """Starts MiniStack, an AWS account in one process, and adds what it leaves out of EventBridge.
 
 Runs under the Python of `.venv-sandbox`, never under the project's own, because MiniStack pins
-botocore. Six things are added:
+botocore. Eight things are added:
 
 * `PutEvents` with a source that begins with `aws.` for the account's root, which is the tests;
   everybody else is refused, as AWS refuses it. The entry's `Time` is kept.
@@ -16,6 +16,10 @@ botocore. Six things are added:
 * A role that may read one rule or one function's concurrency may do so: MiniStack asks for another
   ARN and another action than AWS does.
   https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridge.html
+* PutEvents has the condition key `events:source`, as the default bus asks for it.
+  https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-conditions.html
+* A document of Systems Manager is deployed, and lies there: nothing executes it.
+  https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-ssm-document.html
 * With SANDBOX_SCHEDULES=off no schedule fires by itself: a test or the demo makes the ticks.
 
 It ends itself and everything it started as soon as its standard input closes, so it cannot outlive
@@ -56,6 +60,7 @@ now = eventbridge._now_ts
 evaluate_alarm = cloudwatch._evaluate_alarm
 resource_arn = iam_actions.extract_resource_arn
 lambda_action = iam_actions._lambda_action
+request_tag_context = iam_actions.request_tag_context
 alarm_record = provisioners._cw_metric_alarm_record
 entry_time: contextvars.ContextVar[float | None] = contextvars.ContextVar("entry_time")
 
@@ -264,6 +269,29 @@ def lambda_action_of(method: str, path: str) -> str | None:
     return action
 
 
+def keys_of(service: str, action: str, body: bytes, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the condition keys of a call: PutEvents has its source where all entries have one."""
+    keys: dict[str, Any] = dict(request_tag_context(service, action, body, parameters))
+    if action == "events:PutEvents":
+        sources = {entry.get("Source") for entry in json.loads(body).get("Entries", [])}
+        keys |= {"events:source": sources.pop()} if len(sources) == 1 else {}
+    return keys
+
+
+# --- documents --------------------------------------------------------------------------------
+
+
+def create_document(
+    logical_id: str, properties: dict[str, Any], stack: str
+) -> tuple[str, dict[str, Any]]:
+    """Take a document's name for it, which is what `Ref` returns."""
+    return properties.get("Name") or f"{stack}-{logical_id}", {}
+
+
+def delete_document(_name: str, _properties: dict[str, Any]) -> None:
+    """There is nothing to delete."""
+
+
 # --- start ------------------------------------------------------------------------------------
 
 
@@ -276,6 +304,11 @@ def add_what_is_missing() -> None:
     provisioners._cw_metric_alarm_record = record_with_math
     iam_actions.extract_resource_arn = resource_of
     iam_actions._lambda_action = lambda_action_of
+    iam_actions.request_tag_context = keys_of
+    provisioners._RESOURCE_HANDLERS["AWS::SSM::Document"] = {
+        "create": create_document,
+        "delete": delete_document,
+    }
     if os.environ.get("SANDBOX_SCHEDULES") == "off":
         eventbridge.start_scheduler = lambda: None
         scheduler.start_scheduler = lambda: None

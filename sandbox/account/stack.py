@@ -1,4 +1,4 @@
-"""Deploys the real template.yaml into the sandbox's account.
+"""Deploys the real templates into the sandbox's account.
 
 CloudFormation gets what AWS's own SAM transform makes of the template.
 """
@@ -53,6 +53,22 @@ def deploy(
     except ClientError as error:
         raise SandboxError(f"{stack}: {error}") from error
     return _outputs(cloudformation, stack)
+
+
+def resources(cloudformation: "CloudFormationClient", stack: str) -> dict[str, str]:
+    """Return what the resources of a stack are called in the account, by their logical ids."""
+    rows = cloudformation.list_stack_resources(StackName=stack)["StackResourceSummaries"]
+    return {row["LogicalResourceId"]: row["PhysicalResourceId"] for row in rows}
+
+
+def delete(cloudformation: "CloudFormationClient", stack: str) -> None:
+    """Delete the stack if it is there; raise SandboxError when it is still there a minute later."""
+    deadline = time.monotonic() + 60
+    while _exists(cloudformation, stack):
+        if time.monotonic() > deadline:
+            raise SandboxError(f"{stack} cannot be deleted\n{_failures(cloudformation, stack)}")
+        cloudformation.delete_stack(StackName=stack)
+        time.sleep(0.05)
 
 
 def _exists(cloudformation: "CloudFormationClient", stack: str) -> bool:

@@ -10,7 +10,11 @@ from sandbox.stories.crash_loops import (
 )
 from sandbox.stories.health import health_checks_fail
 from sandbox.stories.image import image_cannot_be_pulled
-from sandbox.stories.jobs import migration_exits_1, scheduled_job_cannot_start
+from sandbox.stories.jobs import (
+    migration_exits_1,
+    scheduled_job_cannot_start,
+    scheduled_job_is_tried_again,
+)
 from sandbox.stories.roll_back import release_fails_and_is_rolled_back
 from sandbox.stories.script import Script
 from sandbox.stories.slack_down import slack_is_down
@@ -28,6 +32,7 @@ STORIES: tuple[Callable[[], Script], ...] = (
     outage_of_twelve_services,
     slack_is_down,
     scheduled_job_cannot_start,
+    scheduled_job_is_tried_again,
     migration_exits_1,
 )
 

@@ -1,9 +1,14 @@
 """Tasks that belong to no service: a scheduled job that cannot start, a migration that fails."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from notifier.asked import asked
+from notifier.retries import STARTED_BY, job_id
 from sandbox.stories.script import MINUTE, Script, cluster_shown, yesterday
+from sandbox.story import MOMENT
 from sandbox.story_shapes import (
     ACCOUNT,
     DAY,
@@ -23,13 +28,20 @@ NO_CAPACITY = (
 )
 HEARD_AFTER = 100  # seconds: EventBridge hands a record of CloudTrail over within minutes
 EVERY = 15 * MINUTE
+REFUSED: Json = {"tasks": [], "failures": [{"reason": NO_CAPACITY}]}
+# When the tasks stack calls again: at ticks by which its back-off, half of it at random, is over.
+# Ticks at which an attempt may be due or not, as chance has it, are left out.
+FIRST, SECOND = 6 * MINUTE, 10 * MINUTE
+
+
+SYNC, SCHEDULE = Release(7, "v1.4.0"), "chronos-schedule/sync-prices"
 
 
 def scheduled_job_cannot_start() -> Script:
     """A schedule calls RunTask, which is answered with a failure and starts nothing."""
     job = Service("prod-jobs", "sync-prices", desired=1)
     script = Script(
-        title="A scheduled job cannot start, then does",
+        title="A scheduled job cannot start, and its next run does",
         teaches=(
             "EventBridge Scheduler runs sync-prices every quarter of an hour. Once Fargate has no"
             " capacity: RunTask answers with failures and HTTP 200, and ECS sends no event of a"
@@ -39,18 +51,43 @@ def scheduled_job_cannot_start() -> Script:
         cluster="prod-jobs",
         services=[job],
     )
-    release, starter = Release(7, "v1.4.0"), "chronos-schedule/sync-prices"
-    begins(script, job, release)
-    ran = task(job, release, 1, ran=(-30, 60), by=starter, codes={"app": 0})
-    script.event(60, "sync-prices succeeds once more", job.task_event(ran, 60))
-    call = refused(job, release, starter, 120)
-    note = "CloudTrail's record of the RunTask that started nothing"
-    script.event(120 + HEARD_AFTER, note, call)
-    script.ticks(120 + HEARD_AFTER + 20, 120 + HEARD_AFTER + 80)
+    cannot_start(script, job)
+    script.ticks(240, 300)
     again = 120 + EVERY
-    ran = task(job, release, 2, ran=(again + 5, again + 95), by=starter, codes={"app": 0})
+    ran = task(job, SYNC, 2, ran=(again + 5, again + 95), by=SCHEDULE, codes={"app": 0})
     script.event(again + 95, "the next run succeeds", job.task_event(ran, again + 95))
     script.ticks(again + 120, again + 180)
+    return script
+
+
+def scheduled_job_is_tried_again() -> Script:
+    """The same, and the tasks stack calls RunTask again until the job has started."""
+    job = Service("prod-jobs", "sync-prices", desired=1)
+    script = Script(
+        title="A scheduled job cannot start for capacity, then does",
+        teaches=(
+            "Again Fargate has no capacity for sync-prices, which is on the list of tasks.yaml: so"
+            " RunTask is called once more, with the same parameters, after a minute or two, and"
+            " after twice that when there is still none. The second attempt starts the job. The"
+            " record of the first is none to repeat: it is a call of our own."
+        ),
+        cluster="prod-jobs",
+        services=[job],
+        retries=[job.name],
+    )
+    call = cannot_start(script, job)
+    script.ticks(240, 240)
+    script.answers(FIRST - 5, "Fargate still has no capacity", job.name, REFUSED)
+    script.ticks(FIRST, FIRST)
+    record = refused(job, SYNC, FIRST, started_by(call, 1), RETRYING)
+    script.event(FIRST + HEARD_AFTER, "CloudTrail's record of the first attempt", record)
+    ran = (SECOND + 1, SECOND + 95)
+    ended = task(job, SYNC, 2, ran=ran, by=started_by(call, 2), codes={"app": 0})
+    answer = {"tasks": [begun(ended)], "failures": []}
+    script.answers(SECOND - 5, "Fargate has capacity again", job.name, answer)
+    script.ticks(SECOND, SECOND)
+    script.event(SECOND + 95, "sync-prices succeeds", job.task_event(ended, SECOND + 95))
+    script.ticks(SECOND + 120, SECOND + 180)
     return script
 
 
@@ -64,10 +101,12 @@ def migration_exits_1() -> Script:
             " 1, the proxy beside it with 0: which of them is essential stands in the task"
             " definition, which is read with the next tick. No incident is held open. The corrected"
             " migration of a later revision, started alike, succeeds. Tasks that no schedule"
-            " started are told with StandaloneTasks=all only, as in the sandbox."
+            " started are told with StandaloneTasks=all only, as in the sandbox. migrate is on the"
+            " list of tasks.yaml, and is not started again: a container of it ran."
         ),
         cluster="prod-jobs",
         services=[job],
+        retries=[job.name],
     )
     bad, good = Release(12, "2026-11-22"), Release(13, "2026-11-23")
     begins(script, job, bad, side_car="proxy")
@@ -80,6 +119,24 @@ def migration_exits_1() -> Script:
     script.event(700, "the corrected migration succeeds", job.task_event(ended, 700))
     script.ticks(720, 840)
     return script
+
+
+def cannot_start(script: Script, job: Service) -> Json:
+    """A schedule's job that ran well yet, and CloudTrail's record of a call that started none."""
+    begins(script, job, SYNC)
+    ran = task(job, SYNC, 1, ran=(-30, 60), by=SCHEDULE, codes={"app": 0})
+    script.event(60, "sync-prices succeeds once more", job.task_event(ran, 60))
+    call = refused(job, SYNC, 120, SCHEDULE, SCHEDULER)
+    note = "CloudTrail's record of the RunTask that started nothing"
+    script.event(120 + HEARD_AFTER, note, call)
+    return call
+
+
+def started_by(call: Json, attempt: int) -> str:
+    """Return what the n-th attempt at this call has as `startedBy`."""
+    repeated = asked(MOMENT.sub("2026-11-23T12:00:00Z", json.dumps(call)))
+    assert repeated
+    return f"{STARTED_BY}{job_id(repeated)}/{attempt}"
 
 
 def begins(script: Script, job: Service, release: Release, side_car: str = "") -> None:
@@ -137,17 +194,37 @@ def task(
     }
 
 
-def refused(job: Service, release: Release, started_by: str, moment: float) -> Json:
+def begun(task: Json) -> Json:
+    """Return a task as RunTask's answer shows it, which has only been made yet."""
+    kept = ("taskArn", "clusterArn", "taskDefinitionArn", "group", "startedBy", "launchType")
+    made = {key: task[key] for key in (*kept, "overrides", "createdAt")}
+    return {**made, "lastStatus": "PROVISIONING", "desiredStatus": "RUNNING", "version": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls RunTask: a role that something of AWS, or a function, works under."""
+
+    role: str
+    agent: str
+    invoked_by: str = ""
+
+
+SCHEDULER = Caller("scheduler", "scheduler.amazonaws.com", "scheduler.amazonaws.com")
+RETRYING = Caller("ecs-watch-tasks-RetryRole-EE7FF1A9FDBFB", "Boto3/1.43.0 Botocore/1.43.0")
+
+
+def refused(job: Service, release: Release, moment: float, started_by: str, caller: Caller) -> Json:
     """Return CloudTrail's record of a RunTask that started nothing, as EventBridge delivers it."""
     record: dict[str, Any] = {
         "eventVersion": "1.11",
-        "userIdentity": scheduler(moment),
+        "userIdentity": identity(caller, moment),
         "eventTime": at(moment),
         "eventSource": "ecs.amazonaws.com",
         "eventName": "RunTask",
         "awsRegion": REGION,
-        "sourceIPAddress": "scheduler.amazonaws.com",
-        "userAgent": "scheduler.amazonaws.com",
+        "sourceIPAddress": caller.invoked_by or "203.0.113.40",
+        "userAgent": caller.agent,
         "requestParameters": {
             "cluster": job.cluster_arn,
             "taskDefinition": job.definition_arn(release),
@@ -162,7 +239,7 @@ def refused(job: Service, release: Release, started_by: str, moment: float) -> J
                 }
             },
         },
-        "responseElements": {"tasks": [], "failures": [{"reason": NO_CAPACITY}]},
+        "responseElements": REFUSED,
         "requestID": uuid(job.name, moment, "request"),
         "eventID": uuid(job.name, moment, "event"),
         "readOnly": False,
@@ -174,14 +251,15 @@ def refused(job: Service, release: Release, started_by: str, moment: float) -> J
     return job.envelope("AWS API Call via CloudTrail", at(moment + HEARD_AFTER), [], record)
 
 
-def scheduler(moment: float) -> Json:
-    """Return who calls when a schedule does: its role, and the service that took it."""
+def identity(caller: Caller, moment: float) -> Json:
+    """Return who calls: a role, and the service of AWS that took it for a schedule."""
     session = hexadecimal(32, "schedule", moment)
-    role = arn("role/scheduler", "iam").replace(f":{REGION}:", "::")
+    role = arn(f"role/{caller.role}", "iam").replace(f":{REGION}:", "::")
+    named = {"invokedBy": caller.invoked_by} if caller.invoked_by else {}
     return {
         "type": "AssumedRole",
         "principalId": f"AROAIDPPEZS35WEXAMPLE:{session}",
-        "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/scheduler/{session}",
+        "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/{caller.role}/{session}",
         "accountId": ACCOUNT,
         "sessionContext": {
             "sessionIssuer": {
@@ -189,8 +267,8 @@ def scheduler(moment: float) -> Json:
                 "principalId": "AROAIDPPEZS35WEXAMPLE",
                 "arn": role,
                 "accountId": ACCOUNT,
-                "userName": "scheduler",
+                "userName": caller.role,
             }
         },
-        "invokedBy": "scheduler.amazonaws.com",
+        **named,
     }

@@ -16,13 +16,17 @@ IN_STEADY_STATE = "has reached a steady state."
 
 @dataclass
 class Script:
-    """Collects the steps of a story. It begins with a cluster in which all is well."""
+    """Collects the steps of a story. It begins with a cluster in which all is well.
+
+    `retries` are the task families that the stack of tasks.yaml may start again.
+    """
 
     title: str
     teaches: str
     cluster: str
     services: Sequence[Service]
     steps: list[Json] = field(default_factory=list)
+    retries: Sequence[str] = ()
 
     def event(self, moment: float, note: str, event: Json) -> None:
         """Put an event on the bus."""
@@ -31,6 +35,10 @@ class Script:
     def shows(self, moment: float, note: str, **ecs: list[Json]) -> None:
         """Change what ECS and CloudTrail show."""
         self._add(moment, note, ecs=ecs)
+
+    def answers(self, moment: float, note: str, family: str, answer: Json) -> None:
+        """Let the next RunTask of a family be answered so."""
+        self._add(moment, note, run_task={family: [answer]})
 
     def denies(self, moment: float, note: str, *operations: str) -> None:
         """Let ECS deny these operations from now on; without any, it answers all again."""
@@ -55,6 +63,7 @@ class Script:
             "teaches": self.teaches,
             "cluster": self.cluster,
             "services": [service.name for service in self.services],
+            **({"retries": list(self.retries)} if self.retries else {}),
             "steps": sorted(self.steps, key=lambda step: float(step["at"])),
         }
 

@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from notifier import standalone
@@ -107,7 +107,7 @@ def _run_line(runs: TaskRuns, cluster_key: str) -> RunLine:
     why = _why(end) if end else ""
     reason = _reason(end) if end else ""
     return RunLine(
-        starter=starter_label(launch),
+        starter=starter_label(_as_first_started(launch, runs)),
         command=_command_label(launch),
         failed=_happened(end) if end else "",
         why=why,
@@ -165,6 +165,13 @@ def _codes(containers: Sequence[Container]) -> str:
     ]
     more = len(said) - CONTAINERS_SHOWN
     return ", ".join(said[:CONTAINERS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _as_first_started(launch: Launch, runs: TaskRuns) -> Launch:
+    """Whose job it is, where the last to start it was ecs-watch that tried again."""
+    own = standalone.TRIED_AGAIN
+    is_again = launch.started_by.startswith(own) and not runs.starter.startswith(own)
+    return replace(launch, started_by=runs.starter) if is_again else launch
 
 
 def starter_label(launch: Launch) -> str:

@@ -18,9 +18,8 @@ def test_a_release_that_goes_live_one_that_fails_and_one_that_is_rolled_back_are
     assert [one.exit_code for one in (live, failed, back)] == [0, 1, 1]
     assert "✅ search: live (search:20" in live.said
     assert "3 of 3 running" in live.said
-    assert "⛔ search: failed (search:19" in failed.said
-    assert "Why      image not found" in failed.said
-    assert "⛔ checkout: rolled back (checkout:42" in back.said
+    assert "⛔ search: failed, image not found: shop/search:v3.4.1 (search:19" in failed.said
+    assert "⛔ checkout: rolled back, container app exited with code 1: the" in back.said
     assert "circuit breaker 3 of 3" in back.said
     assert "Changed  app image v1.8.2 → v1.8.3" in back.said
     assert "logs: https://" in back.said

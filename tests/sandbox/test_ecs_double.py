@@ -12,8 +12,9 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from sandbox.ecs_double import ACCESS_DENIED, SERVER_ERROR, THROTTLED, EcsDouble, Fault
 
-CLUSTER = "arn:aws:ecs:eu-west-1:123456789012:cluster/prod"
-SERVICE = "arn:aws:ecs:eu-west-1:123456789012:service/prod/web"
+ARN = "arn:aws:ecs:eu-west-1:123456789012"
+CLUSTER = f"{ARN}:cluster/prod"
+SERVICE = f"{ARN}:service/prod/web"
 
 
 @pytest.fixture
@@ -319,6 +320,22 @@ def test_a_call_can_be_slow(double: EcsDouble, ecs: Any) -> None:
 
     assert monotonic() - before >= 0.1
     assert answer["clusterArns"] == [CLUSTER]
+
+
+def test_run_task_is_answered_word_for_word_and_each_answer_is_given_once(
+    double: EcsDouble, ecs: Any
+) -> None:
+    named = {"taskDefinitionArn": f"{ARN}:task-definition/job:1", "family": "job"}
+    double.patch({"taskDefinitions": [{**named, "containerDefinitions": []}]})
+    found_no_room = {"tasks": [], "failures": [{"reason": "RESOURCE:CPU"}]}
+    double.answer_run_task({"job": [found_no_room]})
+
+    answer = ecs.run_task(cluster="prod", taskDefinition="job")
+    with pytest.raises(ClientError) as error:
+        ecs.run_task(cluster="prod", taskDefinition="job")
+
+    assert {name: answer[name] for name in found_no_room} == found_no_room
+    assert code_of(error) == "AccessDeniedException", "it was given no job either"
 
 
 def test_what_would_change_ecs_is_refused(double: EcsDouble, ecs: Any) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -212,36 +212,6 @@ def test_a_story_is_one_thread_that_says_why_and_who_and_how_it_ended(
     ends(story, sandbox)
 
 
-JOBS = {
-    "scheduled-job-cannot-start": (
-        "could not be started: no capacity",
-        "--task-definition sync-prices:7",
-        "started by schedule sync-prices",
-        "Last success:",
-    ),
-    "migration-exits-1": (
-        "container migrate exited with code 1",
-        "Exit codes: migrate 1, proxy 0",
-        '"command":["manage","migrate"]',
-        "No success is known",
-    ),
-}
-
-
-@pytest.mark.sandbox
-@pytest.mark.parametrize("name", sorted(JOBS))
-def test_a_job_that_failed_is_told_and_so_is_its_next_success(name: str, sandbox: Sandbox) -> None:
-    story = load_story(name)
-
-    play(story, sandbox, sandbox.now())
-
-    root, (failed, over) = thread_of(sandbox, story.cluster)
-    told = " ".join(message_text(failed).split())
-    assert [words for words in JOBS[name] if words not in told] == [], told
-    assert over["text"] == f"✅ {story.cluster} / {story.services[0]}: succeeded"
-    assert root["text"].startswith(f"✅ {story.cluster}: 1 standalone task succeeded again")
-
-
 @pytest.mark.sandbox
 def test_a_roll_back_is_never_called_recovered(sandbox: Sandbox) -> None:
     story = load_story("release-fails-and-is-rolled-back")
@@ -352,9 +322,16 @@ def message_source(message: Mapping[str, Any]) -> str:
     return json.dumps(message["blocks"], ensure_ascii=False)
 
 
-def noting(told_by: dict[str, str], sandbox: Sandbox) -> Callable[[Step], object]:
+def noting(told_by: dict[str, str], sandbox: Sandbox) -> Callable[[Sequence[Step]], object]:
     """Note all that Slack showed when each step, but for the ticks, was done the first time."""
-    return lambda step: step.tick or told_by.setdefault(step.note, everything_told(sandbox))
+
+    def note(steps: Sequence[Step]) -> None:
+        told = everything_told(sandbox)
+        for step in steps:
+            if not step.tick:
+                told_by.setdefault(step.note, told)
+
+    return note
 
 
 def everything_told(sandbox: Sandbox) -> str:
@@ -392,6 +369,16 @@ def test_what_ecs_shows_in_a_story_is_shaped_as_aws_shapes_it(name: str) -> None
                 report = ParamValidator().validate(on_the_wire(shown), model)
                 assert report.generate_report() == "", f"{name}: {collection}"
                 assert unknown_fields(shown, model) == [], f"{name}: {collection}"
+
+
+@pytest.mark.parametrize("name", story_names())
+def test_how_run_task_is_answered_in_a_story_is_shaped_as_aws_shapes_it(name: str) -> None:
+    shape = botocore.session.get_session().get_service_model("ecs").shape_for("RunTaskResponse")
+    for step in load_story(name).beginning(START):
+        for answer in (one for answers in (step.run_task or {}).values() for one in answers):
+            report = ParamValidator().validate(on_the_wire(answer), shape)
+            assert report.generate_report() == ""
+            assert unknown_fields(answer, shape) == []
 
 
 @pytest.mark.parametrize("name", story_names())

@@ -89,17 +89,18 @@ def told_in_sandbox_time(on_events: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def import_module(name: str, package: str | None = None) -> types.ModuleType:
-    """Import a module; the one through which the program gets its clock gets the sandbox's.
+    """Import a module; those through which the program gets its clock get the sandbox's.
 
     AWS's SDK keeps the real time, by which requests are signed.
     """
     module = really_import(name, package)
-    if name == "notifier.handler":
+    if name in ("notifier.handler", "notifier.on_retry"):
         module.datetime  # noqa: B018 - the name must be there to be replaced
         module.datetime = SandboxClock  # type: ignore[attr-defined]
-        module.on_events = told_in_sandbox_time(module.on_events)  # type: ignore[attr-defined]
         if os.environ.get("SANDBOX_SCHEDULES") == "off":
             module.time = SandboxTime  # type: ignore[attr-defined]
+    if name == "notifier.handler":
+        module.on_events = told_in_sandbox_time(module.on_events)  # type: ignore[attr-defined]
     return module
 
 

@@ -30,7 +30,7 @@ def exit_code(found: Sequence[Confirmation]) -> int:
 
 
 def lines_of(one: Confirmation) -> Iterator[str]:
-    """What happened, why, and where to look. No line begins with foreign text."""
+    """What happened, and why, in the first line; then all else. None begins with foreign text."""
     yield _headline(one)
     for line in one.verdict.evidence:
         yield f"  {foreign(line)}"
@@ -46,15 +46,18 @@ def _headline(one: Confirmation) -> str:
     deployment = (one.mine.deployment_id or one.mine.service_deployment) if one.mine else ""
     which = " · ".join(foreign(part) for part in (label, deployment) if part)
     named = f" ({which})" if which else ""
-    return f"{sign} {foreign(one.service)}: {one.verdict.kind}{named}"
+    why = f", {foreign(_why(one.cause))}" if one.cause and one.cause.why else ""
+    return f"{sign} {foreign(one.service)}: {one.verdict.kind}{why}{named}"
+
+
+def _why(cause: Cause) -> str:
+    return f"{'' if cause.is_sure else 'probably '}{cause.why}"
 
 
 def _reasons(one: Confirmation) -> Iterator[tuple[str, str]]:
     cause, reason = one.cause or Cause(), one.verdict.reason
-    why = cause.why and f"{'' if cause.is_sure else 'probably '}{cause.why}"
     said = dict.fromkeys(filter(None, (*cause.quotes, reason)))
     rows = (
-        ("Why", why),
         *(("ECS", text) for text in said),
         ("Try", " ".join(filter(None, (cause.remedy, cause.page)))),
         *(("Changed", text) for text in cause.changed),
