@@ -575,6 +575,7 @@ class RetryStep:
     """One thing that tasks.yaml did for a call, in the words of `TaskRetry`.
 
     `revision` is the row's, with which a reader was to hear of it; 0 where it was only counted.
+    `said_at` is the time of it, or of the like of it that was told before.
     """
 
     number: int
@@ -587,6 +588,7 @@ class RetryStep:
     next_at: datetime | None = None
     reason: str = ""
     revision: int = 0
+    said_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ numbers that tasks.yaml gave them, so that the order and repetition of its event
 Pure: `standalone` decides what of it is news.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -22,7 +22,7 @@ def with_step(
     calls: tuple[RetriedCall, ...], event: TaskRetry, call: str
 ) -> tuple[RetriedCall, ...]:
     """The calls with this step of the one that `call` stands for; unchanged where it is known."""
-    step, empty = _step_of(event), _call_of(event, call)
+    step, empty = step_of(event), _call_of(event, call)
     known = next((one for one in calls if one.call == call), empty)
     if any(_order(one) == _order(step) for one in known.steps):
         return calls
@@ -33,7 +33,7 @@ def with_step(
 
 def step_in(calls: Iterable[RetriedCall], event: TaskRetry, call: str) -> RetryStep | None:
     """The step that this event tells of, while it is kept."""
-    mine = _order(_step_of(event))
+    mine = _order(step_of(event))
     steps = (step for one in calls if one.call == call for step in one.steps)
     return next((one for one in steps if _order(one) == mine), None)
 
@@ -48,18 +48,21 @@ def began_at(call: RetriedCall) -> datetime:
     return min(one.occurred_at for one in call.steps)
 
 
-def is_said(calls: Iterable[RetriedCall], step: RetryStep, call: str, within: timedelta) -> bool:
-    """Whether the same was told of another call not long ago, and nothing was tried meanwhile.
+def said_at(
+    calls: Iterable[RetriedCall], step: RetryStep, call: str, within: timedelta
+) -> datetime | None:
+    """When the same was told of another call, if not long ago and nothing was tried meanwhile.
 
     Attempts have a daily budget; what is said of a call before the first, or without any, has none.
     """
     others = (one for each in calls if each.call != call for one in each.steps)
-    return not step.attempt and any(
-        one.revision
-        and (one.name, one.attempt, one.reason) == (step.name, 0, step.reason)
-        and abs(step.occurred_at - one.occurred_at) < within
+    same = (
+        one.said_at
         for one in others
+        if one.said_at and (one.name, one.attempt, one.reason) == (step.name, 0, step.reason)
     )
+    recent = (at for at in same if not step.attempt and abs(step.occurred_at - at) < within)
+    return max(recent, default=None)
 
 
 def with_records(
@@ -70,12 +73,11 @@ def with_records(
     return tuple(replace(one, is_recorded=one.is_recorded or one.call in marks) for one in calls)
 
 
-def told_of(
-    calls: tuple[RetriedCall, ...], step: RetryStep, call: str, revision: int
+def with_told(
+    calls: tuple[RetriedCall, ...], step: RetryStep, call: str
 ) -> tuple[RetriedCall, ...]:
-    """The calls after a reader was to hear of this step with the row's revision."""
-    said = {_order(step): revision}
-    return tuple(_with_told(one, said) if one.call == call else one for one in calls)
+    """The calls with what is known now of this step's telling."""
+    return tuple(_with_told(one, step) if one.call == call else one for one in calls)
 
 
 def without_old(
@@ -90,10 +92,8 @@ def newest_at(calls: Iterable[RetriedCall]) -> datetime | None:
     return max(map(_ended_at, calls), default=None)
 
 
-def _with_told(
-    call: RetriedCall, said: Mapping[tuple[int, datetime, int, str], int]
-) -> RetriedCall:
-    steps = (replace(one, revision=said.get(_order(one), one.revision)) for one in call.steps)
+def _with_told(call: RetriedCall, step: RetryStep) -> RetriedCall:
+    steps = (step if _order(one) == _order(step) else one for one in call.steps)
     return replace(call, steps=tuple(steps))
 
 
@@ -111,7 +111,8 @@ def _call_of(event: TaskRetry, call: str) -> RetriedCall:
     return RetriedCall(call=call, job=job, started_by=started_by)
 
 
-def _step_of(event: TaskRetry) -> RetryStep:
+def step_of(event: TaskRetry) -> RetryStep:
+    """What is kept of this event."""
     return RetryStep(
         number=event.number,
         name=event.name[:NAME_AT_MOST],

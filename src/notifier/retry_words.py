@@ -46,15 +46,15 @@ def _waiting(step: TaskRetry | RetryStep, left: str, attempt: str, *, is_past: b
 
 def standing(step: RetryStep) -> str:
     """How it stands with what did not start, beside it: `given up after 5 attempts`."""
-    times = _counted(step.attempt, "attempt") if step.attempt else "no attempt"
+    times = f"after {_counted(step.attempt, 'attempt')}" if step.attempt else "without an attempt"
     stands = {
         WAITING: f"attempt {step.attempt + 1} of {step.attempts} is next",
-        STARTED: f"started after {times}",
-        _GIVEN_UP: f"given up after {times}",
+        STARTED: f"started {times}",
+        _GIVEN_UP: f"given up {times}",
         _REFUSED: "retry refused",
         _UNKNOWN: "unknown whether it started: look before you start it again",
     }
-    return stands.get(step.name, f"{step.name} after {times}")
+    return stands.get(step.name, f"{step.name} {times}")
 
 
 def says_why(step: RetryStep) -> bool:

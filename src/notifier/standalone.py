@@ -502,14 +502,14 @@ def _on_retry(
     if step is None:
         return noted, Reason.REPEATED  # of a call that is too old to be kept
     after, reason = _with_failed_call(before, noted, call, now, limits)
-    if reason is Reason.REPEATED and not retried.is_said(
-        after.retries, step, call, limits.repeat_interval
-    ):
+    said_at = retried.said_at(after.retries, step, call, limits.repeat_interval)
+    if reason is Reason.REPEATED and said_at is None:
         reason = Reason.RETRIED
     if reason in _TOLD:
-        calls = retried.told_of(after.retries, step, call, before.revision + 1)
-        after = replace(after, retries=calls)
-    return after, reason
+        step = replace(step, revision=before.revision + 1, said_at=step.occurred_at)
+    else:
+        step = replace(step, said_at=said_at)
+    return replace(after, retries=retried.with_told(after.retries, step, call)), reason
 
 
 def _with_failed_call(

@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,7 +30,9 @@ STEPS_SHOWN = 6  # of what was tried again, in one reply
 COMMAND_AT_MOST = 150  # characters of a command override, shown to tell runs apart
 COMMAND_LINE_AT_MOST = 1500  # characters; a longer one would be cut, and be another command
 _SAYS_NOTHING = "Essential container in task exited"  # that an exit code does not
+RUNBOOK_SAYS_AT_MOST = 120  # characters, beside the whole in a quote
 CUT_OFF = "…"
+_ARN = re.compile(r"arn:[^\s;]+; ")
 _NAME_IN_ARN = re.compile(r"arn:[a-z-]+:(?:sts|iam)::[0-9]*:(?:assumed-role/|user/)?(.+)")
 
 
@@ -109,7 +111,7 @@ def task_line(task: ServiceState, cluster_key: str, route: str | None = None) ->
         news=next((_NEWS[one] for one in reversed(said) if one in _NEWS and not is_over), ""),
         runs=lines,
         more=len(runs) - len(lines),
-        retries=tuple(_retry_lines(steps[-STEPS_SHOWN:])),
+        retries=tuple(_retry_lines(steps[-STEPS_SHOWN:], {one.reason for one in lines})),
         more_retries=len(steps[:-STEPS_SHOWN]),
         is_over=is_over,
         not_run=task.phase is Phase.NOT_RUN,
@@ -189,15 +191,18 @@ def _steps_to_tell(task: ServiceState, route: str) -> Sequence[tuple[RetryStep, 
     return sorted(steps, key=lambda one: (one[0].occurred_at, one[0].number))
 
 
-def _retry_lines(steps: Sequence[tuple[RetryStep, bool]]) -> Iterator[RetryLine]:
-    """The same reason is quoted once, with the last that has it."""
-    for (step, is_past), after in zip(steps, (*steps[1:], None), strict=True):
-        is_said_again = after is not None and after[0].reason == step.reason
+def _retry_lines(
+    steps: Sequence[tuple[RetryStep, bool]], said: Collection[str]
+) -> Iterator[RetryLine]:
+    """The same reason is quoted once: with the run, or the first time that it comes."""
+    quoted = set(said)
+    for step, is_past in steps:
         yield RetryLine(
             sign=retry_words.sign(step),
             text=retry_words.sentence(step, is_past=is_past),
-            reason="" if is_said_again else step.reason,
+            reason="" if step.reason in quoted else step.reason,
         )
+        quoted.add(step.reason)
 
 
 # --- what happened --------------------------------------------------------------------------------
@@ -217,6 +222,9 @@ def _happened(end: TaskEnd) -> str:
 
 def _why(end: TaskEnd) -> str:
     """What it means, where ECS's words are known; else those words."""
+    if end.runbook:
+        said = _ARN.sub("", end.reason)
+        return said if len(said) <= RUNBOOK_SAYS_AT_MOST else said[:RUNBOOK_SAYS_AT_MOST] + CUT_OFF
     if not end.arn:
         return diagnose(None, event="", reason=end.reason).cause if end.reason else ""
     stopped = StoppedTask(
