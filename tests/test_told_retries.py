@@ -293,6 +293,15 @@ def test_its_end_is_known_by_the_task_that_the_job_started(watch: Watch) -> None
     assert texts(watch)[-1] == "✅ prod-web / nightly-report: succeeded"
 
 
+def test_a_short_job_may_have_ended_before_anybody_said_that_it_started() -> None:
+    started = retry(2, "STARTED", at=later(21), startedBy="ci")
+
+    task, reasons = decided(started, RAN_WELL)
+
+    assert reasons == [Reason.NEWLY_FAILING, Reason.RECOVERED]
+    assert task.phase is Phase.RECOVERED
+
+
 def test_the_end_of_another_job_says_nothing_of_it() -> None:
     other = task_stopped(9, at=later(9), startedBy="ecsw/00000000000000ff/1", exit_code=0)
 
@@ -464,10 +473,12 @@ def test_an_attempt_is_told_however_like_the_last_one_it_is() -> None:
 
 
 def test_a_retry_does_not_put_off_what_still_fails_after_four_hours() -> None:
-    task, _ = decided(CALL)
-    after, _ = decided(CALL, FIRST)
+    first = decide(EMPTY, [Observed(event=event(CALL), received_at=START)], START, POLICY).cluster
+    seen = Observed(event=event(FIRST), received_at=later(60))
+    after = decide(first, [seen], later(60), POLICY).cluster
 
-    assert after.repeat_at == task.repeat_at
+    assert after.services[KEY].transitions[-1].reason is Reason.RETRIED
+    assert after.services[KEY].repeat_at == first.services[KEY].repeat_at
 
 
 def test_the_largest_that_a_row_may_come_to_hold_fits_into_an_item_and_is_read_again() -> None:
@@ -476,8 +487,10 @@ def test_the_largest_that_a_row_may_come_to_hold_fits_into_an_item_and_is_read_a
         for call in range(1, 13)
         for number in range(1, 16)
     ]
-    task, _ = decided(*bodies)
+    old_copy = retry(5, call=3, at=later(3))
+    task, reasons = decided(*bodies, old_copy)
 
+    assert reasons[-1] is Reason.SECOND_COPY
     written = to_json(task)
     assert len(written) < 100_000
     assert from_json(ServiceState, written) == replace(task, told={})
