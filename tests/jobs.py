@@ -118,5 +118,68 @@ def run_task(number: int, *, at: datetime = START, **more: Any) -> dict[str, Any
     }
 
 
+def retry(number: int, outcome: str = "WAITING", *, at: datetime = START, **more: Any) -> Any:
+    """The n-th thing that tasks.yaml tells of the call `run-task-CALL`, after n - 1 attempts.
+
+    Without more said of it: one task was asked for and is missing; there are five attempts.
+    """
+    call, job = more.pop("call", 1), more.pop("job", "")
+    job = job or f"{call:016x}"
+    detail = {
+        "id": f"{job}/{number}",
+        "eventName": f"TASK_RETRY_{outcome}",
+        "clusterArn": CLUSTER,
+        "family": "nightly-report",
+        "startedBy": SCHEDULE,
+        "callEventId": f"run-task-{call}",
+        "attempt": number - 1,
+        "attempts": 5,
+        "asked": 1,
+        "missing": 0 if outcome == "STARTED" else 1,
+        "reason": "" if outcome == "STARTED" else CAPACITY,
+        "updatedAt": stamp(at),
+        "nextAt": stamp(at + timedelta(minutes=3)) if outcome == "WAITING" else None,
+        "taskArns": [],
+    }
+    return _of_tasks_stack("ECS Watch Task Retry", f"{job}-{number}", at, detail | more)
+
+
+def runbook_failed(number: int, *, at: datetime = START, **more: Any) -> Any:
+    """What tasks.yaml tells of the n-th execution of its runbook: its task ended with 1."""
+    execution = execution_id(number)
+    detail = {
+        "id": execution,
+        "eventName": "RUNBOOK_FAILED",
+        "clusterArn": CLUSTER,
+        "family": "nightly-report",
+        "taskDefinition": "nightly-report:7",
+        "runbook": "ecs-watch-tasks-run-task",
+        "executionId": execution,
+        "step": "Look",
+        "reason": f"{PREFIX}:task/prod-web/{number:032x}; app: exit code 1; {EXITED}",
+        "startedBy": "arn:aws:sts::123456789012:assumed-role/deploy/mika",
+        "updatedAt": stamp(at),
+    }
+    return _of_tasks_stack("ECS Watch Runbook Failed", execution, at, detail | more)
+
+
+def execution_id(number: int) -> str:
+    return f"333ba70b-2333-48db-b17e-{number:012x}"
+
+
+def _of_tasks_stack(kind: str, name: str, at: datetime, detail: Mapping[str, Any]) -> Any:
+    return {
+        "version": "0",
+        "id": name,
+        "detail-type": kind,
+        "source": "ecs-watch.tasks",
+        "account": "123456789012",
+        "time": stamp(at),
+        "region": "eu-west-1",
+        "resources": [],
+        "detail": detail,
+    }
+
+
 def later(minutes: float) -> datetime:
     return START + timedelta(minutes=minutes)

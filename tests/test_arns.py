@@ -10,6 +10,7 @@ from notifier import arns
 from notifier.arns import Arn, cluster_arn_of, parse_arn
 
 TASK = "0123456789abcdef0123456789abcdef"
+EXECUTION = "333ba70b-2333-48db-b17e-a5e69c6f4d1c"
 DEPLOYMENT = "0EYSiB0qap8xf0N76FsbE"
 
 # resource → cluster, service, daemon
@@ -154,6 +155,9 @@ def test_links_lead_to_the_console_of_the_partition(partition: str, region: str,
         f"https://{host}/cloudwatch/home?region={region}#logsV2:log-groups/log-group/"
         f"$252Fecs$252Fshop/log-events/app$252Fweb$252F{TASK}"
     )
+    assert arns.execution_url(region, EXECUTION) == (
+        f"https://{host}/systems-manager/automation/execution/{EXECUTION}?region={region}"
+    )
 
 
 def test_there_is_no_link_where_it_would_be_dead() -> None:
@@ -168,6 +172,9 @@ def test_there_is_no_link_where_it_would_be_dead() -> None:
     assert arns.task_url(arn("cluster/shop"), arn("service/shop/checkout")) is None
     assert arns.log_stream_url("us-iso-east-1", "/ecs/shop", "x") is None
     assert arns.log_stream_url("evil.example/", "/ecs/shop", "x") is None
+    assert arns.execution_url("us-iso-east-1", EXECUTION) is None
+    assert arns.execution_url("eu-west-1", "../../evil") is None
+    assert arns.execution_url("eu-west-1", f"{EXECUTION}\n") is None
 
 
 def test_names_cannot_change_where_a_link_leads() -> None:
@@ -227,5 +234,6 @@ def test_every_link_is_ascii_without_a_space_a_quote_or_an_angle_bracket(
         arns.task_url(cluster, task),
         arns.task_url(arn("cluster/shop"), task),
         arns.log_stream_url(region, cluster, name),
+        arns.execution_url(region, name),
     ):
         assert link is None or links.fullmatch(link)

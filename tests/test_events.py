@@ -115,6 +115,7 @@ scheduled-heartbeat-built                          | not ours   | heartbeat
 task-pending-arabold-2020-masked                   | no failure | TaskStateChange             | (nameless)                                   | ProxyApplicationBlueMaster-EcsServiceDev-############ | proxy-ecs-cluster-dev
 task-pending-nri-flex-2016                         | no failure | TaskStateChange             | (nameless)                                   | -              | cluster1
 task-provisioning-autoptic-2026                    | malformed  | account: expected a text, found nothing
+task-retry-given-up-built                          | no failure | TaskRetry                   | TASK_RETRY_GIVEN_UP                          | nightly-report | jobs
 task-retry-waiting-built                           | no failure | TaskRetry                   | TASK_RETRY_WAITING                           | nightly-report | jobs
 task-running-arkime-2023                           | no failure | TaskStateChange             | (nameless)                                   | DemoTrafficGen01-ServiceD69D759B-EfyMIBhdCKVk | DemoTrafficGen01-ClusterEB0386A7-sCRgDrfn5BP9
 task-running-ec2-capacity-provider-docs-2025       | no failure | TaskStateChange             | (nameless)                                   | -              | example

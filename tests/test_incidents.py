@@ -55,7 +55,7 @@ from notifier.model import (
     Shipped,
     SubjectKind,
 )
-from tests.jobs import task_stopped
+from tests.jobs import retry, task_stopped
 from tests.permutations import (
     CLUSTER,
     FAMILIES,
@@ -2033,6 +2033,13 @@ def of_job(minutes: int = 60, **more: Any) -> tuple[Reason, Reason]:
     return first.reasons[0], decide(first.cluster, [look], at(minutes), POLICY).reasons[0]
 
 
+def of_retry() -> Reason:
+    """Of a second thing that was done for a call of which nothing else is known."""
+    events = [parse(retry(n)) for n in (1, 2)]
+    seen = [Observed(event=one, received_at=NOON) for one in events if isinstance(one, Event)]
+    return decide(Story().cluster, seen, NOON, POLICY).reasons[-1]
+
+
 BESIDE = [{"name": "app", "exitCode": 0}, {"name": "proxy", "exitCode": 1}]
 REACHED: dict[Reason, Callable[[], Reason]] = {
     Reason.NEWLY_FAILING: lambda: Story().gets(deployment("FAILED", 42, 0)),
@@ -2071,6 +2078,7 @@ REACHED: dict[Reason, Callable[[], Reason]] = {
     Reason.EXPLAINED: lambda: explain(failing()),
     Reason.SHIPPED: lambda: Story().decide(shipped(), NOON),
     Reason.DEPLOYER_KNOWN: deployer_known,
+    Reason.RETRIED: of_retry,
     Reason.NOT_RUN_SINCE: lambda: of_job()[1],
     Reason.IS_UNDECIDED: lambda: of_job(containers=BESIDE)[0],
     Reason.NOT_READABLE: lambda: failing().cannot_look("throttled", 1),

@@ -9,8 +9,9 @@ import pytest
 
 from notifier import retries, runbooks
 from notifier.events import RUNBOOK_FAILED, TASK_RETRY, TASKS, parse
-from notifier.model import NotOurs, RunbookFailed, TaskRetry
-from notifier.retry_words import sentence
+from notifier.model import NotOurs, TaskRetry
+from notifier.retried import step_of
+from notifier.retry_words import of_runbook, sentence, standing
 from tests.tasks_simulator import POLICY, Faults, World
 
 EVENTS = Path(__file__).parent.parent / "events"
@@ -32,6 +33,10 @@ def retry() -> TaskRetry:
             replace(retry(), name="TASK_RETRY_GIVEN_UP"),
             "Given up after attempt 1 of 5: 1 of 2 tasks did not start.",
         ),
+        (
+            replace(retry(), name="TASK_RETRY_GIVEN_UP", attempt=0),
+            "Given up without an attempt: 1 of 2 tasks did not start.",
+        ),
         (replace(retry(), name="TASK_RETRY_REFUSED", asked=1), "Not tried again: 1 of 1 task did"),
         (replace(retry(), name="TASK_RETRY_UNKNOWN"), "Nobody knows whether attempt 1 of 5 start"),
         (replace(retry(), name="TASK_RETRY_NEW"), "TASK_RETRY_NEW after attempt 1 of 5; 1 of 2"),
@@ -42,17 +47,49 @@ def test_each_outcome_has_its_sentence(event: TaskRetry, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "how"),
+    ("name", "step", "said"),
     [
-        ("RUNBOOK_FAILED", "failed"),
-        ("RUNBOOK_TIMEDOUT", "ran out"),
-        ("RUNBOOK_CANCELLED", "was ca"),
+        ("RUNBOOK_FAILED", "Look", "runbook migrate failed at its step Look"),
+        ("RUNBOOK_TIMEDOUT", "", "runbook migrate ran out of time"),
+        ("RUNBOOK_CANCELLED", "Follow", "runbook migrate was cancelled at its step Follow"),
+        ("RUNBOOK_NEW", "", "runbook migrate failed"),
     ],
 )
-def test_a_runbook_says_at_which_step(name: str, how: str) -> None:
-    event = parse((EVENTS / "runbook-failed-built.json").read_text())
-    assert isinstance(event, RunbookFailed)
-    assert f"Runbook ecs-watch-tasks-run-task {how}" in sentence(replace(event, name=name))
+def test_a_runbook_says_at_which_step(name: str, step: str, said: str) -> None:
+    assert of_runbook(name, "migrate", step) == said
+
+
+def test_what_was_to_come_is_not_said_once_it_has_come() -> None:
+    said = sentence(retry(), is_past=True)
+    assert said == "After attempt 1 of 5 1 of 2 tasks still did not start."
+    assert sentence(replace(retry(), attempt=0), is_past=True) == "1 of 2 tasks did not start."
+
+
+def test_how_it_stands_is_said_with_the_number_of_attempts() -> None:
+    event = retry()
+    said = [
+        standing(step_of(replace(event, name=f"TASK_RETRY_{name}", attempt=attempt)))
+        for name, attempt in (
+            ("WAITING", 0),
+            ("WAITING", 4),
+            ("STARTED", 1),
+            ("STARTED", 3),
+            ("GIVEN_UP", 5),
+            ("GIVEN_UP", 0),
+            ("REFUSED", 0),
+            ("UNKNOWN", 2),
+        )
+    ]
+    assert said == [
+        "attempt 1 of 5 is next",
+        "attempt 5 of 5 is next",
+        "started after 1 attempt",
+        "started after 3 attempts",
+        "given up after 5 attempts",
+        "given up without an attempt",
+        "retry refused",
+        "unknown whether it started: look before you start it again",
+    ]
 
 
 def test_the_next_attempt_is_never_in_no_time() -> None:

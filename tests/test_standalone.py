@@ -24,8 +24,9 @@ from notifier.model import (
     ServiceState,
 )
 from notifier.settings import StandaloneTasks
-from notifier.standalone import family_of, last_success, why_left_out
+from notifier.standalone import family_of, why_left_out
 from notifier.store.rows import to_json
+from notifier.task_runs import last_success
 from tests.hostile import TEXTS
 from tests.jobs import (
     CAPACITY,

@@ -62,6 +62,7 @@ _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 # be read, and narrow enough for a table row's key and a path: printable ASCII without space and
 # slash, and not a dot or two, which a browser would take for a step in the path.
 _NAME = re.compile(r"(?!\.{1,2}\Z)[!-.0-~]{1,255}")
+_EXECUTION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +235,18 @@ def log_stream_url(region: str, log_group: str, log_stream: str) -> str | None:
     group, stream = _encoded_twice(log_group), _encoded_twice(log_stream)
     place = f"#logsV2:log-groups/log-group/{group}/log-events/{stream}"
     return f"{console}/cloudwatch/home?region={region}{place}"
+
+
+def execution_url(region: str, execution_id: str) -> str | None:
+    """The page of an Automation execution of Systems Manager. None for what is no id of one.
+
+    AWS documents no addresses of its console; this form is in public use.
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_AutomationExecution.html
+    """
+    console = _console(region)
+    if console is None or not _EXECUTION_ID.fullmatch(execution_id):
+        return None
+    return f"{console}/systems-manager/automation/execution/{execution_id}?region={region}"
 
 
 def _page_in_cluster(cluster_arn: str, *path: str) -> str | None:

@@ -660,10 +660,13 @@ def _code_deploy(envelope: _Envelope) -> CodeDeployStateChange:
 
 
 def _task_retry(envelope: _Envelope) -> TaskRetry:
-    """As `retries.event_of` writes it."""
+    """As `retries.event_of` writes it: its id is the job's, and a number."""
     detail = envelope.detail
+    job, _, number = detail.text("id").rpartition("/")
     return TaskRetry(
         **_of_tasks_stack(envelope),
+        job=job,
+        number=int(number) if _NUMBER.fullmatch(number) else 0,
         family=detail.text("family"),
         started_by=detail.text("startedBy"),
         call=detail.text("callEventId"),
@@ -1015,6 +1018,7 @@ def _is_made_by_stack(name: str, stack_name: str) -> bool:
     return bool(stack_name) and (stack == stack_name or (was_cut and stack_name.startswith(stack)))
 
 
+_NUMBER = re.compile(r"[0-9]{1,9}")  # of what tasks.yaml told of a job
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _DATE_AND_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}")
 

@@ -92,6 +92,7 @@ TOLD = {
     Reason.SUPERSEDED,
     Reason.OVER_BEFORE_TOLD,
     Reason.DEPLOYER_KNOWN,
+    Reason.RETRIED,
 }
 BEGINNING = {Reason.NEWLY_FAILING, Reason.FAILING_AGAIN, Reason.FLAPPING}
 WITHOUT_TRACE = {
@@ -1397,8 +1398,9 @@ def _noted(
         after = replace(
             after,
             transitions=(*after.transitions, told)[-UNTOLD_AT_MOST:],
-            repeat_at=now + policy.repeat_interval,
         )
+    if reason in TOLD - {Reason.RETRIED}:
+        after = replace(after, repeat_at=now + policy.repeat_interval)
     return replace(after, due_at=_next_look(after, now))
 
 

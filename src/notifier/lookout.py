@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from notifier import checkup, rounds, standalone
+from notifier import checkup, rounds, task_runs
 from notifier.arns import cluster_name, parse_arn
 from notifier.checkup import Finding, Verdict
 from notifier.errors import Conflict, ReadFailed, StoreUnavailable
@@ -189,7 +189,7 @@ class Lookout:
         tasks = [key for key in keys if key.startswith(f"{SubjectKind.TASK}: ")]
         known = self.store.load(cluster_key, tasks) if tasks else None
         for task in known.services.values() if known else ():
-            waiting = standalone.undecided(task)
+            waiting = task_runs.undecided(task)
             for arn in sorted({one.launch.task_definition for one in waiting if one.launch}):
                 try:
                     names = tuple(self.ecs.essential_containers(cluster_key, arn))

@@ -183,9 +183,12 @@ class TaskRetry(Event):
 
     `name` says how it stands. Of `asked` tasks `missing` have not started after `attempt` of at
     most `attempts` attempts. `started_by` and `call` are the failed call's own `startedBy` and
-    eventID; `tasks` are the ARNs that the last attempt started.
+    eventID; `tasks` are the ARNs that the last attempt started. `job` is what tasks.yaml calls what
+    was left to do of the call, `number` counts what it told of it, from 1.
     """
 
+    job: str
+    number: int
     family: str
     started_by: str
     call: str
@@ -445,6 +448,7 @@ class Reason(StrEnum):
     SUPERSEDED = "a superseded deployment failed"
     OVER_BEFORE_TOLD = "it was over before we heard of it"
     DEPLOYER_KNOWN = "who deployed it is known now"
+    RETRIED = "news of a call that is tried again"
     FOUND_BY_CENSUS = "in trouble before we came"
 
     FLAPS_ON = "flaps on: counted, not told again"
@@ -532,19 +536,24 @@ class TaskEnd:
     """How one run of a standalone task ended, or that it could not be started.
 
     `task` stands for the task's ARN, or for the call that started nothing. `is_success` is None
-    until it is known which containers are essential. The rest is of a failure, in ECS's words, and
-    kept of the newest only: `arn` is empty where there never was a task.
+    until it is known which containers are essential. `of` is the job of tasks.yaml or the execution
+    of its runbook that it belongs to. The rest is of a failure, in ECS's words, and kept of the
+    newest only: `arn` is empty where there never was a task, `runbook` and `step` are where one
+    failed.
     """
 
     task: str
     at: datetime
     version: int = 0
     is_success: bool | None = None
+    of: str = ""
     arn: str = ""
     stop_code: str = ""
     reason: str = ""
     containers: tuple[Container, ...] = ()
     launch: Launch | None = None
+    runbook: str = ""
+    step: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -558,6 +567,43 @@ class TaskRuns:
     starter: str
     command: str
     ends: tuple[TaskEnd, ...] = ()
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryStep:
+    """One thing that tasks.yaml did for a call, in the words of `TaskRetry`.
+
+    `revision` is the row's, with which a reader was to hear of it; 0 where it was only counted.
+    `said_at` is the time of it, or of the like of it that was told before.
+    """
+
+    number: int
+    name: str
+    attempt: int
+    attempts: int
+    asked: int
+    missing: int
+    occurred_at: datetime
+    next_at: datetime | None = None
+    reason: str = ""
+    revision: int = 0
+    said_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetriedCall:
+    """A RunTask that lacked tasks, and what was done for it, `steps` by their numbers.
+
+    `call` stands for it, as in `TaskEnd.task`. Until its own record is known (`is_recorded`) it is
+    a failure by itself, of which a reader was to hear with `revision`.
+    """
+
+    call: str
+    job: str
+    started_by: str
+    steps: tuple[RetryStep, ...] = ()
+    is_recorded: bool = False
     revision: int = 0
 
 
@@ -583,8 +629,9 @@ class ServiceState:
     rolled back in it. `due_at` is when ECS is to be read next. `explanation` is why the deployment
     fails of which it is, `shipments` who began the last deployments. `progress` is None while no
     tasks are awaited. `is_weighed`: too many tasks of a deployment under way died; the next look
-    tells unless ECS does. `runs` are those of a standalone task, which is named by its family;
-    `essential` is a task definition's ARN, and then its essential containers.
+    tells unless ECS does. `runs` are those of a standalone task, which is named by its family, and
+    `retries` what was done for those that did not start; `essential` is a task definition's ARN,
+    and then its essential containers.
     """
 
     name: str
@@ -618,6 +665,7 @@ class ServiceState:
     progress: Progress | None = None
     is_weighed: bool = False
     runs: tuple[TaskRuns, ...] = ()
+    retries: tuple[RetriedCall, ...] = ()
     essential: tuple[str, ...] = ()
     told: Mapping[str, int] = field(default_factory=dict)
 

@@ -55,7 +55,7 @@ from notifier.model import (
     SubjectKind,
 )
 from notifier.redaction import redacted, redacted_lines
-from notifier.task_words import RunLine, TaskLine, task_line
+from notifier.task_words import RetryLine, RunLine, TaskLine, task_line, task_sign
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -323,13 +323,14 @@ def reply_message(telling: Telling, services: Sequence[ServiceState], route: str
 
 def _of_tasks(telling: Telling, tasks: Sequence[ServiceState], route: str) -> Message:
     lines = [task_line(one, telling.cluster.key, route) for one in tasks]
-    urls = [("task", run.url) for line in lines[:LINKS_SHOWN] for run in line.runs[:1] if run.url]
+    first = [run for line in lines[:LINKS_SHOWN] for run in line.runs[:1]]
+    urls = [("execution" if run.is_of_runbook else "task", run.url) for run in first if run.url]
     return _render(
         "tasks.j2",
         telling,
         (),
         pages=urls,
-        sign="✅" if all(line.is_over for line in lines) else "🔴",
+        sign=min((line.sign for line in lines), key="🔴🟠🔁✅".index),
         tasks=lines[:TASKS_SHOWN],
         more=len(lines[TASKS_SHOWN:]),
         rest=_listed(map(_name, tasks[TASKS_SHOWN:]), NAMES_AT_MOST),
@@ -764,8 +765,9 @@ def _root_sign(
     if cluster.open_services:
         open_ones = [_impact_shown(one) for one in services if one.phase.is_open]
         return _SIGN[max(open_ones, default=Impact.UNKNOWN)]
-    if any(one.phase in (Phase.TASK_FAILED, Phase.NOT_RUN) for one in jobs):
-        return "🔴"
+    failed = [one for one in jobs if one.phase in (Phase.TASK_FAILED, Phase.NOT_RUN)]
+    if failed:
+        return min((task_sign(one, cluster.key) for one in failed), key="🔴🟠✅".index)
     if any(service.not_live or service.phase is Phase.NOT_LIVE for service in services):
         return "☑️"
     recovered = any(one.phase is Phase.RECOVERED for one in (*services, *jobs))
@@ -963,7 +965,7 @@ def _cleaned(value: Any, own_secrets: Sequence[re.Pattern[str]] = ()) -> Any:
         return {name: _cleaned(item, own_secrets) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_cleaned(item, own_secrets) for item in value]
-    if isinstance(value, Line | Cause | Deployer | TaskLine | RunLine):
+    if isinstance(value, Line | Cause | Deployer | TaskLine | RunLine | RetryLine):
         of = {field.name: getattr(value, field.name) for field in fields(value)}
         return _cleaned(of, own_secrets)
     return value

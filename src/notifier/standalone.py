@@ -1,19 +1,20 @@
 """Rules about tasks that belong to no service: jobs of a schedule, migrations, one-off runs.
 
 A run fails or succeeds, and then it is over: it holds no incident open. What failed is told, and so
-is the next success of the same starter with the same command, once. A row holds all runs of one
-family, so that a command with a time in it makes no rows without end. What is kept are ends of
-runs, each once, and everything else is derived from them: so their order and repetition do not
-matter. Pure, like `incidents`, which asks here.
+is the next success of the same starter with the same command, once, and what tasks.yaml does for
+it. A row holds all runs of one family, so that a command with a time in it makes no rows without
+end. What is kept are ends of runs and steps of retries, each once, and everything else is derived
+from them (`task_runs`, `retried`): so their order and repetition do not matter. Pure, like
+`incidents`, which asks here.
 """
 
-import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from notifier import retried
 from notifier.arns import revision_label
 from notifier.facts import Container
 from notifier.model import (
@@ -26,32 +27,49 @@ from notifier.model import (
     Observed,
     Phase,
     Reason,
+    RetriedCall,
+    RunbookFailed,
     ServiceState,
     SubjectKind,
     TaskEnd,
+    TaskRetry,
     TaskRuns,
     TaskStateChange,
 )
 from notifier.settings import StandaloneTasks
+from notifier.task_runs import (
+    RUN_BY_HAND,
+    RUNBOOK,
+    SCHEDULES,
+    TRIED_AGAIN,
+    all_runs,
+    bare,
+    belongs_to,
+    bounded,
+    failed_runs,
+    failures,
+    is_unrecorded,
+    key_of,
+    mark,
+    newest_failure,
+    starter_of,
+    undecided,
+    unrecorded_key,
+    with_end,
+    with_runs,
+    without_end,
+)
 from notifier.tasks import BY_A_PERSON, ended_well, seems_ended_well
 
 UNKNOWN_FAMILY = "unknown"  # of a call that was refused, CloudTrail may say nothing
 
-# EventBridge's rules and its Scheduler start tasks under these names, cut at 36 characters.
-# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/scheduled_tasks.html
-SCHEDULES = {"events-rule/": "rule", "chronos-schedule/": "schedule"}
-STARTER_AT_MOST = 36
 _SCHEDULERS = ("events.amazonaws.com", "scheduler.amazonaws.com")
-# What ecs-watch itself starts is a run of the job that failed, whoever had started that: it is
-# tried again under one name, and run by a person, who sees how it ends, under the other.
-TRIED_AGAIN, RUN_BY_HAND = "ecsw/", "ecs-watch"
 
 WORDS_AT_MOST = 1_024  # characters of a reason
+NAME_AT_MOST = 128  # characters of a runbook, a step, an execution's or a job's id
 CONTAINERS_KEPT = 20  # of a task; ECS takes ten
 UNKNOWN = "…"  # in the place of what is not known, or must not be shown
-RUNS_KEPT = 10  # starters and commands of one family
-FAILURES_KEPT = 10  # of each
-FORGOTTEN_AFTER = timedelta(days=90)
+SEEN_AT_MOST = 100  # identities of what tasks.yaml told, to recognise a second copy
 FLAPPING_AT = 3  # failures told within
 FLAPPING_FOR = timedelta(minutes=60)
 
@@ -81,6 +99,8 @@ class _Run:
 def is_standalone(event: Event) -> bool:
     """Whether it tells of the end of a task of no service, or of a RunTask that started less."""
     match event:
+        case TaskRetry() | RunbookFailed():
+            return True
         case TaskStateChange(service=None):
             is_judged = event.last_status == "STOPPED" and event.stop_code != BY_A_PERSON
             return is_judged and not _is_of_service(event)
@@ -102,6 +122,8 @@ def why_left_out(event: Event, which: StandaloneTasks) -> str:
             return "the task was stopped by a person"
     if not is_standalone(event):
         return ""
+    if isinstance(event, TaskRetry | RunbookFailed):  # somebody listed the family for it
+        return f"StandaloneTasks={which}" if which is StandaloneTasks.OFF else ""
     launch = _launch(event)
     is_wanted = which is StandaloneTasks.ALL or (
         which is StandaloneTasks.SCHEDULED
@@ -118,6 +140,9 @@ def _may_end_a_failure(event: Event, launch: Launch) -> bool:
 
 
 def _launch(event: Event) -> Launch:
+    if isinstance(event, TaskRetry | RunbookFailed):
+        named = event.task_definition if isinstance(event, RunbookFailed) else ""
+        return Launch(task_definition=named or event.family, started_by=event.started_by)
     known = event.launch if isinstance(event, TaskStateChange | ApiCall) else None
     if isinstance(event, TaskStateChange) and known is None:
         return Launch(task_definition=event.task_definition_arn, started_by=event.started_by)
@@ -130,10 +155,6 @@ def _is_scheduled(launch: Launch) -> bool:
     return launch.invoked_by in _SCHEDULERS
 
 
-def _is_own(started_by: str) -> bool:
-    return started_by.startswith((TRIED_AGAIN, RUN_BY_HAND))
-
-
 # --- what an event is about -----------------------------------------------------------------------
 
 
@@ -141,7 +162,9 @@ def subject(event: Event) -> ServiceState | None:
     """The row that such an event is about, as it is before anything is known of it."""
     if not is_standalone(event):
         return None
-    return ServiceState(name=family_of(_launch(event).task_definition), kind=SubjectKind.TASK)
+    named = event.family if isinstance(event, TaskRetry | RunbookFailed) else ""
+    family = family_of(named or _launch(event).task_definition)
+    return ServiceState(name=family, kind=SubjectKind.TASK)
 
 
 def family_of(task_definition: str) -> str:
@@ -155,26 +178,43 @@ def family_of(task_definition: str) -> str:
 
 def _run_of(event: Event) -> _Run:
     launch = _launch(event)
+    if isinstance(event, RunbookFailed):
+        return _Run(f"{RUNBOOK}{event.runbook[:NAME_AT_MOST]}", "", _end_of_runbook(event))
     if isinstance(event, TaskStateChange):
         end = _end_of(event, ended_well(event))
     else:
         end = TaskEnd(
-            task=_mark(event.identity),
+            task=mark(event.identity),
             at=event.occurred_at,
             is_success=False,
             stop_code=event.error_code if isinstance(event, ApiCall) else "",
             reason=_why_not_started(event)[:WORDS_AT_MOST],
             launch=_bounded(launch),
         )
-    return _Run(_starter(launch), _command(launch), _bare(end) if end.is_success else end)
+    return _Run(starter_of(launch), _command(launch), bare(end) if end.is_success else end)
+
+
+def _end_of_runbook(event: RunbookFailed) -> TaskEnd:
+    return TaskEnd(
+        task=mark(event.identity),
+        at=event.occurred_at,
+        is_success=False,
+        of=event.execution_id[:NAME_AT_MOST],
+        stop_code=event.name[:NAME_AT_MOST],
+        reason=event.reason[:WORDS_AT_MOST],
+        launch=_launch(event),
+        runbook=event.runbook[:NAME_AT_MOST],
+        step=event.step[:NAME_AT_MOST],
+    )
 
 
 def _end_of(task: TaskStateChange, is_success: bool | None) -> TaskEnd:
     return TaskEnd(
-        task=_mark(task.task_arn),
+        task=mark(task.task_arn),
         at=task.occurred_at,
         version=task.version or 0,
         is_success=is_success,
+        of=belongs_to(_launch(task))[:NAME_AT_MOST],
         arn=task.task_arn,
         stop_code=task.stop_code,
         reason=task.stopped_reason[:WORDS_AT_MOST],
@@ -203,83 +243,10 @@ def _why_not_started(event: Event) -> str:
     return "; ".join(dict.fromkeys(filter(None, reasons))) or event.reason
 
 
-def _starter(launch: Launch) -> str:
-    """Who started it, without what differs from one run to the next where it is no schedule."""
-    if launch.started_by.startswith(tuple(SCHEDULES)):
-        return launch.started_by
-    return re.sub(r"[0-9a-f-]{8,}|\d+", "#", launch.started_by.lower()) or launch.invoked_by
-
-
 def _command(launch: Launch) -> str:
     """A mark of the command override; empty where there is none."""
     commands = {one.name: one.command for one in launch.overrides if one.command}
-    return _mark(json.dumps(commands, sort_keys=True)) if commands else ""
-
-
-def _mark(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-# --- what is derived from the ends ----------------------------------------------------------------
-
-
-def last_success(runs: TaskRuns) -> datetime | None:
-    """When a run last ended well, as far as is known."""
-    return max((one.at for one in runs.ends if one.is_success), default=None)
-
-
-def failures(runs: TaskRuns) -> Sequence[TaskEnd]:
-    """The failures since the last success, oldest first."""
-    since = last_success(runs)
-    return [one for one in runs.ends if one.is_success is False and (not since or one.at > since)]
-
-
-def failed_runs(task: ServiceState) -> Sequence[TaskRuns]:
-    """Those whose last run ended badly, the newest failure first."""
-    failing = [one for one in task.runs if failures(one)]
-    return sorted(failing, key=lambda one: (failures(one)[-1].at, one.command), reverse=True)
-
-
-def newest_failure(runs: TaskRuns) -> TaskEnd | None:
-    """The newest failure of all, also of one that a success followed."""
-    return max((one for one in runs.ends if one.is_success is False), key=_order, default=None)
-
-
-def _order(end: TaskEnd) -> tuple[datetime, str]:
-    return end.at, end.task
-
-
-def _with_end(before: TaskRuns, end: TaskEnd) -> TaskRuns:
-    """Of two events of one task the newer version counts; of successes the newest one is kept."""
-    ends = {one.task: one for one in before.ends}
-    known = ends.get(end.task)
-    if known is None or (known.version, known.is_success is not None) < (end.version, True):
-        ends[end.task] = end
-    return replace(before, ends=_kept(ends.values()))
-
-
-def _kept(ends: Iterable[TaskEnd]) -> tuple[TaskEnd, ...]:
-    ordered = sorted(ends, key=_order)
-    well = [one for one in ordered if one.is_success][-1:]
-    bad = [one for one in ordered if one.is_success is False][-FAILURES_KEPT:]
-    open_ones = [one for one in ordered if one.is_success is None][-FAILURES_KEPT:]
-    told = {one.task for one in (*bad[-1:], *open_ones)}
-    kept = [one if one.task in told else _bare(one) for one in (*well, *bad, *open_ones)]
-    return tuple(sorted(kept, key=_order))
-
-
-def _bare(end: TaskEnd) -> TaskEnd:
-    return TaskEnd(task=end.task, at=end.at, version=end.version, is_success=end.is_success)
-
-
-def _with_runs(before: ServiceState, changed: Iterable[TaskRuns]) -> ServiceState:
-    """At most so many, those that fail before those that do not; none for ever."""
-    runs = {(one.starter, one.command): one for one in before.runs}
-    runs |= {(one.starter, one.command): one for one in changed}
-    newest = max((one.ends[-1].at for one in runs.values()), default=None)
-    fresh = [one for one in runs.values() if newest and newest - one.ends[-1].at <= FORGOTTEN_AFTER]
-    ordered = sorted(fresh, key=lambda one: (bool(failures(one)), one.ends[-1].at, one.command))
-    return replace(before, runs=tuple(ordered[-RUNS_KEPT:]))
+    return mark(json.dumps(commands, sort_keys=True)) if commands else ""
 
 
 # --- what it means --------------------------------------------------------------------------------
@@ -300,40 +267,21 @@ def decide(
 def on_event(
     before: ServiceState, observed: Observed, now: datetime, limits: Limits
 ) -> tuple[ServiceState, Reason]:
-    """A run ended, or could not be started."""
+    """A run ended, or could not be started, or something was done for one that could not."""
+    if isinstance(observed.event, TaskRetry):
+        return _on_retry(before, observed.event, now, limits)
     run = _run_of(observed.event)
-    affected = _affected(before, run)
-    if all(_with_end(one, run.end) == one for one in affected):
-        return before, Reason.SECOND_COPY
-    return _ended(before, affected, run.end, now, limits)
-
-
-def _affected(before: ServiceState, run: _Run) -> Sequence[TaskRuns]:
-    """The runs that it is one of: what ecs-watch started itself is a run of the job that failed."""
-    if _is_own(run.end.launch.started_by if run.end.launch else run.starter):
-        same = [one for one in before.runs if one.command == run.command and failures(one)]
-        if same:
-            return same
-    known = {(one.starter, one.command): one for one in before.runs}
     new = TaskRuns(starter=run.starter, command=run.command)
-    return [known.get((run.starter, run.command), new)]
-
-
-def _ended(
-    before: ServiceState,
-    affected: Sequence[TaskRuns],
-    end: TaskEnd,
-    now: datetime,
-    limits: Limits,
-) -> tuple[ServiceState, Reason]:
-    essential = _essential(before, end)
-    if end.is_success is None and essential is not None:
-        end = _decided(end, essential)
+    known = next((one for one in before.runs if key_of(one) == key_of(new)), new)
+    if with_end(known, run.end) == known:
+        return before, Reason.SECOND_COPY
+    essential = _essential(before, run.end)
+    is_open = run.end.is_success is None
+    end = _decided(run.end, essential) if is_open and essential is not None else run.end
+    noted = with_runs(before, with_end(known, end))
     if end.is_success is None:
-        noted = _with_runs(before, [_with_end(one, end) for one in affected])
         return replace(noted, due_at=now), Reason.IS_UNDECIDED
-    case = _Case(before, affected, end, _reason(before, affected[0], end, now), now, limits)
-    return _told(case), case.reason
+    return _judged(_Case(before, noted, end, now, limits))
 
 
 def _essential(before: ServiceState, end: TaskEnd) -> Collection[str] | None:
@@ -347,7 +295,7 @@ def _decided(end: TaskEnd, essential: Collection[str] | None) -> TaskEnd:
     stop = _Stop(end.stop_code, end.reason, end.containers)
     verdict = None if essential is None else ended_well(stop, essential)
     is_success = seems_ended_well(stop) if verdict is None else verdict
-    return _bare(replace(end, is_success=True)) if is_success else replace(end, is_success=False)
+    return bare(replace(end, is_success=True)) if is_success else replace(end, is_success=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,23 +322,12 @@ def on_look(
         return _after_window(before, now)
     after, told = replace(before, due_at=None), Reason.NOTHING_WRONG
     for end in waiting:
-        affected = [_without(end, one) for one in after.runs if end in one.ends]
         verdict = _decided(end, _essential(after, end))
-        reason = _reason(after, affected[0], verdict, now)
-        after = _told(_Case(after, affected, verdict, reason, now, limits))
+        runs = next(one for one in after.runs if end in one.ends)
+        noted = with_runs(after, with_end(without_end(runs, end), verdict))
+        after, reason = _judged(_Case(after, noted, verdict, now, limits))
         told = told if told in _TOLD and reason not in _TOLD else reason
     return after, told
-
-
-def _without(end: TaskEnd, runs: TaskRuns) -> TaskRuns:
-    return replace(runs, ends=tuple(one for one in runs.ends if one != end))
-
-
-def undecided(task: ServiceState) -> Sequence[TaskEnd]:
-    """The ends of which it must be read first which containers are essential, oldest first."""
-    return sorted(
-        (end for one in task.runs for end in one.ends if end.is_success is None), key=_order
-    )
 
 
 def _after_window(before: ServiceState, now: datetime) -> tuple[ServiceState, Reason]:
@@ -400,18 +337,50 @@ def _after_window(before: ServiceState, now: datetime) -> tuple[ServiceState, Re
     return replace(before, phase=Phase.NOT_RUN, due_at=None), Reason.NOT_RUN_SINCE
 
 
-def _reason(before: ServiceState, runs: TaskRuns, end: TaskEnd, now: datetime) -> Reason:
-    after = failures(_with_end(runs, end))
+def _judged(case: "_Case") -> tuple[ServiceState, Reason]:
+    """What this end means to each of the runs that it is one of; what is told goes first."""
+    before = {key_of(one): one for one in all_runs(case.before)}
+    reasons = {}
+    for runs in all_runs(case.noted):
+        if case.end.task in {one.task for one in runs.ends}:
+            was = before.get(key_of(runs), TaskRuns(starter=runs.starter, command=runs.command))
+            reasons[key_of(runs)] = _reason(case, was, runs)
+    first = sorted(reasons.values(), key=lambda one: one not in _TOLD)
+    reason = first[0] if first else Reason.REPEATED
+    return _told(case, {key for key, one in reasons.items() if one in _TOLD}, reason), reason
+
+
+def _reason(case: "_Case", was: TaskRuns, runs: TaskRuns) -> Reason:
+    """What the end of this case is to a reader of these runs."""
+    end, after = case.end, failures(runs)
     if end.is_success:
-        is_over = bool(failures(runs)) and not after
-        return _reason_of_success(before, now) if is_over else Reason.PROGRESS
-    if end.task in {one.task for one in runs.ends if one.is_success is False}:
+        is_over = bool(failures(was)) and not after
+        return _reason_of_success(case.before, case.now) if is_over else Reason.PROGRESS
+    if end.task in {one.task for one in was.ends if one.is_success is False}:
         return Reason.REPEATED  # a later event of the same task, which says more of it
-    if end.task not in {one.task for one in after}:
+    is_failing = end.task in {one.task for one in after}
+    if _is_told_as_retried(case):
+        return Reason.RETRIED if is_failing else Reason.REPEATED
+    if not is_failing:
         return Reason.OVER_BEFORE_TOLD
     if after[-1].task != end.task:
         return Reason.REPEATED
-    return _reason_of_failure(before, runs, end, now)
+    reason = _reason_of_failure(case.before, was, end, case.now)
+    return Reason.ANOTHER_CAUSE if reason in _BEGINNING and _is_told_of_same(case) else reason
+
+
+def _is_told_as_retried(case: "_Case") -> bool:
+    """Whether this is the record of a call of which its retries have told already."""
+    return any(
+        one.call == case.end.task and not one.is_recorded and one.revision
+        for one in case.before.retries
+    )
+
+
+def _is_told_of_same(case: "_Case") -> bool:
+    """Whether a failure of this execution of a runbook is known: its task's, or the runbook's."""
+    known = (end for one in failed_runs(case.before) for end in failures(one))
+    return bool(case.end.of) and case.end.of in {one.of for one in known}
 
 
 def _reason_of_success(before: ServiceState, now: datetime) -> Reason:
@@ -453,46 +422,59 @@ TOLD_AS_FAILURE = {
     Reason.ANOTHER_CAUSE,
     Reason.STILL_FAILING,
 }
-_TOLD = {*TOLD_AS_FAILURE, Reason.RECOVERED, Reason.OVER_BEFORE_TOLD}
+_BEGINNING = {Reason.NEWLY_FAILING, Reason.FAILING_AGAIN, Reason.FLAPPING}
+_TOLD = {*TOLD_AS_FAILURE, Reason.RECOVERED, Reason.OVER_BEFORE_TOLD, Reason.RETRIED}
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """One end of a run, the runs that it is one of, and what it means to a reader."""
+    """One end of a run, and the row before and with it."""
 
     before: ServiceState
-    affected: Sequence[TaskRuns]
+    noted: ServiceState
     end: TaskEnd
-    reason: Reason
     now: datetime
     limits: Limits
 
 
-def _told(case: _Case) -> ServiceState:
+def _told(case: _Case, news: Collection[tuple[str, str]], reason: Reason) -> ServiceState:
     """The row with what follows from this end; runs that are news know with which revision."""
-    before, reason = case.before, case.reason
-    revision = before.revision + 1
-    with_end = [_with_end(one, case.end) for one in case.affected]
-    news = [replace(one, revision=revision) for one in with_end] if reason in _TOLD else with_end
-    after = _with_runs(before, news)
-    flaps = _recent(before, case.now)
+    after = _announced(case.noted, news, case.before.revision + 1)
+    flaps = _recent(case.before, case.now)
     if reason in TOLD_AS_FAILURE or reason is Reason.FLAPS_ON:
         flaps = (*flaps, case.now)[-FLAPPING_AT:]
     after = replace(
         after,
         flaps=flaps,
-        is_flapping=reason is Reason.FLAPPING or (before.is_flapping and bool(flaps)),
-        count=sum(len(failures(one)) for one in after.runs),
+        is_flapping=reason is Reason.FLAPPING or (case.before.is_flapping and bool(flaps)),
+        count=sum(len(failures(one)) for one in all_runs(after)),
     )
     return _with_phase(case, after)
+
+
+def _announced(
+    task: ServiceState, news: Collection[tuple[str, str]], revision: int
+) -> ServiceState:
+    """Calls without a record are announced by all of their starter."""
+    runs = (replace(one, revision=revision) if key_of(one) in news else one for one in task.runs)
+    calls = (
+        replace(one, revision=revision) if _is_among(one, news) else one for one in task.retries
+    )
+    return replace(task, runs=tuple(runs), retries=tuple(calls))
+
+
+def _is_among(call: RetriedCall, news: Collection[tuple[str, str]]) -> bool:
+    return not call.is_recorded and unrecorded_key(call) in news
 
 
 def _with_phase(case: _Case, after: ServiceState) -> ServiceState:
     """Where it stands: a failure that is the newest one begins the window anew."""
     before, failing = case.before, failed_runs(after)
     if not failing:
-        phase = Phase.RECOVERED if any(map(newest_failure, after.runs)) else Phase.WELL
-        return replace(after, phase=phase, over_at=case.end.at, due_at=None)
+        ends = [end for one in all_runs(after) if (end := newest_failure(one))]
+        phase = Phase.RECOVERED if ends else Phase.WELL
+        since = max((one.at for one in ends), default=after.since)
+        return replace(after, phase=phase, since=since, over_at=case.end.at, due_at=None)
     newest = failures(failing[0])[-1]
     after = replace(after, since=newest.at, last_failure_at=newest.at)
     if case.end.task == newest.task or before.phase not in (Phase.TASK_FAILED, Phase.NOT_RUN):
@@ -501,3 +483,41 @@ def _with_phase(case: _Case, after: ServiceState) -> ServiceState:
     if before.phase is Phase.NOT_RUN:
         return replace(after, phase=before.phase, due_at=None)
     return replace(after, due_at=before.due_at or case.now + case.limits.window)
+
+
+# --- what was done for what did not start ---------------------------------------------------------
+
+
+def _on_retry(
+    before: ServiceState, event: TaskRetry, now: datetime, limits: Limits
+) -> tuple[ServiceState, Reason]:
+    """A call is tried again, or not any more. A call without a record is a failure by that."""
+    call, identity = mark(f"call {event.call}"), mark(event.identity)
+    calls = retried.with_step(before.retries, event, call)
+    if identity in before.seen or calls == before.retries:
+        return before, Reason.SECOND_COPY
+    seen = (*before.seen, identity)[-SEEN_AT_MOST:]
+    noted = bounded(replace(before, retries=calls, seen=seen))
+    step = retried.step_in(noted.retries, event, call)
+    if step is None:
+        return noted, Reason.REPEATED  # of a call that is too old to be kept
+    after, reason = _with_failed_call(before, noted, call, now, limits)
+    said_at = retried.said_at(after.retries, step, call, limits.repeat_interval)
+    if reason is Reason.REPEATED and said_at is None:
+        reason = Reason.RETRIED
+    if reason in _TOLD:
+        step = replace(step, revision=before.revision + 1, said_at=step.occurred_at)
+    else:
+        step = replace(step, said_at=said_at)
+    return replace(after, retries=retried.with_told(after.retries, step, call)), reason
+
+
+def _with_failed_call(
+    before: ServiceState, noted: ServiceState, call: str, now: datetime, limits: Limits
+) -> tuple[ServiceState, Reason]:
+    """What it means that this call failed, unless its own record says it."""
+    ends = (end for one in all_runs(noted) if is_unrecorded(one) for end in one.ends)
+    end = next((one for one in ends if one.task == call), None)
+    if end is None:
+        return noted, Reason.REPEATED
+    return _judged(_Case(before, noted, end, now, limits))

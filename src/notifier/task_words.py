@@ -1,13 +1,14 @@
 """What a message says of a standalone task: how its runs ended, why, and how to start it again."""
 
 import json
+import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from notifier import standalone
-from notifier.arns import cluster_name, revision_label, task_url
+from notifier import retried, retry_words, task_runs
+from notifier.arns import cluster_name, execution_url, parse_arn, revision_label, task_url
 from notifier.diagnosis import diagnose
 from notifier.facts import Container, Facts, StoppedTask
 from notifier.model import (
@@ -15,18 +16,24 @@ from notifier.model import (
     Launch,
     Phase,
     Reason,
+    RetryStep,
     ServiceState,
     TaskEnd,
     TaskRuns,
 )
+from notifier.standalone import UNKNOWN
 from notifier.tasks import telling_container
 
 RUNS_SHOWN = 3  # starters and commands of one family
 CONTAINERS_SHOWN = 6
+STEPS_SHOWN = 6  # of what was tried again, in one reply
 COMMAND_AT_MOST = 150  # characters of a command override, shown to tell runs apart
 COMMAND_LINE_AT_MOST = 1500  # characters; a longer one would be cut, and be another command
 _SAYS_NOTHING = "Essential container in task exited"  # that an exit code does not
+RUNBOOK_SAYS_AT_MOST = 120  # characters, beside the whole in a quote
 CUT_OFF = "…"
+_ARN = re.compile(r"arn:[^\s;]+; ")
+_NAME_IN_ARN = re.compile(r"arn:[a-z-]+:(?:sts|iam)::[0-9]*:(?:assumed-role/|user/)?(.+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +42,9 @@ class RunLine:
 
     `failed` says what happened in our words, empty where a failure is over; `why` is our reading of
     it and `reason` ECS's own words; `codes` are the containers' exit codes. `again` starts it
-    again. `succeeded_at` is the last success, None when none is known.
+    again. `succeeded_at` is the last success, None when none is known. `retried` says how it stands
+    with a run that did not start and is tried again, `retried_why` in AWS's words why no more;
+    `has_started`: since then it has.
     """
 
     starter: str
@@ -51,22 +60,36 @@ class RunLine:
     again: str
     revision: str
     url: str
+    retried: str
+    retried_why: str
+    has_started: bool
+    is_of_runbook: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryLine:
+    """What was done for a run that did not start, in our words; and AWS's where they are new."""
+
+    sign: str
+    text: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskLine:
-    """What a message shows of a family's tasks."""
+    """What a message shows of a family's tasks; `retries` are only in a reply."""
 
     sign: str
     name: str
     news: str
     runs: tuple[RunLine, ...]
     more: int
+    retries: tuple[RetryLine, ...]
+    more_retries: int
     is_over: bool
     not_run: bool
 
 
-_SIGN = {Phase.TASK_FAILED: "🔴", Phase.NOT_RUN: "🔴"}
 _NEWS = {
     Reason.FAILING_AGAIN: "failing again",
     Reason.FLAPPING: "fails often: counted from now on, told again after a quiet hour",
@@ -77,35 +100,53 @@ _NEWS = {
 
 def task_line(task: ServiceState, cluster_key: str, route: str | None = None) -> TaskLine:
     """The task for a message: with a `route`, what it was not told yet; else where it stands."""
-    runs = _shown(task, route)
-    lines = tuple(_run_line(one, cluster_key) for one in runs[:RUNS_SHOWN])
+    steps = _steps_to_tell(task, route) if route is not None else ()
+    runs = _shown(task, route, is_tried_again=bool(steps))
+    lines = tuple(_run_line(task, one, cluster_key) for one in runs[:RUNS_SHOWN])
     is_over = all(one.is_over for one in lines)
     said = [one.reason for one in task.untold(route)] if route is not None else []
     return TaskLine(
-        sign=_SIGN.get(task.phase, "✅") if not is_over else "✅",
+        sign=_sign(lines) if lines or not steps else retry_words.sign(steps[-1][0]),
         name=task.name,
         news=next((_NEWS[one] for one in reversed(said) if one in _NEWS and not is_over), ""),
         runs=lines,
         more=len(runs) - len(lines),
+        retries=tuple(_retry_lines(steps[-STEPS_SHOWN:], {one.reason for one in lines})),
+        more_retries=len(steps[:-STEPS_SHOWN]),
         is_over=is_over,
         not_run=task.phase is Phase.NOT_RUN,
     )
 
 
-def _shown(task: ServiceState, route: str | None) -> Sequence[TaskRuns]:
+def task_sign(task: ServiceState, cluster_key: str) -> str:
+    """🟠 where all that did not start has started since, and has not ended; 🔴 and ✅ as usual."""
+    return task_line(task, cluster_key).sign
+
+
+def _sign(lines: Sequence[RunLine]) -> str:
+    failing = [one for one in lines if not one.is_over]
+    if not failing:
+        return "✅"
+    return "🟠" if all(one.has_started for one in failing) else "🔴"
+
+
+def _shown(task: ServiceState, route: str | None, *, is_tried_again: bool) -> Sequence[TaskRuns]:
     """What is news; where nothing is, what fails; else what failed last."""
     told = task.told.get(route, 0) if route is not None else task.revision
-    news = [one for one in task.runs if one.revision > told]
-    shown = news or standalone.failed_runs(task)
-    return shown or [one for one in task.runs if standalone.newest_failure(one)][-1:]
+    runs = [one for one in task_runs.all_runs(task) if task_runs.newest_failure(one)]
+    news = [one for one in runs if one.revision > told]
+    if news or is_tried_again:
+        return news
+    return task_runs.failed_runs(task) or runs[-1:]
 
 
-def _run_line(runs: TaskRuns, cluster_key: str) -> RunLine:
-    failing = standalone.failures(runs)
-    end = failing[-1] if failing else standalone.newest_failure(runs)
+def _run_line(task: ServiceState, runs: TaskRuns, cluster_key: str) -> RunLine:
+    failing = task_runs.failures(runs)
+    end = failing[-1] if failing else task_runs.newest_failure(runs)
     launch = (end.launch if end else None) or Launch(task_definition="")
     why = _why(end) if end else ""
     reason = _reason(end) if end else ""
+    step = retried.last_step(task.retries, end.task) if end and failing else None
     return RunLine(
         starter=starter_label(_as_first_started(launch, runs)),
         command=_command_label(launch),
@@ -115,12 +156,53 @@ def _run_line(runs: TaskRuns, cluster_key: str) -> RunLine:
         codes=_codes(end.containers) if end else "",
         count=len(failing),
         failed_at=end.at if end else None,
-        succeeded_at=standalone.last_success(runs),
+        succeeded_at=task_runs.last_success(runs),
         is_over=not failing,
-        again=command_line(launch, cluster_key),
+        again="" if end and end.runbook else command_line(launch, cluster_key),
         revision=revision_label(launch.task_definition),
-        url=(task_url(cluster_key, end.arn) or "") if end else "",
+        url=_url(end, cluster_key) if end else "",
+        retried=retry_words.standing(step) if step else "",
+        retried_why=step.reason if step and retry_words.says_why(step) else "",
+        has_started=step is not None and step.name == retried.STARTED,
+        is_of_runbook=bool(end and end.runbook),
     )
+
+
+def _url(end: TaskEnd, cluster_key: str) -> str:
+    """The page of the task, or of the runbook's execution."""
+    cluster = parse_arn(cluster_key)
+    if end.runbook and cluster:
+        return execution_url(cluster.region, end.of) or ""
+    return task_url(cluster_key, end.arn) or ""
+
+
+# --- what was tried again -------------------------------------------------------------------------
+
+
+def _steps_to_tell(task: ServiceState, route: str) -> Sequence[tuple[RetryStep, bool]]:
+    """Each with whether more has happened to its call since, oldest first."""
+    told = task.told.get(route, 0)
+    steps = [
+        (step, step is not call.steps[-1])
+        for call in task.retries
+        for step in call.steps
+        if step.revision > told
+    ]
+    return sorted(steps, key=lambda one: (one[0].occurred_at, one[0].number))
+
+
+def _retry_lines(
+    steps: Sequence[tuple[RetryStep, bool]], said: Collection[str]
+) -> Iterator[RetryLine]:
+    """The same reason is quoted once: with the run, or the first time that it comes."""
+    quoted = set(said)
+    for step, is_past in steps:
+        yield RetryLine(
+            sign=retry_words.sign(step),
+            text=retry_words.sentence(step, is_past=is_past),
+            reason="" if step.reason in quoted else step.reason,
+        )
+        quoted.add(step.reason)
 
 
 # --- what happened --------------------------------------------------------------------------------
@@ -128,6 +210,8 @@ def _run_line(runs: TaskRuns, cluster_key: str) -> RunLine:
 
 def _happened(end: TaskEnd) -> str:
     """`could not be started`, `failed to start, it never ran`, `failed`."""
+    if end.runbook:
+        return retry_words.of_runbook(end.stop_code, end.runbook, end.step)
     if not end.arn:
         refused = f" ({end.stop_code})" if end.stop_code else ""
         return f"could not be started{refused}"
@@ -138,6 +222,9 @@ def _happened(end: TaskEnd) -> str:
 
 def _why(end: TaskEnd) -> str:
     """What it means, where ECS's words are known; else those words."""
+    if end.runbook:
+        said = _ARN.sub("", end.reason)
+        return said if len(said) <= RUNBOOK_SAYS_AT_MOST else said[:RUNBOOK_SAYS_AT_MOST] + CUT_OFF
     if not end.arn:
         return diagnose(None, event="", reason=end.reason).cause if end.reason else ""
     stopped = StoppedTask(
@@ -169,19 +256,24 @@ def _codes(containers: Sequence[Container]) -> str:
 
 def _as_first_started(launch: Launch, runs: TaskRuns) -> Launch:
     """Whose job it is, where the last to start it was ecs-watch that tried again."""
-    own = standalone.TRIED_AGAIN
+    own = task_runs.TRIED_AGAIN
     is_again = launch.started_by.startswith(own) and not runs.starter.startswith(own)
     return replace(launch, started_by=runs.starter) if is_again else launch
 
 
 def starter_label(launch: Launch) -> str:
-    """`schedule nightly-report`; a name that may have been cut ends with `…`."""
-    for prefix, kind in standalone.SCHEDULES.items():
+    """`schedule nightly-report`, `deploy/mika`; a name that may have been cut ends with `…`.
+
+    Of whoever began a runbook IAM's ARN is known.
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
+    """
+    for prefix, kind in task_runs.SCHEDULES.items():
         if launch.started_by.startswith(prefix):
             name = launch.started_by.removeprefix(prefix)
-            is_cut = len(launch.started_by) >= standalone.STARTER_AT_MOST
+            is_cut = len(launch.started_by) >= task_runs.STARTER_AT_MOST
             return f"{kind} {name}{CUT_OFF if is_cut else ''}"
-    return launch.started_by or launch.invoked_by
+    who = _NAME_IN_ARN.fullmatch(launch.started_by)
+    return who[1] if who else launch.started_by or launch.invoked_by
 
 
 def _command_label(launch: Launch) -> str:
@@ -223,7 +315,7 @@ def _network(launch: Launch) -> Iterator[str]:
         return
     subnets, groups = (
         ",".join(launch.subnets),
-        ",".join(launch.security_groups) or standalone.UNKNOWN,
+        ",".join(launch.security_groups) or UNKNOWN,
     )
     public = f",assignPublicIp={launch.public_ip}" if launch.public_ip else ""
     settings = f"subnets=[{subnets}],securityGroups=[{groups}]{public}"
@@ -246,4 +338,4 @@ def _overrides(overrides: Sequence[ContainerOverride]) -> Iterator[str]:
 
 
 def _without_values(override: ContainerOverride) -> list[dict[str, str]]:
-    return [{"name": name, "value": standalone.UNKNOWN} for name in override.environment]
+    return [{"name": name, "value": UNKNOWN} for name in override.environment]

@@ -98,10 +98,10 @@ def in_incident(cluster: ClusterState, route: str) -> list[ServiceState]:
 
 
 def _is_flat(service: ServiceState, cluster: ClusterState, place: Place) -> bool:
-    """Nor does a task need one that succeeds when the incident in which it failed is history."""
+    """Nor does a task need one that succeeds, or is tried again, when its incident is history."""
     is_of_another = service.generation != cluster.generation
     is_late = service.kind is SubjectKind.TASK and is_of_another
-    flat = FLAT | {Reason.RECOVERED} if is_late else FLAT
+    flat = FLAT | {Reason.RECOVERED, Reason.RETRIED} if is_late else FLAT
     return all(one.reason in flat for one in service.untold(place.route))
 
 

@@ -486,7 +486,9 @@ class Account:
         self.services[cluster, name] = service = Service(self, cluster, name, **more)
         return service
 
-    def send(self, detail_type: str, arn: str, detail: Mapping[str, Any]) -> None:
+    def send(
+        self, detail_type: str, arn: str, detail: Mapping[str, Any], source: str = "aws.ecs"
+    ) -> None:
         """EventBridge: what a rule takes, at least once, late at times, in no order, some never.
 
         https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-event-delivery.html
@@ -496,7 +498,7 @@ class Account:
             "version": "0",
             "id": f"event-{self.events}",
             "detail-type": detail_type,
-            "source": "aws.ecs",
+            "source": source,
             "account": ACCOUNT,
             "time": moment(self.scheduler.clock).isoformat(timespec="seconds"),
             "region": REGION,
