@@ -25,6 +25,9 @@ TOLD: dict[str, list[tuple[str, ...]]] = {
     ],
     "scheduled-job-is-tried-again": [
         ("could not be started: no capacity", "started by schedule sync-prices"),
+        ("1 of 1 task did not start; tried again in about", "at most 5 times"),
+        ("After attempt 1 of 5", "still did not start", "Capacity is unavailable"),
+        ("Started after all, by attempt 2 of 5",),
         ("succeeded", "started by schedule sync-prices"),
     ],
     "migration-exits-1": [
