@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import pytest
 
 from notifier import runbooks
 from notifier.arns import log_stream_url
+from notifier.ecs.tasks import stopped_task
 from notifier.events import RUNBOOK_FAILED, TASKS
+from notifier.outcome import Outcome as RunOutcome
+from notifier.outcome import judged
 from notifier.retrying import Doors
 from sandbox.transform import read_template
 from tests.automation import EXECUTION_ID, Execution, StepFailed
@@ -59,6 +63,8 @@ class Ecs:
     failures: Sequence[Mapping[str, str]] = ()
     gone: Sequence[Mapping[str, str]] = ()
     essential: Sequence[str] = ("app",)
+    router: str = ""
+    proxy: str = ""
     started: list[Mapping[str, Any]] = field(default_factory=list)
     stops: list[str] = field(default_factory=list)
     described: int = 0
@@ -90,7 +96,11 @@ class Ecs:
             {"name": name, "essential": name in self.essential, "logConfiguration": log}
             for name in every
         ]
-        return {"taskDefinition": {"containerDefinitions": defined}}
+        for one in defined:
+            if one["name"] == self.router:
+                one["firelensConfiguration"] = {"type": "fluentbit"}
+        beside = {"proxyConfiguration": {"containerName": self.proxy}} if self.proxy else {}
+        return {"taskDefinition": {"containerDefinitions": defined, **beside}}
 
 
 @dataclass
@@ -240,6 +250,11 @@ ENDS: dict[str, Ended] = {
     "it never ran": (["app"], [container("app")], False),
     "one never ran": (["app", "proxy"], [container("app", 0), container("proxy")], False),
     "ECS stopped it alone": (["app"], [container("app", 143)], False),
+    "who was killed may have been killed first": (
+        ["app", "proxy"],
+        [container("app", 137), container("proxy", 0)],
+        False,
+    ),
     "GuardDuty's container counts for nothing": (
         ["app"],
         [container("app", 0), container("aws-guardduty-agent-x1")],
@@ -258,6 +273,45 @@ def test_every_container_that_counts_is_judged(name: str) -> None:
         failed(ecs)
 
 
+@pytest.mark.parametrize("beside", ["router", "proxy"])
+@pytest.mark.parametrize(("code", "is_well"), [(0, True), (137, False), (3, False)])
+def test_a_log_router_and_a_proxy_are_not_the_work(beside: str, code: int, is_well: bool) -> None:
+    """Essential as a rule: the router ends with 0 whatever became of the job, or with 137."""
+    ended = stopped(0, container("app", code), container("agent", 0 if code else 137))
+    ecs = Ecs([[ended]], essential=["app", "agent"], **{beside: "agent"})  # type: ignore[arg-type]
+    if is_well:
+        execution(ecs).run()
+    else:
+        assert f"app: exit code {code}" in failed(ecs)[1]
+
+
+def test_where_nothing_else_is_essential_the_router_decides() -> None:
+    ecs = Ecs([[stopped(0, container("agent", 3))]], essential=["agent"], router="agent")
+    failed(ecs)
+
+
+def test_it_says_that_nobody_knows_which_of_two_ended_the_task() -> None:
+    both = [container("app", 137), container("proxy", 0)]
+    _, why = failed(Ecs([[stopped(0, *both)]], essential=["app", "proxy"]))
+    assert "which of them ended the task is not known" in why
+    execution(Ecs([[stopped(0, *both)]], essential=["app", "proxy"]), Container="proxy").run()
+
+
+def test_its_verdict_is_that_of_run() -> None:
+    names, why = ("app", "proxy"), "OutOfMemoryError: killed"
+    each = [(0, ""), *product((1, 137, 143), ("", why))]
+    for many in (1, 2):
+        for ends in product(each, repeat=many):
+            pairs = zip(names[:many], ends, strict=True)
+            task = stopped(0, *(container(name, *end) for name, end in pairs))
+            ended = judged(stopped_task(task), names[:many])
+            ecs = Ecs([[task]], essential=names[:many])
+            if (ended.outcome, ended.exit_code) == (RunOutcome.EXITED, 0):
+                execution(ecs).run()
+            else:
+                failed(ecs)
+
+
 def test_the_container_that_is_named_decides_alone() -> None:
     both = [container("app", 0), container("proxy", 1)]
     execution(Ecs([[stopped(0, *both)]], essential=["app", "proxy"]), Container="app").run()
@@ -267,7 +321,16 @@ def test_the_container_that_is_named_decides_alone() -> None:
     assert "no container ap" in why
 
 
-@pytest.mark.parametrize("code", ["UserInitiated", "SpotInterruption", "TaskFailedToStart"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "UserInitiated",
+        "SpotInterruption",
+        "TaskFailedToStart",
+        "ServiceSchedulerInitiated",
+        "OneOfTomorrow",
+    ],
+)
 def test_who_was_stopped_before_its_end_has_not_ended_well(code: str) -> None:
     ended = stopped(0, container("app", 0), stopCode=code, stoppedReason="because")
     _, why = failed(Ecs([[ended]]))
