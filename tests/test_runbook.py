@@ -21,6 +21,7 @@ from notifier.retrying import Doors
 from sandbox.transform import read_template
 from tests.automation import EXECUTION_ID, Execution, StepFailed
 from tests.tasks_simulator import World
+from tests.test_template import copied
 
 ROOT = Path(__file__).parent.parent
 CONTENT: dict[str, Any] = read_template(ROOT / "tasks.yaml")["Resources"]["Runbook"]["Properties"][
@@ -137,7 +138,7 @@ def test_a_job_that_ends_well_runs_with_functions_before_and_after() -> None:
     functions, ecs = Functions(), Ecs([[running(0)], [running(0)], [WELL]])
     played = execution(ecs, functions, BeforeFunction="before", AfterFunction="after")
     played.run()
-    assert played.steps == ["Before", "Start", "Follow", "Look", "After"]
+    assert played.steps == ["Before", "Start", "Follow", "Look", "Ended", "After"]
     assert [name for name, _ in functions.called] == ["before", "after"]
     assert functions.called[1][1]["TaskArns"] == [TASK.format(0)]
 
@@ -222,7 +223,7 @@ def test_several_tasks_have_all_to_end() -> None:
     one, two = stopped(0, container("app", 0)), stopped(1, container("app", 0))
     ecs = Ecs([[one, running(1)], [one, running(1)], [one, two]], starts=2)
     execution(ecs, Count=2).run()
-    assert ecs.described == 3
+    assert ecs.described == 3 + 1  # and once more at the end
 
 
 Ended = tuple[Sequence[str], Sequence[Mapping[str, Any]], bool]
@@ -358,8 +359,27 @@ def test_the_time_out_says_what_still_runs() -> None:
 
 
 def test_the_longest_time_out_ends_before_the_loop_does() -> None:
-    played, _ = failed(Ecs([[running(0)]]), TimeoutMinutes=840)
+    played, why = failed(Ecs([[running(0)]]), TimeoutMinutes=840)
+    assert why.startswith("Look: the time is over")
     assert played.clock.now - 1_000_000 >= 840 * 60
+
+
+@pytest.mark.parametrize("minutes", [-5, 0, 841, 2000])
+def test_a_time_out_that_the_loop_cannot_wait_for_starts_nothing(minutes: int) -> None:
+    ecs = Ecs([[running(0)]])
+    _, why = failed(ecs, TimeoutMinutes=minutes)
+    assert "TimeoutMinutes must be 1 to 840" in why
+    assert ecs.started == []
+
+
+def test_a_loop_that_ends_while_a_task_runs_is_no_success() -> None:
+    functions, short = Functions(), copied(CONTENT)
+    (loop,) = (one for one in short["mainSteps"] if one["action"] == "aws:loop")
+    loop["inputs"]["MaxIterations"] = 2
+    played = execution(Ecs([[running(0)]]), functions, AfterFunction="after", TimeoutMinutes=600)
+    with pytest.raises(StepFailed, match=f"still running, and left so: {TASK.format(0)}"):
+        replace(played, content=short).run()
+    assert functions.called == []
 
 
 def test_a_function_that_fails_fails_its_step() -> None:
