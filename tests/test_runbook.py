@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import product
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from notifier import runbooks
 from notifier.arns import log_stream_url
@@ -55,6 +56,20 @@ def running(number: int) -> dict[str, Any]:
     return {**stopped(number), "lastStatus": "RUNNING"}
 
 
+def refusal(operation: str, code: str, message: str, status: int = 400) -> ClientError:
+    said: Any = {
+        "Error": {"Code": code, "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return ClientError(said, operation)
+
+
+LOST = ReadTimeoutError(endpoint_url="RunTask")
+BROKEN = refusal("RunTask", "ServerException", "", 500)
+THROTTLED = refusal("RunTask", "ThrottlingException", "Rate exceeded")
+DENIED = refusal("RunTask", "AccessDeniedException", "not authorized")
+
+
 @dataclass
 class Ecs:
     """Answers DescribeTasks from a script, its last answer again and again."""
@@ -66,16 +81,22 @@ class Ecs:
     essential: Sequence[str] = ("app",)
     router: str = ""
     proxy: str = ""
+    errors: Sequence[Exception | None] = ()  # of RunTask, after it was done
+    cannot_stop: Collection[int] = ()
     started: list[Mapping[str, Any]] = field(default_factory=list)
     stops: list[str] = field(default_factory=list)
     described: int = 0
 
     def run_task(self, **request: Any) -> Any:
         self.started.append(request)
+        if error := next(iter(self.errors[len(self.started) - 1 :]), None):
+            raise error
         tasks = [{"taskArn": TASK.format(number)} for number in range(self.starts)]
         return {"tasks": tasks, "failures": list(self.failures)}
 
     def stop_task(self, *, task: str, **_: Any) -> None:
+        if task in map(TASK.format, self.cannot_stop):
+            raise refusal("StopTask", "AccessDeniedException", "no")
         self.stops.append(task)
 
     def describe_tasks(self, **_: Any) -> Any:
@@ -342,8 +363,40 @@ def test_when_not_all_tasks_can_start_none_is_left() -> None:
     ecs = Ecs([[WELL]], starts=2, failures=[{"reason": "RESOURCE:MEMORY"}])
     played, why = failed(ecs, Count=3)
     assert ecs.stops == [TASK.format(0), TASK.format(1)]
-    assert "1 of 3 tasks could not start: RESOURCE:MEMORY; the 2 that did were stopped" in why
+    assert "1 of 3 tasks could not start: RESOURCE:MEMORY; 2 that did were stopped" in why
     assert played.steps == ["Before", "Start"]
+
+
+def test_what_of_a_partial_start_could_not_be_stopped_is_named() -> None:
+    some = [{"reason": "RESOURCE:MEMORY"}]
+    ecs = Ecs([[WELL]], starts=3, failures=some, cannot_stop=[0, 1])
+    _, why = failed(ecs, Count=4)
+    assert ecs.stops == [TASK.format(2)]
+    assert f"these could not be stopped, and may run: {TASK.format(0)}, {TASK.format(1)}" in why
+    assert "; 1 that did were stopped again; these could not" in why
+
+
+@pytest.mark.parametrize("error", [LOST, BROKEN])
+def test_a_start_without_an_answer_is_not_sent_again_and_said(error: Exception) -> None:
+    """Its token ends with its task, so that a second request may start the job a second time."""
+    ecs = Ecs([[WELL]], errors=[error])
+    _, why = failed(ecs)
+    assert len(ecs.started) == 1
+    assert f"whether it started is not known ({error})" in why
+    assert f"startedBy ecs-watch-runbook/{EXECUTION_ID}" in why
+
+
+def test_a_start_that_is_throttled_is_tried_again_and_one_that_is_refused_is_not() -> None:
+    ecs = Ecs([[WELL]], errors=[THROTTLED, THROTTLED, None])
+    execution(ecs).run()
+    assert len(ecs.started) == 3
+    _, why = failed(Ecs([[WELL]], errors=[THROTTLED] * 20))
+    assert "Rate exceeded" in why
+    ecs = Ecs([[WELL]], errors=[DENIED])
+    _, why = failed(ecs)
+    assert "not authorized" in why
+    assert "not known" not in why
+    assert len(ecs.started) == 1
 
 
 def test_a_task_that_ecs_forgot_ended_nobody_knows_how() -> None:
