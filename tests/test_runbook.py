@@ -70,14 +70,20 @@ THROTTLED = refusal("RunTask", "ThrottlingException", "Rate exceeded")
 DENIED = refusal("RunTask", "AccessDeniedException", "not authorized")
 
 
+def missing(number: int) -> dict[str, Any]:
+    return {"arn": TASK.format(number), "reason": "MISSING"}
+
+
 @dataclass
 class Ecs:
-    """Answers DescribeTasks from a script, its last answer again and again."""
+    """Answers DescribeTasks from a script, its last answer again and again.
+
+    What has an `arn` in it is a failure: a task that ECS does not show.
+    """
 
     looks: Sequence[Sequence[Mapping[str, Any]]]
     starts: int = 1
     failures: Sequence[Mapping[str, str]] = ()
-    gone: Sequence[Mapping[str, str]] = ()
     essential: Sequence[str] = ("app",)
     router: str = ""
     proxy: str = ""
@@ -100,9 +106,12 @@ class Ecs:
         self.stops.append(task)
 
     def describe_tasks(self, **_: Any) -> Any:
-        tasks = self.looks[min(self.described, len(self.looks) - 1)]
+        shown = self.looks[min(self.described, len(self.looks) - 1)]
         self.described += 1
-        return {"tasks": list(tasks), "failures": list(self.gone)}
+        return {
+            "tasks": [one for one in shown if "arn" not in one],
+            "failures": [one for one in shown if "arn" in one],
+        }
 
     def describe_task_definition(self, **_: Any) -> Any:
         log = {
@@ -399,9 +408,33 @@ def test_a_start_that_is_throttled_is_tried_again_and_one_that_is_refused_is_not
     assert len(ecs.started) == 1
 
 
-def test_a_task_that_ecs_forgot_ended_nobody_knows_how() -> None:
-    _, why = failed(Ecs([[]], gone=[{"arn": TASK.format(0), "reason": "MISSING"}]))
-    assert "nobody knows how it ended" in why
+def test_a_task_that_ecs_does_not_show_yet_is_waited_for() -> None:
+    execution(Ecs([[missing(0)], [missing(0)], [running(0)], [missing(0)], [WELL]])).run()
+
+
+def test_a_task_that_ecs_never_shows_ended_nobody_knows_how() -> None:
+    played, why = failed(Ecs([[missing(0)]]))
+    assert f"{TASK.format(0)}: MISSING; nobody knows how it ended" in why
+    assert 60 <= played.clock.now - 1_000_000 < 80
+
+
+@pytest.mark.parametrize("looks", [439, 440, 441])  # a script looks 55 times
+def test_a_task_that_vanishes_while_it_runs_ended_nobody_knows_how(looks: int) -> None:
+    _, why = failed(Ecs([*[[running(0)]] * looks, [missing(0)]]), TimeoutMinutes=600)
+    assert "MISSING; nobody knows how it ended" in why
+
+
+def test_a_task_that_ended_well_more_than_an_hour_ago_may_be_forgotten() -> None:
+    """ECS shows a stopped task for an hour; the others still run."""
+    other = stopped(1, container("app", 0))
+    looks = [*[[WELL, running(1)]] * 370, *[[missing(0), running(1)]] * 400]
+    execution(Ecs([*looks, [missing(0), other]], starts=2), Count=2, TimeoutMinutes=600).run()
+
+
+def test_whatever_else_ecs_does_not_say_of_a_task_fails_it_at_once() -> None:
+    played, why = failed(Ecs([[{"arn": TASK.format(0), "reason": "ACCESS"}]]))
+    assert "ACCESS; nobody knows how it ended" in why
+    assert played.clock.now - 1_000_000 < 20
 
 
 def test_the_time_out_says_what_still_runs() -> None:
