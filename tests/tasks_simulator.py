@@ -24,6 +24,7 @@ from notifier.errors import Conflict, StoreUnavailable
 from notifier.model import Invocation
 from notifier.retries import Policy
 from notifier.retrying import Doors, Retrying, Table
+from tests import masks
 from tests.simulator import dynamodb
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
@@ -456,10 +457,10 @@ def spoil(detail: dict[str, Any], dice: Random) -> None:
     match dice.randrange(6):
         case 0:
             holder, key = dice.choice(places)
-            holder[key] = "HIDDEN_DUE_TO_SECURITY_REASONS"
+            holder[key] = dice.choice(masks.HIDDEN)
         case 1:
             holder, key = dice.choice([one for one in places if isinstance(one[0][one[1]], str)])
-            holder[key] = dice.choice(("***", holder[key][:2] + "...", "<redacted>", "cut…"))
+            holder[key] = dice.choice((*masks.CUT, holder[key][:2] + "...", holder[key][:2] + "…"))
         case 2:
             holder, key = dice.choice(places)
             holder[key] = None

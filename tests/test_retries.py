@@ -12,6 +12,7 @@ from botocore.exceptions import ReadTimeoutError
 from notifier import retries
 from notifier.asked import Asked, asked, family_of
 from notifier.retries import Answer, Failed, Ignored, Job, Outcome, Phase, Policy
+from tests import masks
 from tests import tasks_simulator as sim
 from tests.tasks_simulator import BEGAN, CAPACITY, POLICY, Faults, World
 
@@ -141,6 +142,36 @@ def test_what_a_record_hides_is_named_and_not_shown() -> None:
     assert call is not None
     _, why = last(begun(call))
     assert why == "the record hides or cuts overrides.containerOverrides.environment.value"
+
+
+def with_command(value: str) -> Asked:
+    overrides = {"containerOverrides": [{"name": "app", "command": ["sh", "-c", value]}]}
+    record = World(0).record({**sim.REQUEST, "count": 1, "overrides": overrides}, 0)
+    call = asked(json.dumps(record))
+    assert call is not None
+    return call
+
+
+@pytest.mark.parametrize("value", [*masks.HIDDEN, *masks.CUT])
+def test_what_programs_write_in_place_of_a_value_is_known(value: str) -> None:
+    _, why = last(begun(with_command(value)))
+    assert why == "the record hides or cuts overrides.containerOverrides.command"
+
+
+@pytest.mark.parametrize("value", masks.HARMLESS)
+def test_a_value_that_only_speaks_of_hiding_is_taken_as_it_is(value: str) -> None:
+    assert begun(with_command(value)).phase is Phase.WAITING
+
+
+@pytest.mark.parametrize("field", ["cluster", "taskDefinition"])
+def test_a_call_whose_record_hides_whose_it_is_is_nobodys(field: str) -> None:
+    """It may not be listed at all, so it is logged and not told; the watcher tells the failure."""
+    for mask in (*masks.HIDDEN, *masks.CUT):
+        record = World(0).record({**sim.REQUEST, "count": 1, field: mask}, 0)
+        call = asked(json.dumps(record))
+        assert call is not None
+        job = retries.begun(call, POLICY, NOW, no_jitter)
+        assert isinstance(job, Ignored) or job.phase is Phase.ENDED
 
 
 def test_the_switch_stops_what_waits_and_what_comes() -> None:

@@ -24,9 +24,16 @@ OF_THE_CALL = frozenset({"clientToken", "startedBy", "count"})
 
 # What stands in a record instead of a value, or of its end.
 # https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+_BESIDE = r"[\w .,:+*-]{0,60}"
 _MASKED = re.compile(
-    r"HIDDEN_DUE_TO_SECURITY_REASONS|\*{3,}|"
-    r"\A\W*(masked|redacted|omitted|truncated|sensitive)\W*\Z|(…|\.\.\.|truncated\W*)\Z",
+    r"HIDDEN_DUE_TO_SECURITY_REASONS|VALUE_SPECIFIED_IN_NO_LOG_PARAMETER|\*{3,}|:x{5}@"
+    # by itself, with or without brackets
+    r"|\A\W*(?:data\+)?(?:masked|redacted|omitted|truncated|sensitive)\W*\Z"
+    rf"|\A[<\[(]{_BESIDE}(?:hidden|removed|filtered|sensitive|redacted|masked|truncated|omitted"
+    rf"|withheld|secret){_BESIDE}[>\])]\Z"
+    # at the end of what was cut; `$(…)` is a shell's
+    rf"|(?<!\$)[<\[(]{_BESIDE}(?:truncated|omitted|redacted|masked){_BESIDE}[>\])]\Z"
+    r"|(?:…|\.\.\.)(?: ?[0-9]+ more \w+)?\Z|truncated\W*\Z",
     re.IGNORECASE,
 )
 # 255 letters, digits, underscores and hyphens at most, then the revision, which may be left out.
