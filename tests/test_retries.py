@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
 from notifier import retries
 from notifier.asked import Asked, asked, family_of
@@ -257,8 +257,9 @@ def test_only_an_answer_tells_what_became_of_a_lost_request(
 
 
 def test_a_request_is_sent_again_only_while_its_token_is_sure_to_live() -> None:
-    assert retries.may_resend(LOST, timedelta(seconds=9))
-    assert not retries.may_resend(LOST, timedelta(seconds=11))
+    assert retries.may_resend(LOST, timedelta(seconds=0.7))
+    assert not retries.may_resend(LOST, timedelta(seconds=0.8))
+    assert retries.may_resend(BROKEN, timedelta(seconds=0.1))
     assert not retries.may_resend(DENIED, timedelta(seconds=1))
     assert not retries.may_resend(THROTTLED, timedelta(seconds=1))
 
@@ -339,11 +340,44 @@ def test_no_more_is_launched_than_was_asked_for_whatever_goes_wrong() -> None:
 
 
 def test_lost_answers_start_no_job_twice() -> None:
-    count = sim.lost_answers(range(20))
+    count = sim.lost_answers(range(12))
     assert (count["duplicates"], count["untold"]) == (0, 0)
     assert count["unknown"] > 5
     never = sim.every_answer_lost(range(5))
     assert (never["duplicates"], never["UNKNOWN"]) == (0, 5)
+
+
+@pytest.mark.parametrize(("seconds", "sent", "end"), [(0.2, 2, "STARTED"), (8, 1, "UNKNOWN")])
+def test_a_start_that_fails_quickly_is_asked_again_about_and_a_time_out_never(
+    seconds: float, sent: int, end: str
+) -> None:
+    world = World(2, Faults(full=0.0, partial=0.0))
+    run_task = world._ecs.run_task
+
+    def broken_once(**request: Any) -> Any:
+        world.requests.append(request)
+        if len(world.requests) > 1:
+            return run_task(**request)
+        world.now += timedelta(seconds=seconds)
+        raise ConnectionClosedError(endpoint_url="RunTask")  # before anything was done
+
+    world._ecs.run_task = broken_once
+    client, cold = world._ecs, [2]
+
+    def built() -> Any:
+        if cold:
+            world.now += timedelta(seconds=cold.pop())
+        return client
+
+    call = world.offer(1, 0)
+    world.play(world.now + 1.5 * sim.MINUTE)  # taken in, by another container than the tick's
+    doors = replace(world.program.doors, ecs=built)
+    world.program = replace(world.program, doors=doors)
+    world.play(world.now + sim.HOUR)
+    tokens = [one["clientToken"] for one in world.requests]
+    assert len(set(tokens)) == 1
+    assert sum(world.launched.values()) == sent - 1
+    assert world.ends() == {call: end}
 
 
 def test_events_of_its_tasks_tell_what_a_lost_answer_did_not() -> None:

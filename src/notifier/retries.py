@@ -31,8 +31,9 @@ _TRY_AGAIN = ("events.", "scheduler.", "states.", "pipes.")
 FIRST_WAIT = timedelta(seconds=90)
 LEASE = timedelta(minutes=3)  # longer than the function may run
 WAIT_FOR_EVENTS = timedelta(minutes=5)  # of a task whose start nobody answered for
-# After that the token may have died with a short task, and would start another one.
-RESEND_WITHIN = timedelta(seconds=10)
+# So only a quick error or a broken connection is asked again about, never a time-out: a token dies
+# with its task, and a job on an instance that has its image can be over within seconds.
+RESEND_WITHIN = timedelta(milliseconds=750)
 KEEP = timedelta(days=15)  # longer than a dead-letter queue's 14 days: nothing begins anew
 
 
