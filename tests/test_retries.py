@@ -95,6 +95,14 @@ def error(code: str, message: str = "", **identity: str) -> dict[str, Any]:
     return {"errorCode": code, "errorMessage": message, "responseElements": None, **more}
 
 
+def assumed(role: str, session: str) -> dict[str, Any]:
+    """https://docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html"""
+    arn = f"arn:aws:sts::{sim.ACCOUNT}:assumed-role/{role}/{session}"
+    issuer = {"type": "Role", "userName": role, "arn": f"arn:aws:iam::{sim.ACCOUNT}:role/{role}"}
+    context = {"sessionIssuer": issuer}
+    return {"type": "AssumedRole", "arn": arn, "sessionContext": context}
+
+
 QUOTA = "You have reached the quota of tasks in the PROVISIONING state."
 
 
@@ -110,6 +118,24 @@ QUOTA = "You have reached the quota of tasks in the PROVISIONING state."
 def test_who_tries_again_by_itself_is_left_alone(detail: dict[str, Any]) -> None:
     call = call_of(started=0, **detail)
     assert isinstance(retries.begun(call, POLICY, NOW, no_jitter), Ignored)
+
+
+@pytest.mark.parametrize(
+    ("identity", "is_person"),
+    [
+        ({"type": "IAMUser", "userName": "mika"}, True),
+        ({"type": "Root"}, True),
+        ({"type": "IdentityCenterUser", "onBehalfOf": {"userId": "1"}}, True),
+        (assumed("AWSReservedSSO_Admin_0123456789abcdef", "mika"), True),
+        (assumed("scheduler", "s"), False),
+        ({"type": "AWSService", "invokedBy": "events.amazonaws.com"}, False),
+    ],
+)
+def test_a_call_that_a_person_made_is_left_to_the_person(
+    identity: dict[str, Any], is_person: bool
+) -> None:
+    job = retries.begun(call_of(userIdentity=identity), POLICY, NOW, no_jitter)
+    assert (job == Ignored("a person called, who has seen the answer")) is is_person
 
 
 def test_a_full_quota_that_nobody_else_waits_for_is_waited_for() -> None:

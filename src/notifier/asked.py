@@ -41,6 +41,11 @@ _MASKED = re.compile(
 _FAMILY = re.compile(
     r"(?:arn:aws[a-z-]*:ecs:[a-z0-9-]+:[0-9]{12}:task-definition/)?([A-Za-z0-9_-]{1,255})(?::[0-9]+)?"
 )
+# Who called by hand: users, and roles that IAM Identity Center makes for them.
+# https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html
+# https://docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html
+_PEOPLE = frozenset({"IAMUser", "Root", "IdentityCenterUser"})
+_ROLE_OF_PEOPLE = "AWSReservedSSO_"
 _MOST_TASKS = 10  # of one call: API_RunTask (count)
 
 
@@ -68,6 +73,7 @@ class Asked:
     error_message: str
     role: str
     invoked_by: str
+    by_a_person: bool
     wrong: str
 
 
@@ -100,6 +106,7 @@ def asked(body: str) -> Asked | None:
         error_message=event.reason,
         role=event.caller.role,
         invoked_by=event.caller.invoked_by,
+        by_a_person=event.caller.type in _PEOPLE or event.caller.role.startswith(_ROLE_OF_PEOPLE),
         wrong=next(_wrong(event, request, detail), ""),
     )
 
