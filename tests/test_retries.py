@@ -335,7 +335,7 @@ def test_what_is_told_has_no_value_of_the_request() -> None:
     job = trying()
     event = retries.event_of(job, job.notices[0], POLICY)
     assert event["eventName"] == "TASK_RETRY_WAITING"
-    assert (event["asked"], event["missing"], event["reason"]) == (2, 2, CAPACITY)
+    assert (event["asked"], event["missing"], event["reason"]) == (3, 2, CAPACITY)
     assert "report" not in json.dumps(event)
 
 

@@ -75,8 +75,9 @@ class Notice:
 class Job:
     """What is missing of a RunTask call, and what we did about it.
 
-    `request` is JSON, and empty once the job has ended: what it holds may be a secret. `sent` is
-    how many tasks the attempt under way asks for; `tasks` those known to have started by it.
+    `request` is JSON, and empty once the job has ended: what it holds may be a secret. `asked` is
+    how many tasks the call wanted, also those that it got; `sent` how many the attempt under way
+    asks for; `tasks` those known to have started by it.
     """
 
     id: str
@@ -223,7 +224,7 @@ def _job(call: Asked, policy: Policy, now: datetime) -> Job:
         family=call.family,
         starter=call.starter,
         request=json.dumps(call.request, separators=(",", ":")),
-        asked=missing,
+        asked=call.count,
         missing=missing,
         phase=Phase.WAITING,
         due_at=now,
