@@ -180,9 +180,7 @@ def _not_ours(call: Asked, policy: Policy) -> str:
         return "a task family that is not listed"
     if call.cluster_arn and call.cluster_arn not in policy.clusters:
         return "a cluster that is not listed"
-    if call.by_a_person:
-        return "a person called, who has seen the answer"
-    return _tries_again(call)
+    return "a person called, who has seen the answer" if call.by_a_person else _tries_again(call)
 
 
 def _refusal(call: Asked, problem: str) -> str:
