@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from botocore.exceptions import ClientError, HTTPClientError
+
 _WHOLE = re.compile(r"\{\{ *([\w.:]+) *\}\}")
 EXECUTION_ID = "333ba70b-2333-48db-b17e-a5e69c6f4d1c"
 _TYPES: Mapping[str, Any] = {
@@ -23,6 +25,9 @@ _TYPES: Mapping[str, Any] = {
     "StringMap": dict,
 }
 LONGEST_SCRIPT = 600  # seconds
+# "total_max_attempts": in the SDK's mode `legacy`, which is its default.
+# https://docs.aws.amazon.com/boto3/latest/guide/retries.html
+SDK_SENDS = 5
 
 
 class StepFailed(Exception):
@@ -48,6 +53,36 @@ class Clock(ModuleType):
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+
+
+@dataclass
+class Client:
+    """What boto3 gives: it sends a request again by itself, as often as its configuration says."""
+
+    of: Any
+    config: Any = None
+
+    def __getattr__(self, operation: str) -> Any:
+        retries = getattr(self.config, "retries", None) or {}
+        sends = retries.get("total_max_attempts", SDK_SENDS)
+
+        def call(**request: Any) -> Any:
+            for left in reversed(range(sends)):
+                try:
+                    return getattr(self.of, operation)(**request)
+                except (HTTPClientError, ClientError) as error:
+                    if not left or not _is_sent_again(error):
+                        raise
+            raise AssertionError(f"{sends} is no number of times")
+
+        return call
+
+
+def _is_sent_again(error: HTTPClientError | ClientError) -> bool:
+    if isinstance(error, HTTPClientError):
+        return True
+    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    return error.response["Error"]["Code"] == "ThrottlingException" or status >= 500
 
 
 @dataclass
@@ -116,7 +151,7 @@ class Execution:
             return self.clock
         if name == "boto3":
             module = ModuleType("boto3")
-            module.client = lambda service, config=None: self.clients[service]  # type: ignore[attr-defined]
+            module.client = lambda of, config=None: Client(self.clients[of], config)  # type: ignore[attr-defined]
             return module
         return builtins.__import__(name, *more)
 

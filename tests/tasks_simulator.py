@@ -17,13 +17,14 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 from botocore.session import get_session
 
 from notifier.errors import Conflict, StoreUnavailable
 from notifier.model import Invocation
 from notifier.retries import Policy
 from notifier.retrying import Doors, Retrying, Table
+from tests import masks
 from tests.simulator import dynamodb
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
@@ -31,7 +32,12 @@ CLUSTER = f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/jobs"
 ROLE = "ecs-watch-tasks-RetryRole"
 CAPACITY = "Capacity is unavailable at this time. Please try again later or in a different zone"
 BEGAN = datetime(2026, 11, 23, 0, 0, tzinfo=UTC)
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+SECOND, MINUTE, HOUR, DAY = (
+    timedelta(seconds=1),
+    timedelta(minutes=1),
+    timedelta(hours=1),
+    timedelta(days=1),
+)
 FUNCTION_LASTS = timedelta(seconds=120)
 POLICY = Policy(
     families=frozenset({"nightly", "import"}),
@@ -69,11 +75,12 @@ class Faults:
     full: float = 0.5
     partial: float = 0.3
     lost: float = 0.0  # the answer, after it was done
+    quick: float = 0.5  # of those, how many end at once with a reset or a 5xx, not by our time-out
     unsent: float = 0.0  # the request
     throttled: float = 0.0
     killed: float = 0.0
     events_lost: float = 0.0
-    job_lasts: timedelta = timedelta(seconds=20)
+    job_lasts: timedelta = timedelta(seconds=20)  # from RunTask to STOPPED, as its token does
 
 
 @dataclass
@@ -121,22 +128,39 @@ class World:
 
         def call(**request: Any) -> Any:
             self._kill()
-            took = self.dice.uniform(0.5, 4) if slow else 0.01
+            began, way = self.now, timedelta(seconds=self.dice.uniform(0.02, 0.2))
             if self._happens(self.faults.unsent):
                 self.now += timedelta(seconds=8)
                 raise ReadTimeoutError(endpoint_url=operation)
-            self.now += timedelta(seconds=took)
+            self.now += way  # then it is done, and the answer is still to come
             try:
                 answer = happens(request)
             except dynamodb.Refusal as refusal:
                 raise ClientError(refusal.response, operation) from None  # type: ignore[arg-type]
             self._kill()
             if self._happens(self.faults.lost):
-                self.now += timedelta(seconds=8 - took if slow else 1)
-                raise ReadTimeoutError(endpoint_url=operation)
+                raise self._lost(operation, began, slow=slow)
+            self.now = began + way + timedelta(seconds=self.dice.uniform(0.5, 4) if slow else 0.01)
             return answer
 
         return call
+
+    def _lost(self, operation: str, began: datetime, *, slow: bool) -> Exception:
+        """Done, and no answer comes: for want of time, or quickly by a reset or a 5xx."""
+        if not slow:
+            self.now += timedelta(seconds=1)
+            return ReadTimeoutError(endpoint_url=operation)
+        if not self._happens(self.faults.quick):
+            self.now = began + timedelta(seconds=8)
+            return ReadTimeoutError(endpoint_url=operation)
+        self.now += timedelta(seconds=self.dice.uniform(0.01, 1.5))
+        if self._happens(0.5):
+            return ConnectionClosedError(endpoint_url=operation)
+        said: Any = {
+            "Error": {"Code": "ServerException", "Message": ""},
+            "ResponseMetadata": {"HTTPStatusCode": 500},
+        }
+        return ClientError(said, operation)
 
     def _kill(self) -> None:
         if self._happens(self.faults.killed):
@@ -392,10 +416,10 @@ def _one(seed: int, faults: Faults) -> Counter[str]:
 
 
 def lost_answers(seeds: range) -> Counter[str]:
-    """Answers are lost at every call, of jobs of 20 s and of 2 h."""
+    """Answers are lost at every call, of jobs of 1 s, 5 s, 20 s and 2 h."""
     total: Counter[str] = Counter()
     for seed in seeds:
-        for lasts in (timedelta(seconds=20), 2 * HOUR):
+        for lasts in (SECOND, 5 * SECOND, 20 * SECOND, 2 * HOUR):
             total += _one(seed, Faults(full=0.2, lost=0.4, unsent=0.1, job_lasts=lasts))
     return total
 
@@ -456,10 +480,10 @@ def spoil(detail: dict[str, Any], dice: Random) -> None:
     match dice.randrange(6):
         case 0:
             holder, key = dice.choice(places)
-            holder[key] = "HIDDEN_DUE_TO_SECURITY_REASONS"
+            holder[key] = dice.choice(masks.HIDDEN)
         case 1:
             holder, key = dice.choice([one for one in places if isinstance(one[0][one[1]], str)])
-            holder[key] = dice.choice(("***", holder[key][:2] + "...", "<redacted>", "cut…"))
+            holder[key] = dice.choice((*masks.CUT, holder[key][:2] + "...", holder[key][:2] + "…"))
         case 2:
             holder, key = dice.choice(places)
             holder[key] = None

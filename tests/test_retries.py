@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
 from notifier import retries
 from notifier.asked import Asked, asked, family_of
 from notifier.retries import Answer, Failed, Ignored, Job, Outcome, Phase, Policy
+from tests import masks
 from tests import tasks_simulator as sim
 from tests.tasks_simulator import BEGAN, CAPACITY, POLICY, Faults, World
 
@@ -94,6 +95,14 @@ def error(code: str, message: str = "", **identity: str) -> dict[str, Any]:
     return {"errorCode": code, "errorMessage": message, "responseElements": None, **more}
 
 
+def assumed(role: str, session: str) -> dict[str, Any]:
+    """https://docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html"""
+    arn = f"arn:aws:sts::{sim.ACCOUNT}:assumed-role/{role}/{session}"
+    issuer = {"type": "Role", "userName": role, "arn": f"arn:aws:iam::{sim.ACCOUNT}:role/{role}"}
+    context = {"sessionIssuer": issuer}
+    return {"type": "AssumedRole", "arn": arn, "sessionContext": context}
+
+
 QUOTA = "You have reached the quota of tasks in the PROVISIONING state."
 
 
@@ -109,6 +118,24 @@ QUOTA = "You have reached the quota of tasks in the PROVISIONING state."
 def test_who_tries_again_by_itself_is_left_alone(detail: dict[str, Any]) -> None:
     call = call_of(started=0, **detail)
     assert isinstance(retries.begun(call, POLICY, NOW, no_jitter), Ignored)
+
+
+@pytest.mark.parametrize(
+    ("identity", "is_person"),
+    [
+        ({"type": "IAMUser", "userName": "mika"}, True),
+        ({"type": "Root"}, True),
+        ({"type": "IdentityCenterUser", "onBehalfOf": {"userId": "1"}}, True),
+        (assumed("AWSReservedSSO_Admin_0123456789abcdef", "mika"), True),
+        (assumed("scheduler", "s"), False),
+        ({"type": "AWSService", "invokedBy": "events.amazonaws.com"}, False),
+    ],
+)
+def test_a_call_that_a_person_made_is_left_to_the_person(
+    identity: dict[str, Any], is_person: bool
+) -> None:
+    job = retries.begun(call_of(userIdentity=identity), POLICY, NOW, no_jitter)
+    assert (job == Ignored("a person called, who has seen the answer")) is is_person
 
 
 def test_a_full_quota_that_nobody_else_waits_for_is_waited_for() -> None:
@@ -141,6 +168,36 @@ def test_what_a_record_hides_is_named_and_not_shown() -> None:
     assert call is not None
     _, why = last(begun(call))
     assert why == "the record hides or cuts overrides.containerOverrides.environment.value"
+
+
+def with_command(value: str) -> Asked:
+    overrides = {"containerOverrides": [{"name": "app", "command": ["sh", "-c", value]}]}
+    record = World(0).record({**sim.REQUEST, "count": 1, "overrides": overrides}, 0)
+    call = asked(json.dumps(record))
+    assert call is not None
+    return call
+
+
+@pytest.mark.parametrize("value", [*masks.HIDDEN, *masks.CUT])
+def test_what_programs_write_in_place_of_a_value_is_known(value: str) -> None:
+    _, why = last(begun(with_command(value)))
+    assert why == "the record hides or cuts overrides.containerOverrides.command"
+
+
+@pytest.mark.parametrize("value", masks.HARMLESS)
+def test_a_value_that_only_speaks_of_hiding_is_taken_as_it_is(value: str) -> None:
+    assert begun(with_command(value)).phase is Phase.WAITING
+
+
+@pytest.mark.parametrize("field", ["cluster", "taskDefinition"])
+def test_a_call_whose_record_hides_whose_it_is_is_nobodys(field: str) -> None:
+    """It may not be listed at all, so it is logged and not told; the watcher tells the failure."""
+    for mask in (*masks.HIDDEN, *masks.CUT):
+        record = World(0).record({**sim.REQUEST, "count": 1, field: mask}, 0)
+        call = asked(json.dumps(record))
+        assert call is not None
+        job = retries.begun(call, POLICY, NOW, no_jitter)
+        assert isinstance(job, Ignored) or job.phase is Phase.ENDED
 
 
 def test_the_switch_stops_what_waits_and_what_comes() -> None:
@@ -226,8 +283,9 @@ def test_only_an_answer_tells_what_became_of_a_lost_request(
 
 
 def test_a_request_is_sent_again_only_while_its_token_is_sure_to_live() -> None:
-    assert retries.may_resend(LOST, timedelta(seconds=9))
-    assert not retries.may_resend(LOST, timedelta(seconds=11))
+    assert retries.may_resend(LOST, timedelta(seconds=0.7))
+    assert not retries.may_resend(LOST, timedelta(seconds=0.8))
+    assert retries.may_resend(BROKEN, timedelta(seconds=0.1))
     assert not retries.may_resend(DENIED, timedelta(seconds=1))
     assert not retries.may_resend(THROTTLED, timedelta(seconds=1))
 
@@ -277,7 +335,7 @@ def test_what_is_told_has_no_value_of_the_request() -> None:
     job = trying()
     event = retries.event_of(job, job.notices[0], POLICY)
     assert event["eventName"] == "TASK_RETRY_WAITING"
-    assert (event["asked"], event["missing"], event["reason"]) == (2, 2, CAPACITY)
+    assert (event["asked"], event["missing"], event["reason"]) == (3, 2, CAPACITY)
     assert "report" not in json.dumps(event)
 
 
@@ -308,11 +366,44 @@ def test_no_more_is_launched_than_was_asked_for_whatever_goes_wrong() -> None:
 
 
 def test_lost_answers_start_no_job_twice() -> None:
-    count = sim.lost_answers(range(20))
+    count = sim.lost_answers(range(12))
     assert (count["duplicates"], count["untold"]) == (0, 0)
     assert count["unknown"] > 5
     never = sim.every_answer_lost(range(5))
     assert (never["duplicates"], never["UNKNOWN"]) == (0, 5)
+
+
+@pytest.mark.parametrize(("seconds", "sent", "end"), [(0.2, 2, "STARTED"), (8, 1, "UNKNOWN")])
+def test_a_start_that_fails_quickly_is_asked_again_about_and_a_time_out_never(
+    seconds: float, sent: int, end: str
+) -> None:
+    world = World(2, Faults(full=0.0, partial=0.0))
+    run_task = world._ecs.run_task
+
+    def broken_once(**request: Any) -> Any:
+        world.requests.append(request)
+        if len(world.requests) > 1:
+            return run_task(**request)
+        world.now += timedelta(seconds=seconds)
+        raise ConnectionClosedError(endpoint_url="RunTask")  # before anything was done
+
+    world._ecs.run_task = broken_once
+    client, cold = world._ecs, [2]
+
+    def built() -> Any:
+        if cold:
+            world.now += timedelta(seconds=cold.pop())
+        return client
+
+    call = world.offer(1, 0)
+    world.play(world.now + 1.5 * sim.MINUTE)  # taken in, by another container than the tick's
+    doors = replace(world.program.doors, ecs=built)
+    world.program = replace(world.program, doors=doors)
+    world.play(world.now + sim.HOUR)
+    tokens = [one["clientToken"] for one in world.requests]
+    assert len(set(tokens)) == 1
+    assert sum(world.launched.values()) == sent - 1
+    assert world.ends() == {call: end}
 
 
 def test_events_of_its_tasks_tell_what_a_lost_answer_did_not() -> None:

@@ -113,7 +113,7 @@ def test_what_the_stack_sends_the_watcher_reads() -> None:
     ]
     for event in read:
         assert isinstance(event, TaskRetry)
-        assert (event.call, event.family, event.asked) == (call, "nightly", 2)
+        assert (event.call, event.family, event.asked) == (call, "nightly", 3)
         assert event.cluster_arn in POLICY.clusters
     assert len({event.identity for event in read if isinstance(event, TaskRetry)}) == 2
 

@@ -97,7 +97,7 @@ def steps(of: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_each_step_has_what_its_action_takes_and_nothing_else() -> None:
     every = steps(CONTENT["mainSteps"])
-    assert len({step["name"] for step in every}) == len(every) == 5
+    assert len({step["name"] for step in every}) == len(every) == 6
     for step in every:
         assert set(step) - {"outputs"} <= OF_A_STEP
         assert set(step["inputs"]) == INPUTS[step["action"]]
@@ -354,7 +354,7 @@ def test_the_function_may_do_what_its_code_calls_and_no_more() -> None:
 
 def test_the_runbook_may_do_what_its_scripts_call_and_no_more() -> None:
     scripts = [one["Script"] for one in walk(CONTENT) if isinstance(one, dict) and "Script" in one]
-    assert len(scripts) == 4
+    assert len(scripts) == 5
     needed = {action for script in scripts for action in called(script)}
     assert allowed("RunbookRole") == needed | {"iam:PassRole", "ecs:TagResource"}
     assert CONTENT["assumeRole"] == arn("RunbookRole")

@@ -165,7 +165,7 @@ TASK_FIGURES = (
         chunk=1,
     ),
     Figure(
-        "lost answers at every call, jobs of 20 s and of 2 h: duplicate jobs",
+        "lost answers at every call, jobs of 1 s to 2 h: duplicate jobs",
         "0",
         tasks_simulator.lost_answers,
         lambda c: (
@@ -196,7 +196,7 @@ TASK_FIGURES = (
         "masked or unknown fields in the record of a call: jobs started",
         "0",
         tasks_simulator.masked,
-        lambda c: f"{c['started']} of {c['histories']:,}",
+        lambda c: f"{c['started']} of {c['histories']:,}; {c['said']:,} told with the reason",
         lambda c: not c["started"],
     ),
 )

@@ -24,9 +24,16 @@ OF_THE_CALL = frozenset({"clientToken", "startedBy", "count"})
 
 # What stands in a record instead of a value, or of its end.
 # https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+_BESIDE = r"[\w .,:+*-]{0,60}"
 _MASKED = re.compile(
-    r"HIDDEN_DUE_TO_SECURITY_REASONS|\*{3,}|"
-    r"\A\W*(masked|redacted|omitted|truncated|sensitive)\W*\Z|(…|\.\.\.|truncated\W*)\Z",
+    r"HIDDEN_DUE_TO_SECURITY_REASONS|VALUE_SPECIFIED_IN_NO_LOG_PARAMETER|\*{3,}|:x{5}@"
+    # by itself, with or without brackets
+    r"|\A\W*(?:data\+)?(?:masked|redacted|omitted|truncated|sensitive)\W*\Z"
+    rf"|\A[<\[(]{_BESIDE}(?:hidden|removed|filtered|sensitive|redacted|masked|truncated|omitted"
+    rf"|withheld|secret){_BESIDE}[>\])]\Z"
+    # at the end of what was cut; `$(…)` is a shell's
+    rf"|(?<!\$)[<\[(]{_BESIDE}(?:truncated|omitted|redacted|masked){_BESIDE}[>\])]\Z"
+    r"|(?:…|\.\.\.)(?: ?[0-9]+ more \w+)?\Z|truncated\W*\Z",
     re.IGNORECASE,
 )
 # 255 letters, digits, underscores and hyphens at most, then the revision, which may be left out.
@@ -34,6 +41,11 @@ _MASKED = re.compile(
 _FAMILY = re.compile(
     r"(?:arn:aws[a-z-]*:ecs:[a-z0-9-]+:[0-9]{12}:task-definition/)?([A-Za-z0-9_-]{1,255})(?::[0-9]+)?"
 )
+# Who called by hand: users, and roles that IAM Identity Center makes for them.
+# https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html
+# https://docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html
+_PEOPLE = frozenset({"IAMUser", "Root", "IdentityCenterUser"})
+_ROLE_OF_PEOPLE = "AWSReservedSSO_"
 _MOST_TASKS = 10  # of one call: API_RunTask (count)
 
 
@@ -61,6 +73,7 @@ class Asked:
     error_message: str
     role: str
     invoked_by: str
+    by_a_person: bool
     wrong: str
 
 
@@ -93,6 +106,7 @@ def asked(body: str) -> Asked | None:
         error_message=event.reason,
         role=event.caller.role,
         invoked_by=event.caller.invoked_by,
+        by_a_person=event.caller.type in _PEOPLE or event.caller.role.startswith(_ROLE_OF_PEOPLE),
         wrong=next(_wrong(event, request, detail), ""),
     )
 

@@ -31,8 +31,9 @@ _TRY_AGAIN = ("events.", "scheduler.", "states.", "pipes.")
 FIRST_WAIT = timedelta(seconds=90)
 LEASE = timedelta(minutes=3)  # longer than the function may run
 WAIT_FOR_EVENTS = timedelta(minutes=5)  # of a task whose start nobody answered for
-# After that the token may have died with a short task, and would start another one.
-RESEND_WITHIN = timedelta(seconds=10)
+# So only a quick error or a broken connection is asked again about, never a time-out: a token dies
+# with its task, and a job on an instance that has its image can be over within seconds.
+RESEND_WITHIN = timedelta(milliseconds=750)
 KEEP = timedelta(days=15)  # longer than a dead-letter queue's 14 days: nothing begins anew
 
 
@@ -74,8 +75,9 @@ class Notice:
 class Job:
     """What is missing of a RunTask call, and what we did about it.
 
-    `request` is JSON, and empty once the job has ended: what it holds may be a secret. `sent` is
-    how many tasks the attempt under way asks for; `tasks` those known to have started by it.
+    `request` is JSON, and empty once the job has ended: what it holds may be a secret. `asked` is
+    how many tasks the call wanted, also those that it got; `sent` how many the attempt under way
+    asks for; `tasks` those known to have started by it.
     """
 
     id: str
@@ -178,7 +180,7 @@ def _not_ours(call: Asked, policy: Policy) -> str:
         return "a task family that is not listed"
     if call.cluster_arn and call.cluster_arn not in policy.clusters:
         return "a cluster that is not listed"
-    return _tries_again(call)
+    return "a person called, who has seen the answer" if call.by_a_person else _tries_again(call)
 
 
 def _refusal(call: Asked, problem: str) -> str:
@@ -220,7 +222,7 @@ def _job(call: Asked, policy: Policy, now: datetime) -> Job:
         family=call.family,
         starter=call.starter,
         request=json.dumps(call.request, separators=(",", ":")),
-        asked=missing,
+        asked=call.count,
         missing=missing,
         phase=Phase.WAITING,
         due_at=now,
