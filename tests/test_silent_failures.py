@@ -203,6 +203,56 @@ def test_how_many_may_die_is_a_setting() -> None:
     assert story(never).told == []
 
 
+# --- services that something else than ECS deploys ------------------------------------------------
+
+
+def of_task_sets(running: int = 2) -> ServiceReading:
+    """ECS shows no deployments of what CodeDeploy or an external controller deploys."""
+    shown: ServiceReading = shows(running=running)
+    return shown
+
+
+@pytest.mark.parametrize("number", [41, "CodeDeploy"])
+def test_of_a_service_that_ecs_does_not_deploy_tasks_that_died_are_told_and_then_over(
+    number: int | str,
+) -> None:
+    story = failing(*(stop(n, f"t{n}", number=number) for n in range(3)))
+    assert story.told == [Reason.NEWLY_FAILING]
+
+    assert story.looks(of_task_sets(1), 3) is Reason.STILL_BROKEN
+    story.is_well_for(4, 15, of_task_sets())
+    assert (story.service.phase, story.cluster.open_services) == (Phase.RECOVERED, 0)
+    assert story.service.due_at is None
+
+
+@pytest.mark.parametrize(
+    "shown", [of_task_sets(1), replace(of_task_sets(), pending_count=1), of_task_sets(4)]
+)
+def test_of_such_a_service_all_that_is_desired_must_run_and_no_more(shown: ServiceReading) -> None:
+    story = failing(*(stop(n, f"t{n}", number=41) for n in range(3)))
+    story.is_well_for(4, 60, shown)
+
+    assert story.service.phase is Phase.FAILING
+
+
+def test_of_such_a_service_too_few_tasks_are_told_and_then_over_too() -> None:
+    story = Story()
+    for minute in range(0, 20, 5):
+        story.looks(of_task_sets(1), minute)
+    assert story.told == [Reason.NEWLY_FAILING]
+
+    story.recovers(20, of_task_sets())
+    assert story.service.phase is Phase.RECOVERED
+
+
+def test_of_such_a_service_nothing_is_looked_at_again_once_all_is_well() -> None:
+    story = Story()
+    story.looks(of_task_sets(1), 0)
+
+    assert story.looks(of_task_sets(), 1) is Reason.NOTHING_WRONG
+    assert story.service.due_at is None
+
+
 # --- one incident, whoever finds it ---------------------------------------------------------------
 
 

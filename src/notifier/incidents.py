@@ -47,7 +47,7 @@ from notifier.model import (
     TaskStateChange,
     Transition,
 )
-from notifier.progress import progress_after, stalled_since
+from notifier.progress import primary_of, progress_after, stalled_since
 from notifier.tasks import Stop, cause_of_stop, verdict_on_stop
 from notifier.thresholds import SHIPPED, Deaths, Thresholds
 
@@ -851,11 +851,14 @@ def _ended(looked: ServiceState, phase: Phase, reason: Reason) -> tuple[ServiceS
 def is_well(reading: ServiceReading) -> bool:
     """One deployment, COMPLETED, and everything desired runs. An absent state counts as that.
 
+    ECS shows no deployments, but task sets, of what CodeDeploy or an external controller deploys:
+    of that the tasks alone tell.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Deployment.html
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Service.html
     """
     return (
-        len(reading.deployments) == 1
-        and reading.deployments[0].rollout_state in ("COMPLETED", "")
+        len(reading.deployments) <= 1
+        and all(row.rollout_state in ("COMPLETED", "") for row in reading.deployments)
         and reading.running_count == reading.desired_count > 0
         and reading.pending_count == 0
     )
@@ -969,13 +972,13 @@ def _judge_open(
         impact=max(looked.impact, Impact.SERVING),
         well_since=looked.well_since or now,
     )
-    is_rolled_back = _is_rolled_back(held, reading.deployments[0])
+    is_rolled_back = _is_rolled_back(held, primary_of(reading))
     if _is_unheard_of(held) and not is_rolled_back:
         return _over_unheard(held, Phase.RECOVERED)
     if not _has_held(held, now):
         return held, Reason.LOOKS_WELL
     if is_rolled_back:
-        return _not_live(held, reading.deployments[0]), Reason.ROLLED_BACK
+        return _not_live(held, primary_of(reading)), Reason.ROLLED_BACK
     return _live(held, reading), Reason.RECOVERED
 
 
@@ -1082,15 +1085,16 @@ def _has_held(service: ServiceState, now: datetime) -> bool:
     return until is not None and now >= until
 
 
-def _is_rolled_back(service: ServiceState, primary: Deployment) -> bool:
+def _is_rolled_back(service: ServiceState, primary: Deployment | None) -> bool:
     """Whether what serves is what served before the release that failed.
 
     Known by the roll-back's own text, or because it bears the last revision that had completed
-    before. Where nothing of this is known, only what is known to be a newer release is none.
+    before. Where nothing of this is known, only what is known to be a newer release is none; and
+    nothing is known where ECS shows no deployment.
     """
     since = _lately(service)
     failed = _not_gone_live(service, primary)
-    if since is None or (failed is not None and failed.id == primary.id):
+    if since is None or primary is None or (failed is not None and failed.id == primary.id):
         return False
     known = {one.id: one for one in service.deployments}.get(primary.id)
     if known is not None and _is_rollback_since(known, since):
@@ -1153,8 +1157,7 @@ def _not_live(held: ServiceState, primary: Deployment | None = None) -> ServiceS
 
 
 def _live(held: ServiceState, reading: ServiceReading) -> ServiceState:
-    primary = reading.deployments[0]
-    gone_live = {primary.id, primary.task_definition}
+    gone_live = {name for row in reading.deployments for name in (row.id, row.task_definition)}
     not_live = tuple(one for one in held.not_live if one not in gone_live)
     return replace(held, phase=Phase.RECOVERED, impact=Impact.SERVING, not_live=not_live)
 
@@ -1166,7 +1169,7 @@ def _judge_closed(
         is_timed = looked.progress and reading.is_watched and policy.thresholds.no_progress
         wait = NEXT_TICK if is_timed else _back_off(now - _last_began(looked, now))
         return replace(looked, due_at=now + wait), Reason.PROGRESS
-    is_rolled_back = _is_rolled_back(looked, reading.deployments[0])
+    is_rolled_back = _is_rolled_back(looked, primary_of(reading))
     match looked.phase:
         case Phase.NOT_LIVE if not is_rolled_back:
             is_recent = looked.over_at is not None and now - looked.over_at <= policy.window
@@ -1195,7 +1198,7 @@ def _well(
     if not looked.causes:
         return replace(looked, phase=Phase.WELL), Reason.NOTHING_WRONG
     if is_rolled_back:
-        return _not_live(looked, reading.deployments[0]), Reason.ROLLED_BACK
+        return _not_live(looked, primary_of(reading)), Reason.ROLLED_BACK
     return _live(looked, reading), Reason.NOTHING_WRONG
 
 
