@@ -15,7 +15,7 @@ from notifier.incidents import Policy, cause
 from notifier.model import Phase, Reason, Route, ServiceReading
 from notifier.progress import lacks_tasks
 from notifier.thresholds import Deaths, Thresholds, parse_dying_tasks
-from tests.permutations import OLD, deployment, row, shows, stop
+from tests.permutations import OLD, action, at, deployment, row, shows, steady, stop
 from tests.test_incidents import WELL, Story, failing
 from tests.watch import CLUSTER, START, Watch, deployment_row, envelope, reading
 
@@ -302,6 +302,64 @@ def died(task: str, at: str, service: str = "checkout") -> Any:
 
 
 DEATHS = [died(f"t{n}", f"11:5{n}:00") for n in range(6, 9)]
+
+
+NOT_COUNTED = Policy(route=Route("*", "C01"), thresholds=Thresholds(deaths=()))
+FIX = shows(row(43, 43, began=10))
+UNWATCHED_FIX = replace(FIX, is_watched=False)
+
+
+def a_fix_whose_tasks_die(every: int, shown: ServiceReading, **more: Any) -> Story:
+    """A deployment failed; the fix runs as it should in each look, but a task dies now and then."""
+    story = Story(**more)
+    story.gets(deployment("IN_PROGRESS", 42, 0))
+    for n in range(3):
+        story.gets(stop(1 + n, f"early{n}"))
+    story.gets(deployment("FAILED", 42, 4))
+    story.gets(deployment("IN_PROGRESS", 43, 10))
+    for minute in range(11, 60):
+        story.looks(shown, minute)
+        if minute % every == 0:
+            story.gets(stop(minute + 0.5, f"t{minute}", number=43))
+    return story
+
+
+@pytest.mark.parametrize("every", [3, 4, 5])
+@pytest.mark.parametrize("how", ["the setting", "the tag"])
+def test_deaths_that_are_not_to_be_watched_hold_no_other_incident_open(
+    how: str, every: int
+) -> None:
+    is_tag = how == "the tag"
+    shown, more = (UNWATCHED_FIX, {}) if is_tag else (FIX, {"policy": NOT_COUNTED})
+    story = a_fix_whose_tasks_die(every, shown, **more)
+
+    assert story.told == [Reason.NEWLY_FAILING, Reason.RECOVERED]
+    assert story.service.over_at == at(16)
+
+
+def test_deaths_that_are_watched_hold_it_open() -> None:
+    story = a_fix_whose_tasks_die(4, FIX)
+
+    assert story.service.phase.is_open
+    assert Reason.RECOVERED not in story.told
+
+
+def test_where_ecs_cannot_be_read_they_hold_nothing_open_either() -> None:
+    ends = []
+    for policy in (NOT_COUNTED, Policy(route=Route("*", "C01"))):
+        story = failing(*(stop(n * 7, f"t{n}", number=41) for n in range(3)), policy=policy)
+        story.gets(action("SERVICE_TASK_PLACEMENT_FAILURE", 15, "RESOURCE:CPU"))
+        story.gets(steady(16))
+        story.cannot_look("no permission", 21)
+        ends.append(story.service.phase)
+
+    assert ends == [Phase.RECOVERED, Phase.FAILING]
+
+
+def test_a_death_that_is_not_to_be_watched_is_said_to_be_so() -> None:
+    story = failing(policy=NOT_COUNTED)
+
+    assert story.gets(stop(1, "t1")) is Reason.NOT_WATCHED
 
 
 @pytest.fixture

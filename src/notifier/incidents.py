@@ -412,15 +412,21 @@ def _on_stop(case: _Case, task: TaskStateChange) -> tuple[ServiceState, Reason]:
     case = replace(case, noted=_with_death(noted, death))
     if (failure := _unheard_deaths(case)) is not None:
         return _on_deaths(case, failure)
-    few = Reason.FEW_DEATHS if _is_watched(case.noted) else Reason.NOT_WATCHED
+    if not _are_deaths_watched(case.noted, case.policy.thresholds):
+        return case.noted, Reason.NOT_WATCHED
     if case.before.phase.is_open and _newly_counted(case):
-        return _relapsed(case, case.noted, death.at), few
-    return case.noted, few
+        return _relapsed(case, case.noted, death.at), Reason.FEW_DEATHS
+    return case.noted, Reason.FEW_DEATHS
 
 
 def _is_watched(service: ServiceState) -> bool:
     """Whether no tag of it says otherwise, as far as it was read."""
     return service.reading is None or service.reading.is_watched
+
+
+def _are_deaths_watched(service: ServiceState, thresholds: Thresholds) -> bool:
+    """Whether anybody wants to know that its tasks die, where ECS reports nothing of it."""
+    return bool(thresholds.deaths) and _is_watched(service)
 
 
 def _told_by_task(task: TaskStateChange) -> Iterator[KnownDeployment]:
@@ -800,7 +806,7 @@ def _on_reading(
     if failure is not None:
         return _on_found(case, failure, reading)
     if before.phase.is_open:
-        return _judge_open(looked, reading, now)
+        return _judge_open(looked, reading, now, policy.thresholds)
     return _judge_closed(looked, reading, now, policy)
 
 
@@ -960,7 +966,7 @@ def _on_found(
 
 
 def _judge_open(
-    looked: ServiceState, reading: ServiceReading, now: datetime
+    looked: ServiceState, reading: ServiceReading, now: datetime, thresholds: Thresholds
 ) -> tuple[ServiceState, Reason]:
     if _is_not_shown(looked) and impact_of(reading) is Impact.SERVING:
         return _judge_not_shown(looked, now)
@@ -975,7 +981,7 @@ def _judge_open(
     is_rolled_back = _is_rolled_back(held, primary_of(reading))
     if _is_unheard_of(held) and not is_rolled_back:
         return _over_unheard(held, Phase.RECOVERED)
-    if not _has_held(held, now):
+    if not _has_held(held, now, thresholds):
         return held, Reason.LOOKS_WELL
     if is_rolled_back:
         return _not_live(held, primary_of(reading)), Reason.ROLLED_BACK
@@ -1030,18 +1036,21 @@ def _over_unheard(service: ServiceState, phase: Phase) -> tuple[ServiceState, Re
     return after, Reason.OVER_BEFORE_TOLD
 
 
-def hold_down(service: ServiceState) -> timedelta:
+def hold_down(service: ServiceState, thresholds: Thresholds = SHIPPED) -> timedelta:
     """For how long a service must look well: twice the longest gap between its tasks' deaths.
+
+    Deaths that are not to be watched count for nothing.
 
     A look begins it and another ends it, so that no single look turns anything green.
 
     What flaps must be well for an hour. What ECS repeats at its own pace counts as that far apart.
     """
-    longest = max(_gaps(service), default=timedelta())
-    return min(max(2 * longest, _hold_down_at_least(service)), HOLD_DOWN_AT_MOST)
+    deaths = _deaths_since(service) if _are_deaths_watched(service, thresholds) else ()
+    longest = max(_gaps(service, deaths), default=timedelta())
+    return min(max(2 * longest, _hold_down_at_least(service, deaths)), HOLD_DOWN_AT_MOST)
 
 
-def _hold_down_at_least(service: ServiceState) -> timedelta:
+def _hold_down_at_least(service: ServiceState, deaths: Sequence[Death]) -> timedelta:
     """Three deaths in a quarter of an hour are trouble: none for as long is the least all-clear.
 
     Few gaps say little of the next. Where tasks die at random, it is longer than twice the longest
@@ -1050,12 +1059,12 @@ def _hold_down_at_least(service: ServiceState) -> timedelta:
     """
     if service.is_flapping:
         return FLAPPING_UNTIL
-    return DEATHS_NEAR if _is_dying(service) and _deaths_since(service) else HOLD_DOWN_AT_LEAST
+    return DEATHS_NEAR if _is_dying(service) and deaths else HOLD_DOWN_AT_LEAST
 
 
-def _gaps(service: ServiceState) -> Iterator[timedelta]:
+def _gaps(service: ServiceState, deaths: Sequence[Death]) -> Iterator[timedelta]:
     """How far apart its trouble shows; a deployment that began since then starts anew."""
-    for one, following in itertools.pairwise(_deaths_since(service)):
+    for one, following in itertools.pairwise(deaths):
         yield following.at - one.at
     began = _last_beginning(service)
     impaired = [one.occurred_at for one in present_causes(service) if one.event == IMPAIRED]
@@ -1073,15 +1082,15 @@ def _last_beginning(service: ServiceState) -> datetime | None:
     return max((one.began_at for one in service.deployments if one.began_at), default=None)
 
 
-def _holds_until(service: ServiceState) -> datetime | None:
+def _holds_until(service: ServiceState, thresholds: Thresholds) -> datetime | None:
     if service.well_since is None:
         return None
     since = max(service.well_since, service.last_failure_at or service.well_since)
-    return since + hold_down(service)
+    return since + hold_down(service, thresholds)
 
 
-def _has_held(service: ServiceState, now: datetime) -> bool:
-    until = _holds_until(service)
+def _has_held(service: ServiceState, now: datetime, thresholds: Thresholds) -> bool:
+    until = _holds_until(service, thresholds)
     return until is not None and now >= until
 
 
@@ -1218,7 +1227,7 @@ def _on_not_readable(
         return _closed_unread(_Case(before, looked, False, now, policy), look)
     if _is_not_shown(before) and _is_quiet_for(before, QUIET_AFTER, now):
         return replace(looked, phase=Phase.QUIET), Reason.WENT_QUIET
-    if look.why != NO_PERMISSION or not _is_steady(before, now):
+    if look.why != NO_PERMISSION or not _is_steady(before, now, policy.thresholds):
         return looked, Reason.NOT_READABLE
     if _went_back(before):
         return _not_live(looked), Reason.ROLLED_BACK
@@ -1234,11 +1243,11 @@ def _closed_unread(case: _Case, look: NotReadable) -> tuple[ServiceState, Reason
     return replace(case.noted, due_at=due_at), Reason.NOT_READABLE
 
 
-def _is_steady(service: ServiceState, now: datetime) -> bool:
+def _is_steady(service: ServiceState, now: datetime, thresholds: Thresholds) -> bool:
     """Whether ECS called it steady after its last failure, and the hold-down is over."""
     failed_at = service.last_failure_at
     steady = failed_at and service.steady_at and service.steady_at > failed_at
-    return bool(steady) and _is_quiet_for(service, hold_down(service), now)
+    return bool(steady) and _is_quiet_for(service, hold_down(service, thresholds), now)
 
 
 def _went_back(service: ServiceState) -> bool:
@@ -1402,7 +1411,7 @@ def _noted(
             transitions=(*after.transitions, told)[-UNTOLD_AT_MOST:],
             repeat_at=now + policy.repeat_interval,
         )
-    return replace(after, due_at=_next_look(after, now))
+    return replace(after, due_at=_next_look(after, now, policy.thresholds))
 
 
 def _shown(service: ServiceState) -> object:
@@ -1428,12 +1437,12 @@ def _counts(service: ServiceState) -> object:
     return (service.count, service.well_since, numbers, rows, why)
 
 
-def _next_look(service: ServiceState, now: datetime) -> datetime | None:
+def _next_look(service: ServiceState, now: datetime, thresholds: Thresholds) -> datetime | None:
     """Every minute at first, then less often the longer nothing has changed."""
     if not service.phase.is_open or service.due_at is not None:
         return service.due_at
     since = service.well_since or service.changed_at or now
-    later, held = now + _back_off(now - since), _holds_until(service)
+    later, held = now + _back_off(now - since), _holds_until(service, thresholds)
     return later if held is None or held <= now else min(later, held)
 
 

@@ -461,7 +461,7 @@ class Reason(StrEnum):
     IS_UNDECIDED = "which of its containers is essential must be read first"
     FEW_DEATHS = "a task died: too few to tell"
     ECS_IS_AWAITED = "tasks died in a deployment: ECS may say itself that it failed"
-    NOT_WATCHED = "a tag of the service says not to watch its tasks"
+    NOT_WATCHED = "a tag of the service, or a setting, says not to watch its tasks"
     IGNORED_CLUSTER = "the cluster is ignored by Channels"
     NO_SUBJECT = "the event is about no service, daemon or deployment group"
     NOT_READABLE = "ECS could not be read"
