@@ -1,5 +1,6 @@
 """What ECS sends no failure event of: tasks that die, deployments that make no progress."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -74,13 +75,60 @@ def test_a_deployment_without_progress_for_a_quarter_of_an_hour_is_told_once() -
         [rolls(0), rolls(1), rolls(1), rolls(1)],
         [rolls(0), rolls(0, old=1), rolls(0, old=1), rolls(0, old=1)],
         [rolls(0), rolls(0), replace(rolls(0), stage="SCALE_UP"), rolls(0)],
-        [rolls(0), rolls(0), rolls(0, desired=3), rolls(0, desired=2)],
         [rolls(0), rolls(0), replace(rolls(0), stage="PRE_SCALE_UP"), rolls(0)],
     ],
-    ids=["one more runs", "one less of the old", "another stage", "scaled", "a hook waits"],
+    ids=["one more runs", "one less of the old", "another stage", "a hook waits"],
 )
 def test_progress_begins_the_quarter_of_an_hour_again(looks: list[ServiceReading]) -> None:
     assert watched(*looks).told == []
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [range(2, 14), [2, 3] * 6, range(13, 1, -1)],
+    ids=["ever more", "more and less", "ever less"],
+)
+@pytest.mark.parametrize("is_deployed", [True, False])
+def test_that_another_number_of_tasks_is_wanted_is_no_progress(
+    wanted: Iterable[int], is_deployed: bool
+) -> None:
+    """As when scaling answers to the load that the missing tasks do not carry."""
+    shown = [
+        rolls(1, desired=n, old=2)
+        if is_deployed
+        else shows(row(41, 41, running=1, began=OLD, desired_count=n), desired=n)
+        for n in wanted
+    ]
+    story = watched(*shown, every=10)
+
+    assert story.told == [Reason.NEWLY_FAILING]
+    told = cause(story.service)
+    assert told is not None
+    assert told.occurred_at == at(1)
+
+
+def test_a_service_that_grows_while_its_tasks_come_makes_progress() -> None:
+    looks = [rolls(n, desired=n + 2) for n in range(20)]
+
+    assert watched(*looks, every=10).told == []
+
+
+def test_what_is_wanted_newly_has_its_own_time() -> None:
+    """Until then nothing was lacking."""
+    well = [rolls(2, old=0, state="COMPLETED")] * 5
+    more = [rolls(2, desired=3, old=0, state="COMPLETED")] * 3
+    story = watched(*well, *more)
+    assert story.told == []
+
+    assert story.looks(more[0], 41) is Reason.NEWLY_FAILING
+
+
+def test_after_a_scale_in_each_task_that_comes_is_progress_again() -> None:
+    """Eight ran, four were wanted for a while: the fifth is a new one then."""
+    less = [rolls(8, desired=10), rolls(3, desired=4)]
+    again = [rolls(n, desired=10) for n in (4, 5, 6, 7)]
+
+    assert watched(*less, *again).told == []
 
 
 def test_a_task_that_comes_and_goes_is_no_progress_of_a_deployment() -> None:
