@@ -13,7 +13,7 @@ from moto import mock_aws
 from notifier.ecs import Ecs
 from notifier.errors import SettingsError
 from notifier.incidents import Policy, cause
-from notifier.model import Phase, Reason, Route, ServiceReading
+from notifier.model import Dying, Phase, Reason, Route, ServiceReading
 from notifier.progress import lacks_tasks
 from notifier.thresholds import Deaths, Thresholds, parse_dying_tasks
 from tests.permutations import OLD, action, at, deployment, row, shows, steady, stop
@@ -445,9 +445,58 @@ def test_without_the_tag_it_is_told_and_that_ecs_reports_no_failure(watch: Watch
     watch.ecs.shown["checkout"] = replace(tagged_off(), is_watched=True)
     watch.offer(*DEATHS)
 
-    shown = str([one.message for one in watch.slack.posts])
-    assert "tasks keep dying" in shown
+    assert "3 tasks died" in watch.slack.texts[0]
+    for posted in watch.slack.posts:
+        shown = str(posted.message.blocks)
+        assert "3 tasks died since <!date^" in shown
+        assert "|2026-11-23 11:56 UTC>" in shown
+        assert "reports" not in shown.replace("ECS itself reports", "")
     assert "ECS itself reports no failure: ecs-watch counted the tasks that died" in shown
+
+
+def test_each_further_task_that_dies_is_counted_whether_or_not_they_are_too_many(
+    watch: Watch,
+) -> None:
+    watch.ecs.shown["checkout"] = replace(tagged_off(), is_watched=True)
+    watch.offer(*DEATHS)
+    watch.ticks(30)
+    watch.offer(died("t9", "12:30:00"))  # by itself it is no news
+    watch.offer(*[died(f"u{n}", f"12:40:{n:02}") for n in range(15)])  # more than a row remembers
+    watch.ticks(6)
+
+    assert "19 tasks died since <!date^1795434960" in str(watch.slack.roots[0].message.blocks)
+
+
+def test_tasks_that_died_long_before_are_not_among_those_that_were_too_many(watch: Watch) -> None:
+    watch.ecs.shown["checkout"] = replace(tagged_off(), is_watched=True)
+    watch.offer(died("old", "09:00:00"), *DEATHS)
+
+    assert "3 tasks died since" in str(watch.slack.roots[0].message.blocks)
+
+
+def test_what_died_in_an_incident_that_is_over_is_not_counted_again() -> None:
+    story = failing(*(stop(n, f"t{n}", number=41) for n in range(3)))
+    story.is_well_for(3, 15)
+    assert story.service.phase is Phase.RECOVERED
+
+    for n in range(4):
+        story.gets(stop(100 + n, f"u{n}", number=41))
+    assert story.service.dying == Dying(count=4, since=at(100))
+
+
+def test_tasks_that_die_where_ecs_reports_another_failure_are_no_sentence_of_their_own(
+    watch: Watch,
+) -> None:
+    watch.ecs.shown["checkout"] = replace(tagged_off(), is_watched=True)
+    watch.offer(*DEATHS)
+    reported = {"createdAt": "2026-11-23T12:00:30Z", "reason": "RESOURCE:CPU"}
+    placed = {"eventName": "SERVICE_TASK_PLACEMENT_FAILURE", **reported}
+    watch.offer(envelope("ECS Service Action", "checkout", **placed))
+    watch.ticks(6)
+
+    root = str(watch.slack.roots[0].message.blocks)
+    assert "tasks cannot be placed" in root
+    assert "tasks died" not in root
 
 
 def test_a_tag_that_is_put_on_later_ends_what_was_told(watch: Watch) -> None:
@@ -546,7 +595,10 @@ def test_what_the_census_finds_with_too_few_tasks_is_due_and_told_only_without_p
     assert watch.slack.texts == []
 
     watch.ticks(10)
-    assert "no progress" in str(watch.slack.posts[0].message)
+    said = "1 of 2 running on :42 · no more tasks came to run since <!date^"
+    assert said in str(watch.slack.roots[0].message.blocks)
+    assert watch.slack.texts[0].endswith("1 of 2 running on :42, no more tasks came to run")
+    assert "ecs-watch has seen no progress for too long" in str(watch.slack.replies[0].message)
 
 
 # --- the settings ---------------------------------------------------------------------------------

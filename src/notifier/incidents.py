@@ -27,6 +27,7 @@ from notifier.model import (
     Death,
     Deployment,
     DeploymentStateChange,
+    Dying,
     EssentialContainers,
     Event,
     Failure,
@@ -415,7 +416,8 @@ def _on_stop(case: _Case, task: TaskStateChange) -> tuple[ServiceState, Reason]:
     if not _are_deaths_watched(case.noted, case.policy.thresholds):
         return case.noted, Reason.NOT_WATCHED
     if case.before.phase.is_open and _newly_counted(case):
-        return _relapsed(case, case.noted, death.at), Reason.FEW_DEATHS
+        counted = replace(case.noted, dying=_with_newly_dead(case))
+        return _relapsed(case, counted, death.at), Reason.FEW_DEATHS
     return case.noted, Reason.FEW_DEATHS
 
 
@@ -493,8 +495,31 @@ def _is_under_way(service: ServiceState, deployment_id: str | None) -> bool:
 
 def _on_dying(case: _Case, failure: Failure) -> tuple[ServiceState, Reason]:
     after, reason = _on_failure(case, failure)
+    after = replace(after, dying=_with_newly_dead(case) or _first_dead(case))
     deaths = len(counted_deaths(case.noted))
     return (replace(after, count=deaths) if reason in BEGINNING else after), reason
+
+
+def _with_newly_dead(case: _Case) -> Dying | None:
+    """The count of this trouble with the tasks that died now: the row knows only the last ones."""
+    known = case.before.dying if case.before.phase.is_open else None
+    if known is None:
+        return None
+    newly = set(counted_deaths(case.noted)) - set(counted_deaths(case.before))
+    return replace(known, count=known.count + sum(one.at >= known.since for one in newly))
+
+
+def _first_dead(case: _Case) -> Dying | None:
+    """The count from the first death that is too many with others, by the rule of the least time.
+
+    Three of now say more than six of which three were told hours ago.
+    """
+    deaths = counted_deaths(case.noted)
+    for rule in sorted(case.policy.thresholds.deaths, key=lambda one: one.within):
+        firsts = [first.at for first, _ in _groups(deaths, _newly_counted(case), [rule])]
+        if firsts:
+            return Dying(count=sum(one.at >= min(firsts) for one in deaths), since=min(firsts))
+    return None
 
 
 def _unheard_deaths(case: _Case) -> Failure | None:
@@ -503,17 +528,18 @@ def _unheard_deaths(case: _Case) -> Failure | None:
     A clean exit may turn out only later to be one of a deployment.
     """
     deaths, newly = counted_deaths(case.noted), _newly_counted(case)
-    too_many = _last_of_too_many(deaths, newly, case.policy.thresholds.deaths)
-    last = max(too_many, key=lambda one: (one.at, one.task), default=None)
+    ends = (last for _, last in _groups(deaths, newly, case.policy.thresholds.deaths))
+    last = max(ends, key=lambda one: (one.at, one.task), default=None)
     if last is None or not _is_watched(case.noted):
         return None
     of = last.started_by if last.started_by.startswith("ecs-svc/") else None
     return Failure(event=TASKS_DIE, reason=last.cause, deployment_id=of, occurred_at=last.at)
 
 
-def _last_of_too_many(
+def _groups(
     deaths: Sequence[Death], newly: set[Death], rules: Sequence[Deaths]
-) -> Iterator[Death]:
+) -> Iterator[tuple[Death, Death]]:
+    """The first and the last of each so many deaths as are too many, of which some are new."""
     for rule in rules:
         for like in newly:
             group = [one for one in deaths if one.started_by == like.started_by]
@@ -521,7 +547,7 @@ def _last_of_too_many(
                 group = [one for one in group if _words(one.cause) == _words(like.cause)]
             for first, last in zip(group, group[rule.count - 1 :], strict=False):
                 if first.at <= like.at <= last.at and last.at - first.at <= rule.within:
-                    yield last
+                    yield first, last
 
 
 def _words(text: str) -> str:
@@ -707,6 +733,7 @@ def _begun(case: _Case, failing: ServiceState, failure: Failure, reason: Reason)
         impact=Impact.UNKNOWN,
         reading=None,
         count=0,
+        dying=None,
         since=failure.occurred_at,
         flaps=(*chain, case.now)[-KEPT_AT_MOST:],
         is_flapping=reason is Reason.FLAPPING,
@@ -1434,7 +1461,7 @@ def _counts(service: ServiceState) -> object:
     numbers = (reading.running_count, reading.desired_count) if reading else ()
     known = explanation_of(service)
     why = known and (known.diagnosis.cause, known.actor)
-    return (service.count, service.well_since, numbers, rows, why)
+    return (service.count, service.dying, service.well_since, numbers, rows, why)
 
 
 def _next_look(service: ServiceState, now: datetime, thresholds: Thresholds) -> datetime | None:

@@ -513,6 +513,14 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dying:
+    """So many tasks died as none should, `since` the first of those that were too many."""
+
+    count: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """How far a service has come whose tasks do not all run yet, and `at` when it last came nearer.
 
@@ -577,14 +585,15 @@ class ServiceState:
     `revision` is raised by every change of phase, impact, cause or deployment; `told` holds, per
     destination, the revision up to which its transitions were told there. `impact` is the worst
     since it began to fail. `count` is how often the failure was reported since `since`; `seen` are
-    the identities of the last events, newest last; `deaths` the last tasks that died; `flaps` when
-    it began to fail, since the last quiet hour; `over_at` when it last ceased to. `generation` is
-    the incident of its cluster that it belongs to. `not_live` are the task definitions that were
-    rolled back in it. `due_at` is when ECS is to be read next. `explanation` is why the deployment
-    fails of which it is, `shipments` who began the last deployments. `progress` is None while no
-    tasks are awaited. `is_weighed`: too many tasks of a deployment under way died; the next look
-    tells unless ECS does. `runs` are those of a standalone task, which is named by its family;
-    `essential` is a task definition's ARN, and then its essential containers.
+    the identities of the last events, newest last; `deaths` the last tasks that died, `dying` all
+    of this trouble, None until too many have; `flaps` when it began to fail, since the last quiet
+    hour; `over_at` when it last ceased to. `generation` is the incident of its cluster that it
+    belongs to. `not_live` are the task definitions that were rolled back in it. `due_at` is when
+    ECS is to be read next. `explanation` is why the deployment fails of which it is, `shipments`
+    who began the last deployments. `progress` is None while no tasks are awaited. `is_weighed`: too
+    many tasks of a deployment under way died; the next look tells unless ECS does. `runs` are those
+    of a standalone task, which is named by its family; `essential` is a task definition's ARN, and
+    then its essential containers.
     """
 
     name: str
@@ -604,6 +613,7 @@ class ServiceState:
     well_since: datetime | None = None
     steady_at: datetime | None = None
     deaths: tuple[Death, ...] = ()
+    dying: Dying | None = None
     flaps: tuple[datetime, ...] = ()
     is_flapping: bool = False
     over_at: datetime | None = None
