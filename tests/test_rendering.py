@@ -12,14 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier import rendering
+from notifier.incidents import NO_PROGRESS, TASKS_DIE
 from notifier.model import (
     Census,
     ClusterState,
+    Dying,
     Failure,
     Impact,
     KnownDeployment,
     Message,
     Phase,
+    Progress,
     Reason,
     ServiceState,
     SubjectKind,
@@ -204,6 +207,66 @@ def test_a_revision_is_named_for_what_happens_to_deployments_alone() -> None:
 def test_repeats_are_counted_and_one_is_not() -> None:
     assert "7 reports since <!date^" in blocks(reply(failing(count=7)))
     assert "report" not in blocks(reply(failing(count=1)))
+
+
+STALLED = Progress(
+    deployment_id="ecs-svc/42", desired=2, stage="", running=0, old=2, at=START - 20 * MINUTE
+)
+
+
+def stalled(number: int = 42, **more: Any) -> ServiceState:
+    """Its new tasks do not come to run; what runs is of the old release, or some of the new."""
+    new = deployment_row(number, running=0, desired_count=2, rollout_state="IN_PROGRESS")
+    old = deployment_row(41, running=2, desired_count=0, status="ACTIVE", id="ecs-svc/41")
+    shown = reading("checkout", running=2, desired=2, rows=[new, old])
+    return failing("", NO_PROGRESS, **{"progress": STALLED, "reading": shown, **more})
+
+
+@pytest.mark.parametrize("kind", [reply, root])
+def test_of_a_release_that_does_not_come_it_is_said_how_many_run_and_since_when(
+    kind: Callable[..., Message],
+) -> None:
+    told = kind(stalled())
+
+    assert told.text.endswith(
+        "2 of 2 running on :41, :42 has 0 of 2 running and no more came to run"
+    )
+    assert ":42 has 0 of 2 running and no more came to run since <!date^" in blocks(told)
+    assert "11:40 UTC>" in blocks(told)
+
+
+@pytest.mark.parametrize("kind", [reply, root])
+def test_once_they_run_it_is_told_in_the_past(kind: Callable[..., Message]) -> None:
+    well = reading("checkout", running=2, desired=2, rows=[deployment_row(42, running=2)])
+    told = kind(stalled(phase=Phase.RECOVERING, well_since=START, reading=well, progress=None))
+
+    assert "too few tasks, and no more came to run since <!date^" in blocks(told)
+
+
+@pytest.mark.parametrize("kind", [reply, root])
+def test_several_services_whose_tasks_died_share_no_figure(kind: Callable[..., Message]) -> None:
+    dying = Dying(count=3, since=START - 5 * MINUTE)
+    services = [
+        failing("OutOfMemoryError", TASKS_DIE, name=f"shop-{n}", dying=dying) for n in range(4)
+    ]
+    told = kind(*services)
+
+    assert "tasks keep dying" in told.text + blocks(told)
+    assert "3 tasks died" not in blocks(told)
+
+
+def test_a_row_of_several_says_when_the_first_of_their_tasks_died() -> None:
+    services = [
+        failing("Exit", TASKS_DIE, name=f"shop-{n}", dying=Dying(count=3, since=START - n * MINUTE))
+        for n in range(4)
+    ]
+
+    assert "tasks keep dying since <!date^" in blocks(root(*services))
+    assert "11:57 UTC>" in blocks(root(*services))
+
+
+def test_tasks_that_an_earlier_version_counted_are_told_without_a_figure() -> None:
+    assert "tasks keep dying since <!date^" in blocks(reply(failing("Exit", TASKS_DIE)))
 
 
 def test_a_fix_that_is_under_way_is_named_beside_the_failure() -> None:

@@ -1,5 +1,6 @@
 """What ECS sends no failure event of: tasks that die, deployments that make no progress."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,10 +13,10 @@ from moto import mock_aws
 from notifier.ecs import Ecs
 from notifier.errors import SettingsError
 from notifier.incidents import Policy, cause
-from notifier.model import Phase, Reason, Route, ServiceReading
+from notifier.model import Dying, Phase, Reason, Route, ServiceReading
 from notifier.progress import lacks_tasks
 from notifier.thresholds import Deaths, Thresholds, parse_dying_tasks
-from tests.permutations import OLD, deployment, row, shows, stop
+from tests.permutations import OLD, action, at, deployment, row, shows, steady, stop
 from tests.test_incidents import WELL, Story, failing
 from tests.watch import CLUSTER, START, Watch, deployment_row, envelope, reading
 
@@ -74,13 +75,60 @@ def test_a_deployment_without_progress_for_a_quarter_of_an_hour_is_told_once() -
         [rolls(0), rolls(1), rolls(1), rolls(1)],
         [rolls(0), rolls(0, old=1), rolls(0, old=1), rolls(0, old=1)],
         [rolls(0), rolls(0), replace(rolls(0), stage="SCALE_UP"), rolls(0)],
-        [rolls(0), rolls(0), rolls(0, desired=3), rolls(0, desired=2)],
         [rolls(0), rolls(0), replace(rolls(0), stage="PRE_SCALE_UP"), rolls(0)],
     ],
-    ids=["one more runs", "one less of the old", "another stage", "scaled", "a hook waits"],
+    ids=["one more runs", "one less of the old", "another stage", "a hook waits"],
 )
 def test_progress_begins_the_quarter_of_an_hour_again(looks: list[ServiceReading]) -> None:
     assert watched(*looks).told == []
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [range(2, 14), [2, 3] * 6, range(13, 1, -1)],
+    ids=["ever more", "more and less", "ever less"],
+)
+@pytest.mark.parametrize("is_deployed", [True, False])
+def test_that_another_number_of_tasks_is_wanted_is_no_progress(
+    wanted: Iterable[int], is_deployed: bool
+) -> None:
+    """As when scaling answers to the load that the missing tasks do not carry."""
+    shown = [
+        rolls(1, desired=n, old=2)
+        if is_deployed
+        else shows(row(41, 41, running=1, began=OLD, desired_count=n), desired=n)
+        for n in wanted
+    ]
+    story = watched(*shown, every=10)
+
+    assert story.told == [Reason.NEWLY_FAILING]
+    told = cause(story.service)
+    assert told is not None
+    assert told.occurred_at == at(1)
+
+
+def test_a_service_that_grows_while_its_tasks_come_makes_progress() -> None:
+    looks = [rolls(n, desired=n + 2) for n in range(20)]
+
+    assert watched(*looks, every=10).told == []
+
+
+def test_what_is_wanted_newly_has_its_own_time() -> None:
+    """Until then nothing was lacking."""
+    well = [rolls(2, old=0, state="COMPLETED")] * 5
+    more = [rolls(2, desired=3, old=0, state="COMPLETED")] * 3
+    story = watched(*well, *more)
+    assert story.told == []
+
+    assert story.looks(more[0], 41) is Reason.NEWLY_FAILING
+
+
+def test_after_a_scale_in_each_task_that_comes_is_progress_again() -> None:
+    """Eight ran, four were wanted for a while: the fifth is a new one then."""
+    less = [rolls(8, desired=10), rolls(3, desired=4)]
+    again = [rolls(n, desired=10) for n in (4, 5, 6, 7)]
+
+    assert watched(*less, *again).told == []
 
 
 def test_a_task_that_comes_and_goes_is_no_progress_of_a_deployment() -> None:
@@ -203,6 +251,56 @@ def test_how_many_may_die_is_a_setting() -> None:
     assert story(never).told == []
 
 
+# --- services that something else than ECS deploys ------------------------------------------------
+
+
+def of_task_sets(running: int = 2) -> ServiceReading:
+    """ECS shows no deployments of what CodeDeploy or an external controller deploys."""
+    shown: ServiceReading = shows(running=running)
+    return shown
+
+
+@pytest.mark.parametrize("number", [41, "CodeDeploy"])
+def test_of_a_service_that_ecs_does_not_deploy_tasks_that_died_are_told_and_then_over(
+    number: int | str,
+) -> None:
+    story = failing(*(stop(n, f"t{n}", number=number) for n in range(3)))
+    assert story.told == [Reason.NEWLY_FAILING]
+
+    assert story.looks(of_task_sets(1), 3) is Reason.STILL_BROKEN
+    story.is_well_for(4, 15, of_task_sets())
+    assert (story.service.phase, story.cluster.open_services) == (Phase.RECOVERED, 0)
+    assert story.service.due_at is None
+
+
+@pytest.mark.parametrize(
+    "shown", [of_task_sets(1), replace(of_task_sets(), pending_count=1), of_task_sets(4)]
+)
+def test_of_such_a_service_all_that_is_desired_must_run_and_no_more(shown: ServiceReading) -> None:
+    story = failing(*(stop(n, f"t{n}", number=41) for n in range(3)))
+    story.is_well_for(4, 60, shown)
+
+    assert story.service.phase is Phase.FAILING
+
+
+def test_of_such_a_service_too_few_tasks_are_told_and_then_over_too() -> None:
+    story = Story()
+    for minute in range(0, 20, 5):
+        story.looks(of_task_sets(1), minute)
+    assert story.told == [Reason.NEWLY_FAILING]
+
+    story.recovers(20, of_task_sets())
+    assert story.service.phase is Phase.RECOVERED
+
+
+def test_of_such_a_service_nothing_is_looked_at_again_once_all_is_well() -> None:
+    story = Story()
+    story.looks(of_task_sets(1), 0)
+
+    assert story.looks(of_task_sets(), 1) is Reason.NOTHING_WRONG
+    assert story.service.due_at is None
+
+
 # --- one incident, whoever finds it ---------------------------------------------------------------
 
 
@@ -254,6 +352,64 @@ def died(task: str, at: str, service: str = "checkout") -> Any:
 DEATHS = [died(f"t{n}", f"11:5{n}:00") for n in range(6, 9)]
 
 
+NOT_COUNTED = Policy(route=Route("*", "C01"), thresholds=Thresholds(deaths=()))
+FIX = shows(row(43, 43, began=10))
+UNWATCHED_FIX = replace(FIX, is_watched=False)
+
+
+def a_fix_whose_tasks_die(every: int, shown: ServiceReading, **more: Any) -> Story:
+    """A deployment failed; the fix runs as it should in each look, but a task dies now and then."""
+    story = Story(**more)
+    story.gets(deployment("IN_PROGRESS", 42, 0))
+    for n in range(3):
+        story.gets(stop(1 + n, f"early{n}"))
+    story.gets(deployment("FAILED", 42, 4))
+    story.gets(deployment("IN_PROGRESS", 43, 10))
+    for minute in range(11, 60):
+        story.looks(shown, minute)
+        if minute % every == 0:
+            story.gets(stop(minute + 0.5, f"t{minute}", number=43))
+    return story
+
+
+@pytest.mark.parametrize("every", [3, 4, 5])
+@pytest.mark.parametrize("how", ["the setting", "the tag"])
+def test_deaths_that_are_not_to_be_watched_hold_no_other_incident_open(
+    how: str, every: int
+) -> None:
+    is_tag = how == "the tag"
+    shown, more = (UNWATCHED_FIX, {}) if is_tag else (FIX, {"policy": NOT_COUNTED})
+    story = a_fix_whose_tasks_die(every, shown, **more)
+
+    assert story.told == [Reason.NEWLY_FAILING, Reason.RECOVERED]
+    assert story.service.over_at == at(16)
+
+
+def test_deaths_that_are_watched_hold_it_open() -> None:
+    story = a_fix_whose_tasks_die(4, FIX)
+
+    assert story.service.phase.is_open
+    assert Reason.RECOVERED not in story.told
+
+
+def test_where_ecs_cannot_be_read_they_hold_nothing_open_either() -> None:
+    ends = []
+    for policy in (NOT_COUNTED, Policy(route=Route("*", "C01"))):
+        story = failing(*(stop(n * 7, f"t{n}", number=41) for n in range(3)), policy=policy)
+        story.gets(action("SERVICE_TASK_PLACEMENT_FAILURE", 15, "RESOURCE:CPU"))
+        story.gets(steady(16))
+        story.cannot_look("no permission", 21)
+        ends.append(story.service.phase)
+
+    assert ends == [Phase.RECOVERED, Phase.FAILING]
+
+
+def test_a_death_that_is_not_to_be_watched_is_said_to_be_so() -> None:
+    story = failing(policy=NOT_COUNTED)
+
+    assert story.gets(stop(1, "t1")) is Reason.NOT_WATCHED
+
+
 @pytest.fixture
 def watch() -> Any:
     with mock_aws():
@@ -289,9 +445,58 @@ def test_without_the_tag_it_is_told_and_that_ecs_reports_no_failure(watch: Watch
     watch.ecs.shown["checkout"] = replace(tagged_off(), is_watched=True)
     watch.offer(*DEATHS)
 
-    shown = str([one.message for one in watch.slack.posts])
-    assert "tasks keep dying" in shown
+    assert "3 tasks died" in watch.slack.texts[0]
+    for posted in watch.slack.posts:
+        shown = str(posted.message.blocks)
+        assert "3 tasks died since <!date^" in shown
+        assert "|2026-11-23 11:56 UTC>" in shown
+        assert "reports" not in shown.replace("ECS itself reports", "")
     assert "ECS itself reports no failure: ecs-watch counted the tasks that died" in shown
+
+
+def test_each_further_task_that_dies_is_counted_whether_or_not_they_are_too_many(
+    watch: Watch,
+) -> None:
+    watch.ecs.shown["checkout"] = replace(tagged_off(), is_watched=True)
+    watch.offer(*DEATHS)
+    watch.ticks(30)
+    watch.offer(died("t9", "12:30:00"))  # by itself it is no news
+    watch.offer(*[died(f"u{n}", f"12:40:{n:02}") for n in range(15)])  # more than a row remembers
+    watch.ticks(6)
+
+    assert "19 tasks died since <!date^1795434960" in str(watch.slack.roots[0].message.blocks)
+
+
+def test_tasks_that_died_long_before_are_not_among_those_that_were_too_many(watch: Watch) -> None:
+    watch.ecs.shown["checkout"] = replace(tagged_off(), is_watched=True)
+    watch.offer(died("old", "09:00:00"), *DEATHS)
+
+    assert "3 tasks died since" in str(watch.slack.roots[0].message.blocks)
+
+
+def test_what_died_in_an_incident_that_is_over_is_not_counted_again() -> None:
+    story = failing(*(stop(n, f"t{n}", number=41) for n in range(3)))
+    story.is_well_for(3, 15)
+    assert story.service.phase is Phase.RECOVERED
+
+    for n in range(4):
+        story.gets(stop(100 + n, f"u{n}", number=41))
+    assert story.service.dying == Dying(count=4, since=at(100))
+
+
+def test_tasks_that_die_where_ecs_reports_another_failure_are_no_sentence_of_their_own(
+    watch: Watch,
+) -> None:
+    watch.ecs.shown["checkout"] = replace(tagged_off(), is_watched=True)
+    watch.offer(*DEATHS)
+    reported = {"createdAt": "2026-11-23T12:00:30Z", "reason": "RESOURCE:CPU"}
+    placed = {"eventName": "SERVICE_TASK_PLACEMENT_FAILURE", **reported}
+    watch.offer(envelope("ECS Service Action", "checkout", **placed))
+    watch.ticks(6)
+
+    root = str(watch.slack.roots[0].message.blocks)
+    assert "tasks cannot be placed" in root
+    assert "tasks died" not in root
 
 
 def test_a_tag_that_is_put_on_later_ends_what_was_told(watch: Watch) -> None:
@@ -390,7 +595,10 @@ def test_what_the_census_finds_with_too_few_tasks_is_due_and_told_only_without_p
     assert watch.slack.texts == []
 
     watch.ticks(10)
-    assert "no progress" in str(watch.slack.posts[0].message)
+    said = "1 of 2 running on :42 · no more tasks came to run since <!date^"
+    assert said in str(watch.slack.roots[0].message.blocks)
+    assert watch.slack.texts[0].endswith("1 of 2 running on :42, no more tasks came to run")
+    assert "ecs-watch has seen no progress for too long" in str(watch.slack.replies[0].message)
 
 
 # --- the settings ---------------------------------------------------------------------------------

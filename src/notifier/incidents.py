@@ -27,6 +27,7 @@ from notifier.model import (
     Death,
     Deployment,
     DeploymentStateChange,
+    Dying,
     EssentialContainers,
     Event,
     Failure,
@@ -47,7 +48,7 @@ from notifier.model import (
     TaskStateChange,
     Transition,
 )
-from notifier.progress import progress_after, stalled_since
+from notifier.progress import primary_of, progress_after, stalled_since
 from notifier.tasks import Stop, cause_of_stop, verdict_on_stop
 from notifier.thresholds import SHIPPED, Deaths, Thresholds
 
@@ -413,15 +414,22 @@ def _on_stop(case: _Case, task: TaskStateChange) -> tuple[ServiceState, Reason]:
     case = replace(case, noted=_with_death(noted, death))
     if (failure := _unheard_deaths(case)) is not None:
         return _on_deaths(case, failure)
-    few = Reason.FEW_DEATHS if _is_watched(case.noted) else Reason.NOT_WATCHED
+    if not _are_deaths_watched(case.noted, case.policy.thresholds):
+        return case.noted, Reason.NOT_WATCHED
     if case.before.phase.is_open and _newly_counted(case):
-        return _relapsed(case, case.noted, death.at), few
-    return case.noted, few
+        counted = replace(case.noted, dying=_with_newly_dead(case))
+        return _relapsed(case, counted, death.at), Reason.FEW_DEATHS
+    return case.noted, Reason.FEW_DEATHS
 
 
 def _is_watched(service: ServiceState) -> bool:
     """Whether no tag of it says otherwise, as far as it was read."""
     return service.reading is None or service.reading.is_watched
+
+
+def _are_deaths_watched(service: ServiceState, thresholds: Thresholds) -> bool:
+    """Whether anybody wants to know that its tasks die, where ECS reports nothing of it."""
+    return bool(thresholds.deaths) and _is_watched(service)
 
 
 def _told_by_task(task: TaskStateChange) -> Iterator[KnownDeployment]:
@@ -488,8 +496,31 @@ def _is_under_way(service: ServiceState, deployment_id: str | None) -> bool:
 
 def _on_dying(case: _Case, failure: Failure) -> tuple[ServiceState, Reason]:
     after, reason = _on_failure(case, failure)
+    after = replace(after, dying=_with_newly_dead(case) or _first_dead(case))
     deaths = len(counted_deaths(case.noted))
     return (replace(after, count=deaths) if reason in BEGINNING else after), reason
+
+
+def _with_newly_dead(case: _Case) -> Dying | None:
+    """The count of this trouble with the tasks that died now: the row knows only the last ones."""
+    known = case.before.dying if case.before.phase.is_open else None
+    if known is None:
+        return None
+    newly = set(counted_deaths(case.noted)) - set(counted_deaths(case.before))
+    return replace(known, count=known.count + sum(one.at >= known.since for one in newly))
+
+
+def _first_dead(case: _Case) -> Dying | None:
+    """The count from the first death that is too many with others, by the rule of the least time.
+
+    Three of now say more than six of which three were told hours ago.
+    """
+    deaths = counted_deaths(case.noted)
+    for rule in sorted(case.policy.thresholds.deaths, key=lambda one: one.within):
+        firsts = [first.at for first, _ in _groups(deaths, _newly_counted(case), [rule])]
+        if firsts:
+            return Dying(count=sum(one.at >= min(firsts) for one in deaths), since=min(firsts))
+    return None
 
 
 def _unheard_deaths(case: _Case) -> Failure | None:
@@ -498,17 +529,18 @@ def _unheard_deaths(case: _Case) -> Failure | None:
     A clean exit may turn out only later to be one of a deployment.
     """
     deaths, newly = counted_deaths(case.noted), _newly_counted(case)
-    too_many = _last_of_too_many(deaths, newly, case.policy.thresholds.deaths)
-    last = max(too_many, key=lambda one: (one.at, one.task), default=None)
+    ends = (last for _, last in _groups(deaths, newly, case.policy.thresholds.deaths))
+    last = max(ends, key=lambda one: (one.at, one.task), default=None)
     if last is None or not _is_watched(case.noted):
         return None
     of = last.started_by if last.started_by.startswith("ecs-svc/") else None
     return Failure(event=TASKS_DIE, reason=last.cause, deployment_id=of, occurred_at=last.at)
 
 
-def _last_of_too_many(
+def _groups(
     deaths: Sequence[Death], newly: set[Death], rules: Sequence[Deaths]
-) -> Iterator[Death]:
+) -> Iterator[tuple[Death, Death]]:
+    """The first and the last of each so many deaths as are too many, of which some are new."""
     for rule in rules:
         for like in newly:
             group = [one for one in deaths if one.started_by == like.started_by]
@@ -516,7 +548,7 @@ def _last_of_too_many(
                 group = [one for one in group if _words(one.cause) == _words(like.cause)]
             for first, last in zip(group, group[rule.count - 1 :], strict=False):
                 if first.at <= like.at <= last.at and last.at - first.at <= rule.within:
-                    yield last
+                    yield first, last
 
 
 def _words(text: str) -> str:
@@ -702,6 +734,7 @@ def _begun(case: _Case, failing: ServiceState, failure: Failure, reason: Reason)
         impact=Impact.UNKNOWN,
         reading=None,
         count=0,
+        dying=None,
         since=failure.occurred_at,
         flaps=(*chain, case.now)[-KEPT_AT_MOST:],
         is_flapping=reason is Reason.FLAPPING,
@@ -801,7 +834,7 @@ def _on_reading(
     if failure is not None:
         return _on_found(case, failure, reading)
     if before.phase.is_open:
-        return _judge_open(looked, reading, now)
+        return _judge_open(looked, reading, now, policy.thresholds)
     return _judge_closed(looked, reading, now, policy)
 
 
@@ -852,11 +885,14 @@ def _ended(looked: ServiceState, phase: Phase, reason: Reason) -> tuple[ServiceS
 def is_well(reading: ServiceReading) -> bool:
     """One deployment, COMPLETED, and everything desired runs. An absent state counts as that.
 
+    ECS shows no deployments, but task sets, of what CodeDeploy or an external controller deploys:
+    of that the tasks alone tell.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Deployment.html
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Service.html
     """
     return (
-        len(reading.deployments) == 1
-        and reading.deployments[0].rollout_state in ("COMPLETED", "")
+        len(reading.deployments) <= 1
+        and all(row.rollout_state in ("COMPLETED", "") for row in reading.deployments)
         and reading.running_count == reading.desired_count > 0
         and reading.pending_count == 0
     )
@@ -958,7 +994,7 @@ def _on_found(
 
 
 def _judge_open(
-    looked: ServiceState, reading: ServiceReading, now: datetime
+    looked: ServiceState, reading: ServiceReading, now: datetime, thresholds: Thresholds
 ) -> tuple[ServiceState, Reason]:
     if _is_not_shown(looked) and impact_of(reading) is Impact.SERVING:
         return _judge_not_shown(looked, now)
@@ -970,13 +1006,13 @@ def _judge_open(
         impact=max(looked.impact, Impact.SERVING),
         well_since=looked.well_since or now,
     )
-    is_rolled_back = _is_rolled_back(held, reading.deployments[0])
+    is_rolled_back = _is_rolled_back(held, primary_of(reading))
     if _is_unheard_of(held) and not is_rolled_back:
         return _over_unheard(held, Phase.RECOVERED)
-    if not _has_held(held, now):
+    if not _has_held(held, now, thresholds):
         return held, Reason.LOOKS_WELL
     if is_rolled_back:
-        return _not_live(held, reading.deployments[0]), Reason.ROLLED_BACK
+        return _not_live(held, primary_of(reading)), Reason.ROLLED_BACK
     return _live(held, reading), Reason.RECOVERED
 
 
@@ -1028,18 +1064,21 @@ def _over_unheard(service: ServiceState, phase: Phase) -> tuple[ServiceState, Re
     return after, Reason.OVER_BEFORE_TOLD
 
 
-def hold_down(service: ServiceState) -> timedelta:
+def hold_down(service: ServiceState, thresholds: Thresholds = SHIPPED) -> timedelta:
     """For how long a service must look well: twice the longest gap between its tasks' deaths.
+
+    Deaths that are not to be watched count for nothing.
 
     A look begins it and another ends it, so that no single look turns anything green.
 
     What flaps must be well for an hour. What ECS repeats at its own pace counts as that far apart.
     """
-    longest = max(_gaps(service), default=timedelta())
-    return min(max(2 * longest, _hold_down_at_least(service)), HOLD_DOWN_AT_MOST)
+    deaths = _deaths_since(service) if _are_deaths_watched(service, thresholds) else ()
+    longest = max(_gaps(service, deaths), default=timedelta())
+    return min(max(2 * longest, _hold_down_at_least(service, deaths)), HOLD_DOWN_AT_MOST)
 
 
-def _hold_down_at_least(service: ServiceState) -> timedelta:
+def _hold_down_at_least(service: ServiceState, deaths: Sequence[Death]) -> timedelta:
     """Three deaths in a quarter of an hour are trouble: none for as long is the least all-clear.
 
     Few gaps say little of the next. Where tasks die at random, it is longer than twice the longest
@@ -1048,12 +1087,12 @@ def _hold_down_at_least(service: ServiceState) -> timedelta:
     """
     if service.is_flapping:
         return FLAPPING_UNTIL
-    return DEATHS_NEAR if _is_dying(service) and _deaths_since(service) else HOLD_DOWN_AT_LEAST
+    return DEATHS_NEAR if _is_dying(service) and deaths else HOLD_DOWN_AT_LEAST
 
 
-def _gaps(service: ServiceState) -> Iterator[timedelta]:
+def _gaps(service: ServiceState, deaths: Sequence[Death]) -> Iterator[timedelta]:
     """How far apart its trouble shows; a deployment that began since then starts anew."""
-    for one, following in itertools.pairwise(_deaths_since(service)):
+    for one, following in itertools.pairwise(deaths):
         yield following.at - one.at
     began = _last_beginning(service)
     impaired = [one.occurred_at for one in present_causes(service) if one.event == IMPAIRED]
@@ -1071,27 +1110,28 @@ def _last_beginning(service: ServiceState) -> datetime | None:
     return max((one.began_at for one in service.deployments if one.began_at), default=None)
 
 
-def _holds_until(service: ServiceState) -> datetime | None:
+def _holds_until(service: ServiceState, thresholds: Thresholds) -> datetime | None:
     if service.well_since is None:
         return None
     since = max(service.well_since, service.last_failure_at or service.well_since)
-    return since + hold_down(service)
+    return since + hold_down(service, thresholds)
 
 
-def _has_held(service: ServiceState, now: datetime) -> bool:
-    until = _holds_until(service)
+def _has_held(service: ServiceState, now: datetime, thresholds: Thresholds) -> bool:
+    until = _holds_until(service, thresholds)
     return until is not None and now >= until
 
 
-def _is_rolled_back(service: ServiceState, primary: Deployment) -> bool:
+def _is_rolled_back(service: ServiceState, primary: Deployment | None) -> bool:
     """Whether what serves is what served before the release that failed.
 
     Known by the roll-back's own text, or because it bears the last revision that had completed
-    before. Where nothing of this is known, only what is known to be a newer release is none.
+    before. Where nothing of this is known, only what is known to be a newer release is none; and
+    nothing is known where ECS shows no deployment.
     """
     since = _lately(service)
     failed = _not_gone_live(service, primary)
-    if since is None or (failed is not None and failed.id == primary.id):
+    if since is None or primary is None or (failed is not None and failed.id == primary.id):
         return False
     known = {one.id: one for one in service.deployments}.get(primary.id)
     if known is not None and _is_rollback_since(known, since):
@@ -1154,8 +1194,7 @@ def _not_live(held: ServiceState, primary: Deployment | None = None) -> ServiceS
 
 
 def _live(held: ServiceState, reading: ServiceReading) -> ServiceState:
-    primary = reading.deployments[0]
-    gone_live = {primary.id, primary.task_definition}
+    gone_live = {name for row in reading.deployments for name in (row.id, row.task_definition)}
     not_live = tuple(one for one in held.not_live if one not in gone_live)
     return replace(held, phase=Phase.RECOVERED, impact=Impact.SERVING, not_live=not_live)
 
@@ -1167,7 +1206,7 @@ def _judge_closed(
         is_timed = looked.progress and reading.is_watched and policy.thresholds.no_progress
         wait = NEXT_TICK if is_timed else _back_off(now - _last_began(looked, now))
         return replace(looked, due_at=now + wait), Reason.PROGRESS
-    is_rolled_back = _is_rolled_back(looked, reading.deployments[0])
+    is_rolled_back = _is_rolled_back(looked, primary_of(reading))
     match looked.phase:
         case Phase.NOT_LIVE if not is_rolled_back:
             is_recent = looked.over_at is not None and now - looked.over_at <= policy.window
@@ -1196,7 +1235,7 @@ def _well(
     if not looked.causes:
         return replace(looked, phase=Phase.WELL), Reason.NOTHING_WRONG
     if is_rolled_back:
-        return _not_live(looked, reading.deployments[0]), Reason.ROLLED_BACK
+        return _not_live(looked, primary_of(reading)), Reason.ROLLED_BACK
     return _live(looked, reading), Reason.NOTHING_WRONG
 
 
@@ -1216,7 +1255,7 @@ def _on_not_readable(
         return _closed_unread(_Case(before, looked, False, now, policy), look)
     if _is_not_shown(before) and _is_quiet_for(before, QUIET_AFTER, now):
         return replace(looked, phase=Phase.QUIET), Reason.WENT_QUIET
-    if look.why != NO_PERMISSION or not _is_steady(before, now):
+    if look.why != NO_PERMISSION or not _is_steady(before, now, policy.thresholds):
         return looked, Reason.NOT_READABLE
     if _went_back(before):
         return _not_live(looked), Reason.ROLLED_BACK
@@ -1232,11 +1271,11 @@ def _closed_unread(case: _Case, look: NotReadable) -> tuple[ServiceState, Reason
     return replace(case.noted, due_at=due_at), Reason.NOT_READABLE
 
 
-def _is_steady(service: ServiceState, now: datetime) -> bool:
+def _is_steady(service: ServiceState, now: datetime, thresholds: Thresholds) -> bool:
     """Whether ECS called it steady after its last failure, and the hold-down is over."""
     failed_at = service.last_failure_at
     steady = failed_at and service.steady_at and service.steady_at > failed_at
-    return bool(steady) and _is_quiet_for(service, hold_down(service), now)
+    return bool(steady) and _is_quiet_for(service, hold_down(service, thresholds), now)
 
 
 def _went_back(service: ServiceState) -> bool:
@@ -1401,7 +1440,7 @@ def _noted(
         )
     if reason in TOLD - {Reason.RETRIED}:
         after = replace(after, repeat_at=now + policy.repeat_interval)
-    return replace(after, due_at=_next_look(after, now))
+    return replace(after, due_at=_next_look(after, now, policy.thresholds))
 
 
 def _shown(service: ServiceState) -> object:
@@ -1424,15 +1463,15 @@ def _counts(service: ServiceState) -> object:
     numbers = (reading.running_count, reading.desired_count) if reading else ()
     known = explanation_of(service)
     why = known and (known.diagnosis.cause, known.actor)
-    return (service.count, service.well_since, numbers, rows, why)
+    return (service.count, service.dying, service.well_since, numbers, rows, why)
 
 
-def _next_look(service: ServiceState, now: datetime) -> datetime | None:
+def _next_look(service: ServiceState, now: datetime, thresholds: Thresholds) -> datetime | None:
     """Every minute at first, then less often the longer nothing has changed."""
     if not service.phase.is_open or service.due_at is not None:
         return service.due_at
     since = service.well_since or service.changed_at or now
-    later, held = now + _back_off(now - since), _holds_until(service)
+    later, held = now + _back_off(now - since), _holds_until(service, thresholds)
     return later if held is None or held <= now else min(later, held)
 
 

@@ -465,7 +465,7 @@ class Reason(StrEnum):
     IS_UNDECIDED = "which of its containers is essential must be read first"
     FEW_DEATHS = "a task died: too few to tell"
     ECS_IS_AWAITED = "tasks died in a deployment: ECS may say itself that it failed"
-    NOT_WATCHED = "a tag of the service says not to watch its tasks"
+    NOT_WATCHED = "a tag of the service, or a setting, says not to watch its tasks"
     IGNORED_CLUSTER = "the cluster is ignored by Channels"
     NO_SUBJECT = "the event is about no service, daemon or deployment group"
     NOT_READABLE = "ECS could not be read"
@@ -514,6 +514,14 @@ class Death:
     cause: str
     started_by: str
     is_clean: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dying:
+    """So many tasks died as none should, `since` the first of those that were too many."""
+
+    count: int
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -623,15 +631,15 @@ class ServiceState:
     `revision` is raised by every change of phase, impact, cause or deployment; `told` holds, per
     destination, the revision up to which its transitions were told there. `impact` is the worst
     since it began to fail. `count` is how often the failure was reported since `since`; `seen` are
-    the identities of the last events, newest last; `deaths` the last tasks that died; `flaps` when
-    it began to fail, since the last quiet hour; `over_at` when it last ceased to. `generation` is
-    the incident of its cluster that it belongs to. `not_live` are the task definitions that were
-    rolled back in it. `due_at` is when ECS is to be read next. `explanation` is why the deployment
-    fails of which it is, `shipments` who began the last deployments. `progress` is None while no
-    tasks are awaited. `is_weighed`: too many tasks of a deployment under way died; the next look
-    tells unless ECS does. `runs` are those of a standalone task, which is named by its family, and
-    `retries` what was done for those that did not start; `essential` is a task definition's ARN,
-    and then its essential containers.
+    the identities of the last events, newest last; `deaths` the last tasks that died, `dying` all
+    of this trouble, None until too many have; `flaps` when it began to fail, since the last quiet
+    hour; `over_at` when it last ceased to. `generation` is the incident of its cluster that it
+    belongs to. `not_live` are the task definitions that were rolled back in it. `due_at` is when
+    ECS is to be read next. `explanation` is why the deployment fails of which it is, `shipments`
+    who began the last deployments. `progress` is None while no tasks are awaited. `is_weighed`: too
+    many tasks of a deployment under way died; the next look tells unless ECS does. `runs` are those
+    of a standalone task, which is named by its family, and `retries` what was done for those that
+    did not start; `essential` is a task definition's ARN, and then its essential containers.
     """
 
     name: str
@@ -651,6 +659,7 @@ class ServiceState:
     well_since: datetime | None = None
     steady_at: datetime | None = None
     deaths: tuple[Death, ...] = ()
+    dying: Dying | None = None
     flaps: tuple[datetime, ...] = ()
     is_flapping: bool = False
     over_at: datetime | None = None

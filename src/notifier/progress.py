@@ -2,8 +2,10 @@
 
 A release whose tasks never come to run, and a service that is left with too few, may send no event
 of a failure at all. What is watched is not how long it takes but whether it goes on: a new highest
-number of tasks that run, a new lowest of the old ones, a new stage. Once all of the new tasks run,
-nothing is awaited of them: what follows (draining, bake time, a hook that waits) takes its time.
+number of tasks that run, a new lowest of the old ones, a new stage. That more or fewer are wanted
+brings none to run: scaling goes on while the tasks that are missing stay away. Once all of the new
+tasks run, nothing is awaited of them: what follows (draining, bake time, a hook that waits) takes
+its time.
 """
 
 from dataclasses import replace
@@ -44,14 +46,14 @@ def progress_after(before: Progress | None, reading: ServiceReading) -> Progress
     seen = _seen(reading)
     if before is None or _awaited(before) != _awaited(seen):
         return seen
-    comes_nearer = seen.running > before.running or seen.old < before.old
+    # Of those that ran, a scale-in stops some: what comes to run after it is more than was left.
+    ran = min(before.running, seen.desired)
+    comes_nearer = seen.running > ran or seen.old < before.old
     at = seen.at if comes_nearer else before.at
     if not _is_under_way(reading):
         # Tasks that come and go, as with Spot, start again and again: each time is progress.
         return replace(seen, at=at)
-    return replace(
-        seen, running=max(seen.running, before.running), old=min(seen.old, before.old), at=at
-    )
+    return replace(seen, running=max(seen.running, ran), old=min(seen.old, before.old), at=at)
 
 
 def _seen(reading: ServiceReading) -> Progress:
@@ -66,8 +68,8 @@ def _seen(reading: ServiceReading) -> Progress:
     )
 
 
-def _awaited(one: Progress) -> tuple[str, int, str]:
-    return one.deployment_id, one.desired, one.stage
+def _awaited(one: Progress) -> tuple[str, str]:
+    return one.deployment_id, one.stage
 
 
 def _is_under_way(reading: ServiceReading) -> bool:

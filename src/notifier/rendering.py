@@ -33,6 +33,9 @@ from notifier.incidents import (
     CLOCKS,
     FAILED,
     IN_PROGRESS,
+    NO_PROGRESS,
+    OUR_OWN,
+    TASKS_DIE,
     cause,
     cause_event,
     explanation_of,
@@ -54,6 +57,7 @@ from notifier.model import (
     ServiceState,
     SubjectKind,
 )
+from notifier.progress import lacks_tasks, primary_of
 from notifier.redaction import redacted, redacted_lines
 from notifier.task_words import RetryLine, RunLine, TaskLine, task_line, task_sign
 
@@ -121,7 +125,8 @@ class Line:
 
     Of several, `name` is their number, `names` are their names and `who` is short, for a phone.
     `happened` and `why` are our words, `reason` is ECS's own. `over` says how it ended, and is
-    empty while it fails; `notes` say more of it.
+    empty while it fails; `notes` say more of it. `is_counted`: we saw it ourselves, so `happened`
+    goes with `since` (`3 tasks died since 11:56`), and nobody reported it.
     """
 
     sign: str
@@ -141,6 +146,7 @@ class Line:
     notes: tuple[str, ...] = ()
     names: str = ""
     shipped: str = ""
+    is_counted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,7 +287,7 @@ def _line_of_several(group: Sequence[ServiceState], first: Line) -> Line:
         happened=_happened(group[0], is_one=False),
         why=_main_why(group[0]),
         count=1,
-        since=min(filter(None, (one.since for one in group)), default=None),
+        since=min(filter(None, map(_since, group)), default=None),
         over=_end(group[0], is_one=False) if first.over else "",
         fix="of theirs" if first.fix else "",
         shipped="",
@@ -515,13 +521,14 @@ def _line(
         why=_why(service),
         reason=first.reason if first else "",
         count=service.count,
-        since=service.since,
+        since=_since(service),
         over="" if is_open else _end_as_told(service, news),
         fix=_fix(service) if is_open else "",
         looks_well_since=service.well_since,
         news=_said_first(service, news) if is_open else "",
         notes=tuple(_silence(service) if is_open else _notes(service, news)),
         shipped=shipped_by(service) if is_open or service.not_live else "",
+        is_counted=cause_event(service) in OUR_OWN,
     )
 
 
@@ -546,7 +553,32 @@ def _happened(service: ServiceState, *, is_one: bool = True) -> str:
     said = _words()["HAPPENED"].get(event, f"ECS reports {cut(named, 150)}")
     if is_one and failed and failed.revision and event.startswith("SERVICE_DEPLOYMENT_"):
         said = f"{_revision(failed.revision)} {said}"
-    return said + _way_back(service)
+    counted = _counted(service, event) if is_one else ""
+    return (counted or said) + _way_back(service)
+
+
+def _counted(service: ServiceState, event: str) -> str:
+    """`3 tasks died`: what we counted ourselves, with the figure; empty where it is not known."""
+    if event == TASKS_DIE and service.dying:
+        return f"{service.dying.count} tasks died"
+    reading = service.reading
+    if event != NO_PROGRESS or reading is None or not lacks_tasks(reading):
+        return ""
+    newest = primary_of(reading)
+    if newest is None or newest.running_count == reading.running_count:
+        return "no more tasks came to run"  # how many run stands before it
+    runs = f"{newest.running_count} of {newest.desired_count} running"
+    return f"{_revision(newest.task_definition)} has {runs} and no more came to run"
+
+
+def _since(service: ServiceState) -> datetime | None:
+    """Since when it fails; of what we counted, since when that is so."""
+    event = cause_event(service)
+    if event == TASKS_DIE and service.dying:
+        return service.dying.since
+    if event == NO_PROGRESS and service.progress:
+        return service.progress.at
+    return service.since
 
 
 def _way_back(service: ServiceState) -> str:
