@@ -89,6 +89,7 @@ RECORDED = {
         hook-failed-built
         hook-timed-out-built
         runbook-failed-built
+        task-retry-given-up-built
         task-retry-waiting-built
     """,
     "": """
