@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -271,6 +273,30 @@ def test_who_stops_reading_the_log_gets_the_exit_code_all_the_same(
         monkeypatch.setattr("sys.stdout", nobody)
 
         assert main(RUN) == 3
+
+
+def test_a_task_is_followed_to_its_end_though_nobody_reads_a_word(double: EcsDouble) -> None:
+    double.give(FAMILY, Job({"app": Ending(0.1, 3)}, starts_after=0))
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    with os.fdopen(writer, "w") as nobody:  # as `2>&1 | head -1` leaves it
+        program = [sys.executable, "-m", "notifier", *RUN, "--no-log"]
+        ended = subprocess.run(
+            program, stdout=nobody, stderr=nobody, timeout=30, check=False, cwd="src"
+        )
+
+    assert ended.returncode == 3
+
+
+def test_without_standard_error_nothing_but_the_json_goes_to_standard_output(
+    double: EcsDouble, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", None)  # as Python has it where it was closed: `2>&-`
+
+    assert main([*RUN, "--no-log", "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out)["outcome"] == "exited"
 
 
 def test_of_several_tasks_each_line_says_whose_it_is_and_one_bad_code_counts(

@@ -224,7 +224,7 @@ class Printer:
 
     def note(self, text: str) -> None:
         """A line for whoever reads along."""
-        print(redacted(shown(text), self._secrets), file=sys.stderr, flush=True)
+        _print(redacted(shown(text), self._secrets), sys.stderr)
 
     def nothing_started(self, why: str) -> int:
         """Say that it ended before any start; returns the exit code."""
@@ -257,11 +257,16 @@ class Printer:
             _print(json.dumps(row, indent=2, ensure_ascii=False), sys.stdout)
 
 
-def _print(text: str, file: TextIO) -> None:
-    """Print at once. Where nobody reads any more (`| head`) the task is followed all the same."""
+def _print(text: str, file: TextIO | None) -> None:
+    """Print at once. Where nobody reads any more (`| head`) the task is followed all the same.
+
+    So it is where it cannot be written (a full disk) or has been closed (`2>&-`), which is None.
+    """
+    if file is None:  # print() would take standard output instead
+        return
     try:
         print(text, file=file, flush=True)
-    except BrokenPipeError:
+    except OSError:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), file.fileno())
 
