@@ -14,6 +14,7 @@ import pytest
 
 from notifier import running
 from notifier.cli import main
+from notifier.ecs.runs import Runs
 from sandbox.aws_error import AwsError
 from sandbox.ecs_double import EcsDouble
 from sandbox.one_off import Ending, Job
@@ -297,6 +298,66 @@ def test_without_standard_error_nothing_but_the_json_goes_to_standard_output(
     assert main([*RUN, "--no-log", "--json"]) == 0
 
     assert json.loads(capsys.readouterr().out)["outcome"] == "exited"
+
+
+def nobody_foresaw(*_: Any, **__: Any) -> Any:
+    raise KeyError("tasks")
+
+
+def test_an_error_that_nobody_foresaw_is_never_a_containers_exit_code(
+    double: EcsDouble, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Runs, "tasks", nobody_foresaw)
+
+    assert main([*RUN, "--json"]) == 125
+
+    shown = capsys.readouterr()
+    end = json.loads(shown.out)
+    assert (end["outcome"], end["exitStatus"]) == ("unknown", 125)
+    assert end["why"] == "an error that ecs-watch did not foresee: KeyError: 'tasks'"
+    assert [one["outcome"] for one in end["tasks"]] == ["unknown"]
+    arn = end["tasks"][0]["taskArn"]
+    assert f"{arn} unknown: may still run" in shown.err
+    assert f"to stop it: aws ecs stop-task --cluster prod --task {arn}" in shown.err
+    assert "in nobody_foresaw" in shown.err  # for whoever mends it
+    assert double.calls["StopTask"] == 0
+
+
+def test_a_start_that_ends_in_such_an_error_is_said_to_be_looked_for(
+    double: EcsDouble, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.ecs.runs.Taken", nobody_foresaw)
+
+    assert main([*RUN, "--json"]) == 125
+
+    mark = asked_for(double)["startedBy"]
+    assert mark in json.loads(capsys.readouterr().out)["why"]
+
+
+def test_such_an_error_before_any_start_is_no_exit_code_of_a_container_either(
+    double: EcsDouble, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Runs, "definition", nobody_foresaw)
+
+    assert main([*RUN, "--json"]) == 125
+
+    assert json.loads(capsys.readouterr().out)["outcome"] == "unknown"
+    assert double.calls["RunTask"] == 0
+
+
+def test_a_cancelled_run_stops_its_task_whatever_else_goes_wrong(
+    double: EcsDouble, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended_by_a_signal(*_: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise KeyError("tasks")
+
+    monkeypatch.setattr(Runs, "tasks", ended_by_a_signal)
+
+    assert main(RUN) == 125
+
+    assert double.calls["StopTask"] == 1
+    assert "was told to stop" in capsys.readouterr().err
 
 
 def test_of_several_tasks_each_line_says_whose_it_is_and_one_bad_code_counts(

@@ -41,8 +41,8 @@ LOG_AT_MOST = 20.0
 FIRST_PAUSE, LONGEST_PAUSE = 15.0, 600.0  # between two starts
 RESTARTS = 2  # of tasks that ECS took and could not start
 
-
 LEFT_RUNNING = "was left running"
+MAY_RUN = "may still run"
 
 
 class LetGo(StrEnum):
@@ -173,7 +173,10 @@ class Run:
     _deciding: Sequence[str] = ()
 
     def __call__(self) -> Report:
-        """Run it. Every error of ECS is told; none is raised."""
+        """Run it. Every error of ECS is told; none is raised.
+
+        What is raised all the same nobody foresaw: `failed` makes a report of it.
+        """
         self._began = self.monotonic()
         wanted = self.wanted
         self._deciding = deciders(
@@ -204,13 +207,36 @@ class Run:
             return self._let_go(LetGo.STOP, Outcome.NEVER_STARTED, self._not_started)
         return None
 
+    def failed(self, error: Exception) -> Report:
+        """What is known after an error that nobody foresaw. What was to be stopped is stopped."""
+        if (why := self.cancelled()) and self.wanted.on_cancel is LetGo.STOP:
+            for one in self._without_end():
+                one.end = Ended(Outcome.UNKNOWN, self._stop(one, why))
+        said = f"{type(error).__name__}: {error}"
+        return self.as_it_stands(
+            Outcome.UNKNOWN, f"an error that ecs-watch did not foresee: {said}"
+        )
+
+    def as_it_stands(self, outcome: Outcome, why: str) -> Report:
+        """What is known now, without another call. A task without an end may still run."""
+        attempt, self._attempt = self._attempt, None
+        if attempt and attempt.sent:
+            self._in_doubt = f"whether all was started is not known (startedBy {attempt.mark})"
+        for one in self._without_end():
+            one.end = Ended(outcome, MAY_RUN)
+        report = self._report()
+        return replace(report, outcome=outcome, why="; ".join(filter(None, (why, report.why))))
+
     # --- when -------------------------------------------------------------------------------------
 
     def _is_over(self) -> bool:
         return self._attempt is None and all(map(self._is_done, self._tasks.values()))
 
     def _has_no_end_yet(self) -> bool:
-        return self._attempt is not None or any(one.end is None for one in self._tasks.values())
+        return self._attempt is not None or bool(self._without_end())
+
+    def _without_end(self) -> Sequence[_Followed]:
+        return [one for one in self._tasks.values() if one.end is None]
 
     def _is_done(self, one: _Followed) -> bool:
         """Its end is known and its log has come to rest."""
@@ -354,18 +380,18 @@ class Run:
     # --- look and follow --------------------------------------------------------------------------
 
     def _adopt(self, arns: Iterable[str]) -> None:
-        for arn in arns:
-            if arn in self._tasks:
-                continue
-            containers = self.wanted.definition.shown.containers
+        """Follow these too: first know all of them, then say so."""
+        containers = self.wanted.definition.shown.containers
+        new = [arn for arn in dict.fromkeys(arns) if arn not in self._tasks]
+        self._tasks |= {arn: _Followed(arn, self.monotonic(), []) for arn in new}
+        for arn in new:
             logs = [log_in(arn, one) for one in containers if one.name in self._deciding]
-            tails = [_Tail(log) for log in logs if isinstance(log, LogTail)]
-            follows = tails if self.wanted.follows_log else []
-            self._tasks[arn] = _Followed(arn, self.monotonic(), follows)
+            if self.wanted.follows_log:
+                self._tasks[arn].tails += [_Tail(log) for log in logs if isinstance(log, LogTail)]
             self.tell.task(arn, logs)
 
     def _look(self) -> None:
-        open_ones = [one for one in self._tasks.values() if one.end is None]
+        open_ones = self._without_end()
         if not open_ones:
             return
         try:
@@ -449,7 +475,7 @@ class Run:
     def _let_go(self, how: LetGo, outcome: Outcome, why: str) -> Report:
         """Wait no longer: stop what runs, or leave it, and say which."""
         self._settle(why)
-        running = [one for one in self._tasks.values() if one.end is None]
+        running = self._without_end()
         for one in running:
             said = self._stop(one, why) if how is LetGo.STOP else LEFT_RUNNING
             one.end = Ended(outcome, said)
@@ -478,8 +504,8 @@ class Run:
     def _stop(self, one: _Followed, why: str) -> str:
         try:
             self.door.stop(one.arn, f"ecs-watch run: {why}"[:255])
-        except ReadFailed as error:
-            return f"could not be stopped and may still run: {error}"
+        except Exception as error:  # also one that nobody foresaw: the others are to be stopped too
+            return f"could not be stopped and {MAY_RUN}: {error}"
         return "was told to stop"
 
     def _report(self) -> Report:

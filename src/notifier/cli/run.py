@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -28,7 +29,7 @@ from notifier.redaction import names_a_secret, redacted, redacted_lines
 if TYPE_CHECKING:
     from notifier.ecs.logs import NoLog
     from notifier.ecs.runs import Definition, Runs
-    from notifier.running import Report
+    from notifier.running import Report, Run
 
 SUMMARY = "start a one-off task, follow its log, and end with its own exit code"
 EXAMPLES = """
@@ -103,6 +104,10 @@ def run(options: argparse.Namespace) -> int:
         return 2
     except WatchError as error:
         return printer.nothing_started(_reason(error))
+    except Exception as error:
+        if options.iam:
+            raise
+        return printer.unforeseen(error)
     except KeyboardInterrupt:  # a second Ctrl-C
         printer.note("ecs-watch run: ended at once; what was started may still run")
         return 128 + signal.SIGINT
@@ -133,7 +138,7 @@ def _run(options: argparse.Namespace, printer: "Printer") -> int:
     like = door.like(options.like) if options.like else {}
     request = task_request.request_of(options, like, definition)
     with Interruption() as interruption:
-        report = Run(
+        run = Run(
             wanted=_wanted(options, request, definition),
             door=door,
             tell=printer,
@@ -141,10 +146,19 @@ def _run(options: argparse.Namespace, printer: "Printer") -> int:
             sleep=interruption.sleep,
             chance=random.random,
             cancelled=interruption.why,
-        )()
+        )
+        report = _followed(run, printer)
     status = _status(report, options.count, interruption.number)
     printer.ended(report, status, definition.shown.arn)
     return status
+
+
+def _followed(run: "Run", printer: "Printer") -> "Report":
+    try:
+        return run()
+    except Exception as error:  # a traceback ends with 1, which a container may have ended with too
+        printer.trace(error)
+        return run.failed(error)
 
 
 def _door(options: argparse.Namespace) -> "Runs":
@@ -228,8 +242,22 @@ class Printer:
 
     def nothing_started(self, why: str) -> int:
         """Say that it ended before any start; returns the exit code."""
-        self.note(f"ecs-watch run: {Outcome.NEVER_STARTED}: {why}")
-        self._print_json({"outcome": Outcome.NEVER_STARTED, "exitStatus": NO_CODE, "why": why})
+        return self._without_report(Outcome.NEVER_STARTED, why)
+
+    def unforeseen(self, error: Exception) -> int:
+        """Say that it ended in an error outside of a run; returns the exit code."""
+        self.trace(error)
+        why = f"an error that ecs-watch did not foresee: {type(error).__name__}: {error}"
+        return self._without_report(Outcome.UNKNOWN, why)
+
+    def trace(self, error: Exception) -> None:
+        """Where the error came from, for whoever mends it."""
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            self.note(line)
+
+    def _without_report(self, outcome: Outcome, why: str) -> int:
+        self.note(f"ecs-watch run: {outcome}, exit code {NO_CODE}: {why}")
+        self._print_json({"outcome": outcome, "exitStatus": NO_CODE, "why": why})
         return NO_CODE
 
     def ended(self, report: "Report", status: int, definition: str) -> None:
@@ -291,9 +319,9 @@ def _advice(report: "Report") -> Sequence[str]:
 
 def _left(report: "Report") -> Sequence[str]:
     """How to stop what was left running."""
-    from notifier.running import LEFT_RUNNING
+    from notifier.running import LEFT_RUNNING, MAY_RUN
 
-    arns = [arn for arn, end in report.ends.items() if end.why == LEFT_RUNNING]
+    arns = [arn for arn, end in report.ends.items() if end.why in (LEFT_RUNNING, MAY_RUN)]
     clusters = {arn: parsed.parts[0] for arn in arns if (parsed := parse_arn(arn))}
     return [
         f"to stop it: aws ecs stop-task --cluster {cluster} --task {arn}"
