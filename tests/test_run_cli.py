@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from typing import Any
 import pytest
 
 from notifier import running
-from notifier.cli import main
+from notifier.cli import interruption, main
 from notifier.ecs.runs import Runs
 from sandbox.aws_error import AwsError
-from sandbox.ecs_double import EcsDouble
+from sandbox.ecs_double import EcsDouble, Fault
 from sandbox.one_off import Ending, Job
 from tests.one_off import CLUSTER, FAMILY, TWO_ESSENTIAL, WITH_SIDE_CAR, definition
 
@@ -130,6 +131,41 @@ def test_a_signal_stops_the_task_or_leaves_it(
     assert double.calls["StopTask"] == stops
     assert "ecs-watch run: cancelled" in capsys.readouterr().err
     assert signal.getsignal(number) is before
+
+
+def interrupt(*after: float) -> None:
+    for seconds in after:
+        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+
+def test_one_ctrl_c_that_arrives_twice_stops_the_task(double: EcsDouble, capsys: Capture) -> None:
+    double.give(FAMILY, Job({"app": Ending(60)}, starts_after=0))
+    double.fail("StopTask", Fault(delay=0.3))
+    interrupt(0.4, 0.41)  # the terminal sends it to all, and make, npm or a CI runner hands it on
+
+    assert main([*RUN, "--json"]) == 130
+
+    assert double.calls["StopTask"] == 1
+    assert json.loads(capsys.readouterr().out)["outcome"] == "cancelled"
+
+
+def test_a_second_ctrl_c_ends_it_at_once_and_says_what_may_still_run(
+    double: EcsDouble, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interruption, "SAME_UNTIL", 0.2)
+    double.give(FAMILY, Job({"app": Ending(60)}, starts_after=0))
+    double.fail("StopTask", Fault(delay=2))
+    interrupt(0.4, 0.8)
+    began = time.monotonic()
+
+    assert main([*RUN, "--json"]) == 130
+
+    assert time.monotonic() - began < 2
+    shown = capsys.readouterr()
+    end = json.loads(shown.out)
+    assert (end["outcome"], end["exitStatus"]) == ("cancelled", 130)
+    assert [one["why"] for one in end["tasks"]] == ["may still run"]
+    assert "to stop it: aws ecs stop-task" in shown.err
 
 
 def test_command_variables_and_a_services_network_are_handed_on_and_values_never_printed(

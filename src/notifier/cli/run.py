@@ -46,7 +46,8 @@ EXIT_CODES = """
 exit codes, beside the container's own:
   124      --timeout has passed; --on-timeout says what became of the task
   125      a task never started, or its outcome is not known: standard error and --json say which
-  130 143  ended by Ctrl-C or SIGTERM; --on-cancel says what became of the task
+  130 143  ended by Ctrl-C or SIGTERM; --on-cancel says what became of the task. Another Ctrl-C,
+           a second later or more, ends at once: what was started may still run
   2        the command line was not understood; nothing was started
 Of several tasks it is the first exit code that is not 0, and 125 if one has none.
 """
@@ -108,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
         if options.iam:
             raise
         return printer.unforeseen(error)
-    except KeyboardInterrupt:  # a second Ctrl-C
+    except KeyboardInterrupt:  # before the run, or in the middle of its last words
         printer.note("ecs-watch run: ended at once; what was started may still run")
         return 128 + signal.SIGINT
 
@@ -159,6 +160,8 @@ def _followed(run: "Run", printer: "Printer") -> "Report":
     except Exception as error:  # a traceback ends with 1, which a container may have ended with too
         printer.trace(error)
         return run.failed(error)
+    except KeyboardInterrupt:
+        return run.as_it_stands(Outcome.CANCELLED, "ended at once by a second Ctrl-C")
 
 
 def _door(options: argparse.Namespace) -> "Runs":
