@@ -35,9 +35,11 @@ MISSING_FOR = 60.0
 UNREADABLE_FOR = 600.0  # then nobody knows any more; credentials may have ended
 RESEND_AFTER = 2.0
 RESENDS = 5
-# The last lines reach CloudWatch Logs after the container's end.
-LOG_QUIET_FOR = 4.0
+# The last lines reach CloudWatch Logs after the container's end: the log driver sends every 5 s.
+# https://docs.docker.com/engine/logging/drivers/awslogs/#awslogs-force-flush-interval-seconds
+LOG_QUIET_FOR = 6.0
 LOG_AT_MOST = 20.0
+LOG_EVERY = 1.0  # between two reads while nothing but its last lines is waited for
 FIRST_PAUSE, LONGEST_PAUSE = 15.0, 600.0  # between two starts
 RESTARTS = 2  # of tasks that ECS took and could not start
 
@@ -120,6 +122,7 @@ class _Tail:
     log: LogTail
     token: str = ""
     is_readable: bool = True
+    read_at: float = 0.0
     new_at: float = 0.0
 
 
@@ -132,6 +135,7 @@ class _Followed:
     end: Ended | None = None
     stopped_at: float | None = None  # of a task that ran, whose last lines may still come
     missing_since: float | None = None
+    is_done: bool = False  # its end is known, and its log was read until it had come to rest
 
 
 @dataclass(slots=True)
@@ -230,7 +234,7 @@ class Run:
     # --- when -------------------------------------------------------------------------------------
 
     def _is_over(self) -> bool:
-        return self._attempt is None and all(map(self._is_done, self._tasks.values()))
+        return self._attempt is None and all(one.is_done for one in self._tasks.values())
 
     def _has_no_end_yet(self) -> bool:
         return self._attempt is not None or bool(self._without_end())
@@ -238,16 +242,19 @@ class Run:
     def _without_end(self) -> Sequence[_Followed]:
         return [one for one in self._tasks.values() if one.end is None]
 
-    def _is_done(self, one: _Followed) -> bool:
-        """Its end is known and its log has come to rest."""
+    def _has_come_to_rest(self, one: _Followed) -> bool:
+        """Whether its end is known and the last reads of its log brought nothing for long enough.
+
+        How long it is quiet counts from read to read: a pause in which nobody looked says nothing.
+        """
         if one.end is None:
             return False
-        new_at = [tail.new_at for tail in one.tails if tail.is_readable]
-        if one.stopped_at is None or not new_at:
+        tails = [tail for tail in one.tails if tail.is_readable]
+        if one.stopped_at is None or not tails:
             return True
-        now = self.monotonic()
-        quiet = now - max(one.stopped_at, *new_at)
-        return quiet >= LOG_QUIET_FOR or now - one.stopped_at >= LOG_AT_MOST
+        last_at = max(one.stopped_at, *(tail.new_at for tail in tails))
+        is_quiet = min(tail.read_at for tail in tails) - last_at >= LOG_QUIET_FOR
+        return is_quiet or self.monotonic() - one.stopped_at >= LOG_AT_MOST
 
     def _time_is_up(self) -> bool:
         timeout = self.wanted.timeout
@@ -257,6 +264,8 @@ class Run:
         now = self.monotonic()
         waited = now - self._began
         usual = next((pause for until, pause in LOOK_EVERY if waited < until), LOOK_EVERY_LATER)
+        if not self._has_no_end_yet():
+            usual = min(usual, LOG_EVERY)
         ends = [usual]
         if self._attempt:
             ends = [self._attempt.due_at - now, *([usual] if self._tasks else [])]
@@ -450,21 +459,26 @@ class Run:
 
     def _follow(self) -> None:
         for one in self._tasks.values():
+            if one.is_done:
+                continue
             for tail in one.tails:
-                self._read(one, tail)
+                if tail.is_readable:
+                    self._read(one, tail)
+            one.is_done = self._has_come_to_rest(one)
 
     def _read(self, one: _Followed, tail: _Tail) -> None:
-        if not tail.is_readable or self._is_done(one):
-            return
         try:
             lines, tail.token = self.door.lines(tail.log, tail.token)
         except ReadFailed as error:
-            if may_not(error) and not is_not_there(error):
+            if is_not_there(error):
+                tail.read_at = self.monotonic()
+            elif may_not(error):
                 tail.is_readable = False
                 self.tell.note(f"the log of {tail.log.container} could not be read: {error}")
             return
+        tail.read_at = self.monotonic()
         if lines:
-            tail.new_at = self.monotonic()
+            tail.new_at = tail.read_at
             self.tell.lines(one.arn, tail.log.container, lines)
 
     # --- the end ----------------------------------------------------------------------------------
