@@ -12,22 +12,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from notifier.facts import Container, StoppedTask, TaskDefinition
-from notifier.starting import NEVER_RAN
-from notifier.tasks import BY_A_PERSON
+from notifier.tasks import ended_by_itself
 
 TIMED_OUT_CODE = 124  # as timeout(1) of GNU coreutils has it
 NO_CODE = 125  # as `docker run` has it for what did not run
 OTHER_FAILURE = 1  # for exit codes that a shell cannot carry
 
-# ECS was told to end the task; a container that then ends with 0 has only obeyed.
-# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html (stopCode)
-_TOLD_TO_STOP = {
-    BY_A_PERSON,
-    "SpotInterruption",
-    "TerminationNotice",
-    "ServiceSchedulerInitiated",
-    NEVER_RAN,
-}
 _SIGTERM, _SIGKILL = 143, 137
 
 
@@ -126,7 +116,8 @@ def _verdict(task: StoppedTask, deciding: Sequence[str], seen: Seen) -> Ended:
         among = ", ".join(f"{one.name} {one.exit_code}" for one in ran)
         return Ended(Outcome.UNKNOWN, f"which of these ended the task is not known: {among}")
     by_itself = seen.by_itself and seen.first == decider.name
-    if decider.exit_code == 0 and task.stop_code in _TOLD_TO_STOP and not by_itself:
+    # A container that ends with 0 because its task was taken away has only obeyed.
+    if decider.exit_code == 0 and not ended_by_itself(task) and not by_itself:
         why = f"{decider.name} ended with 0 because the task was stopped: {_reason(task)}"
         return Ended(Outcome.UNKNOWN, why, decider.name)
     return Ended(Outcome.EXITED, _said(task, decider), decider.name, decider.exit_code)

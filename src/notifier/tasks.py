@@ -111,7 +111,7 @@ def ended_well(task: StoppedTask, essential: Collection[str] | None = None) -> b
     code never ran.
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html#container_definition_environment
     """
-    if task.stop_code != _ENDED and (task.stop_code or _EXITED not in task.stopped_reason.lower()):
+    if not ended_by_itself(task):
         return False
     own = [one for one in task.containers if not one.name.startswith(_INJECTED)]
     deciding = [one for one in own if one.name in essential] if essential is not None else own
@@ -119,6 +119,17 @@ def ended_well(task: StoppedTask, essential: Collection[str] | None = None) -> b
         return None
     ran = all(one.exit_code is not None for one in deciding)
     return ran and _all_ended_well(deciding)
+
+
+def ended_by_itself(task: StoppedTask) -> bool:
+    """Whether the end of a container ended it. All else (ECS, Spot, a host, a person) took it away.
+
+    Events of long ago have no stop code.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html
+    """
+    if not task.stop_code:
+        return _EXITED in task.stopped_reason.lower()
+    return task.stop_code == _ENDED
 
 
 def seems_ended_well(task: StoppedTask) -> bool:
