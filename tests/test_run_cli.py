@@ -116,6 +116,19 @@ def test_the_time_out_ends_with_124_and_leaves_the_task(double: EcsDouble, capsy
     assert double.calls["StopTask"] == 0
 
 
+def send(double: EcsDouble, *signals: tuple[str, float, int]) -> None:
+    """Send each signal so many seconds after the first call of an operation, in turn."""
+
+    def run() -> None:
+        for operation, seconds, number in signals:
+            while not double.calls[operation]:
+                time.sleep(0.005)
+            time.sleep(seconds)
+            os.kill(os.getpid(), number)
+
+    threading.Thread(target=run, daemon=True).start()
+
+
 @pytest.mark.parametrize(
     ("how", "number", "stops"), [("stop", signal.SIGTERM, 1), ("leave", signal.SIGINT, 0)]
 )
@@ -124,7 +137,7 @@ def test_a_signal_stops_the_task_or_leaves_it(
 ) -> None:
     double.give(FAMILY, Job({"app": Ending(60)}, starts_after=0))
     before = signal.getsignal(number)
-    threading.Timer(0.4, os.kill, (os.getpid(), number)).start()
+    send(double, ("DescribeTasks", 0, number))
 
     assert main([*RUN, "--on-cancel", how]) == 128 + number
 
@@ -133,15 +146,11 @@ def test_a_signal_stops_the_task_or_leaves_it(
     assert signal.getsignal(number) is before
 
 
-def interrupt(*after: float) -> None:
-    for seconds in after:
-        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
-
-
 def test_one_ctrl_c_that_arrives_twice_stops_the_task(double: EcsDouble, capsys: Capture) -> None:
     double.give(FAMILY, Job({"app": Ending(60)}, starts_after=0))
     double.fail("StopTask", Fault(delay=0.3))
-    interrupt(0.4, 0.41)  # the terminal sends it to all, and make, npm or a CI runner hands it on
+    # The terminal sends it to all, and make, npm or a CI runner hands it on.
+    send(double, ("DescribeTasks", 0, signal.SIGINT), ("DescribeTasks", 0.01, signal.SIGINT))
 
     assert main([*RUN, "--json"]) == 130
 
@@ -154,13 +163,13 @@ def test_a_second_ctrl_c_ends_it_at_once_and_says_what_may_still_run(
 ) -> None:
     monkeypatch.setattr(interruption, "SAME_UNTIL", 0.2)
     double.give(FAMILY, Job({"app": Ending(60)}, starts_after=0))
-    double.fail("StopTask", Fault(delay=2))
-    interrupt(0.4, 0.8)
+    double.fail("StopTask", Fault(delay=5))
+    send(double, ("DescribeTasks", 0, signal.SIGINT), ("StopTask", 0.3, signal.SIGINT))
     began = time.monotonic()
 
     assert main([*RUN, "--json"]) == 130
 
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
     shown = capsys.readouterr()
     end = json.loads(shown.out)
     assert (end["outcome"], end["exitStatus"]) == ("cancelled", 130)
