@@ -279,6 +279,25 @@ def test_the_essential_container_is_read_with_the_next_tick(watch: Watch) -> Non
     assert len(watch.slack.replies) == 1
 
 
+@pytest.mark.parametrize(
+    ("essential", "said"),
+    [
+        (("app", "proxy"), "it is not known whether it did its work: one of its containers was"),
+        (("app",), "failed"),
+    ],
+)
+def test_a_container_that_was_killed_beside_one_that_is_done_leaves_it_open_which_ended_the_task(
+    watch: Watch, essential: tuple[str, ...], said: str
+) -> None:
+    watch.ecs.essential[definition()] = essential
+    watch.offer(task_stopped(1, containers=[container("app", 137), container("proxy", 0)]))
+    watch.ticks(2)
+
+    (reply,) = watch.slack.replies
+    assert f"nightly-report: {said}" in reply.message.text
+    assert "Exit codes: app 137, proxy 0" in blocks(reply.message)
+
+
 def test_where_it_may_not_be_read_it_is_told_all_the_same(watch: Watch) -> None:
     watch.offer(task_stopped(1, containers=[container("app", 0), container("proxy", 1)]))
     assert not watch.slack.posts

@@ -532,14 +532,16 @@ class TaskEnd:
     """How one run of a standalone task ended, or that it could not be started.
 
     `task` stands for the task's ARN, or for the call that started nothing. `is_success` is None
-    until it is known which containers are essential. The rest is of a failure, in ECS's words, and
-    kept of the newest only: `arn` is empty where there never was a task.
+    until it is known which containers are essential; `is_in_doubt`: taken for a failure, for nobody
+    can tell. The rest is of a failure, in ECS's words, and kept of the newest only: `arn` is empty
+    where there never was a task.
     """
 
     task: str
     at: datetime
     version: int = 0
     is_success: bool | None = None
+    is_in_doubt: bool = False
     arn: str = ""
     stop_code: str = ""
     reason: str = ""

@@ -19,9 +19,9 @@ from typing import Any, Protocol
 
 from notifier.arns import revision_label
 from notifier.ecs.logs import NoLog, log_in
-from notifier.ecs.runs import Definition, NotTaken, Taken, is_not_there, may_not
+from notifier.ecs.runs import NotTaken, Taken, is_not_there, may_not
 from notifier.errors import ReadFailed
-from notifier.facts import LogTail, StoppedTask
+from notifier.facts import LogTail, StoppedTask, TaskDefinition
 from notifier.outcome import Ended, Outcome, Seen, TaskShown, deciders, judged, noticed
 from notifier.starting import Start, of_error, of_failures, of_stop
 
@@ -94,7 +94,7 @@ class Wanted:
     """
 
     request: Mapping[str, Any]
-    definition: Definition
+    definition: TaskDefinition
     key: str
     count: int = 1
     container: str = ""
@@ -183,9 +183,7 @@ class Run:
         """
         self._began = self.monotonic()
         wanted = self.wanted
-        self._deciding = deciders(
-            wanted.definition.shown, wanted.definition.beside, wanted.container
-        )
+        self._deciding = deciders(wanted.definition, wanted.container)
         self._attempt = self._next_attempt(wanted.count, self._began)
         while not self._is_over():
             if report := self._ended_early():
@@ -342,7 +340,7 @@ class Run:
         return longest * (0.5 + 0.5 * self.chance())
 
     def _family(self) -> str:
-        return revision_label(self.wanted.definition.shown.arn).partition(":")[0]
+        return revision_label(self.wanted.definition.arn).partition(":")[0]
 
     # --- a start whose answer was lost ------------------------------------------------------------
 
@@ -390,7 +388,7 @@ class Run:
 
     def _adopt(self, arns: Iterable[str]) -> None:
         """Follow these too: first know all of them, then say so."""
-        containers = self.wanted.definition.shown.containers
+        containers = self.wanted.definition.containers
         new = [arn for arn in dict.fromkeys(arns) if arn not in self._tasks]
         self._tasks |= {arn: _Followed(arn, self.monotonic(), []) for arn in new}
         for arn in new:

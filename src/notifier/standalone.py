@@ -33,7 +33,7 @@ from notifier.model import (
     TaskStateChange,
 )
 from notifier.settings import StandaloneTasks
-from notifier.tasks import BY_A_PERSON, ended_well, seems_ended_well
+from notifier.tasks import BY_A_PERSON, ended_well, is_in_doubt, seems_ended_well
 
 UNKNOWN_FAMILY = "unknown"  # of a call that was refused, CloudTrail may say nothing
 
@@ -347,7 +347,10 @@ def _decided(end: TaskEnd, essential: Collection[str] | None) -> TaskEnd:
     stop = _Stop(end.stop_code, end.reason, end.containers)
     verdict = None if essential is None else ended_well(stop, essential)
     is_success = seems_ended_well(stop) if verdict is None else verdict
-    return _bare(replace(end, is_success=True)) if is_success else replace(end, is_success=False)
+    if is_success:
+        return _bare(replace(end, is_success=True))
+    doubt = essential is not None and is_in_doubt(stop, essential)
+    return replace(end, is_success=False, is_in_doubt=doubt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,8 @@ def _run_line(runs: TaskRuns, cluster_key: str) -> RunLine:
 
 def _happened(end: TaskEnd) -> str:
     """`could not be started`, `failed to start, it never ran`, `failed`."""
+    if end.is_in_doubt:
+        return "it is not known whether it did its work"
     if not end.arn:
         refused = f" ({end.stop_code})" if end.stop_code else ""
         return f"could not be started{refused}"
@@ -138,6 +140,8 @@ def _happened(end: TaskEnd) -> str:
 
 def _why(end: TaskEnd) -> str:
     """What it means, where ECS's words are known; else those words."""
+    if end.is_in_doubt:
+        return "one of its containers was killed (137), another was done (0): which first?"
     if not end.arn:
         return diagnose(None, event="", reason=end.reason).cause if end.reason else ""
     stopped = StoppedTask(

@@ -28,7 +28,8 @@ from notifier.redaction import names_a_secret, redacted, redacted_lines
 
 if TYPE_CHECKING:
     from notifier.ecs.logs import NoLog
-    from notifier.ecs.runs import Definition, Runs
+    from notifier.ecs.runs import Runs
+    from notifier.facts import TaskDefinition
     from notifier.running import Report, Run
 
 SUMMARY = "start a one-off task, follow its log, and end with its own exit code"
@@ -150,7 +151,7 @@ def _run(options: argparse.Namespace, printer: "Printer") -> int:
         )
         report = _followed(run, printer)
     status = _status(report, options.count, interruption.number)
-    printer.ended(report, status, definition.shown.arn)
+    printer.ended(report, status, definition.arn)
     return status
 
 
@@ -180,7 +181,7 @@ def _door(options: argparse.Namespace) -> "Runs":
 
 
 def _wanted(
-    options: argparse.Namespace, request: Mapping[str, Any], definition: "Definition"
+    options: argparse.Namespace, request: Mapping[str, Any], definition: "TaskDefinition"
 ) -> Any:
     from notifier.running import LetGo, Wanted
 
