@@ -31,7 +31,7 @@ from notifier.settings import StandaloneTasks
 from notifier.store import KEEP
 from notifier.task_words import command_line, starter_label
 from tests.hostile import TEXTS, live
-from tests.jobs import CAPACITY, container, definition, run_task, task_stopped
+from tests.jobs import CAPACITY, container, definition, run_task, stamp, task_stopped
 from tests.test_expiry import expire
 from tests.watch import CLUSTER, START, TableClient, Watch, deployment_failed
 
@@ -87,6 +87,30 @@ def test_a_task_that_never_ran_says_so_and_not_with_an_exit_code(watch: Watch) -
     assert "failed to start, it never ran" in said
     assert "Exit codes: app never ran" in said
     assert "No success is known." in said
+
+
+@pytest.mark.parametrize(
+    ("code", "why", "said"),
+    [
+        ("", "Host EC2 (instance i-0a1b2c3d) terminated.", "the EC2 instance under the task"),
+        (
+            "EssentialContainerExited",
+            "DockerTimeoutError: Could not transition to stopped; timed out",
+            "the container did not start or stop in time",
+        ),
+    ],
+)
+def test_a_task_that_ran_for_hours_and_left_no_exit_code_is_not_said_to_have_never_run(
+    watch: Watch, code: str, why: str, said: str
+) -> None:
+    ran = {"startedAt": stamp(START - timedelta(hours=2)), "containers": [container("app", None)]}
+    fail(watch, stopCode=code, stoppedReason=why, **ran)
+
+    (reply,) = watch.slack.replies
+    assert "nightly-report: ended without an exit code: " in reply.message.text
+    assert "Exit codes: app none" in blocks(reply.message)
+    assert reply.message.text.count(said) == 1
+    assert "never ran" not in blocks(reply.message)
 
 
 def test_a_call_that_found_no_capacity_is_told_in_ecs_words_and_can_be_made_again(

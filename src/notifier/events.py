@@ -516,6 +516,7 @@ def _task(envelope: _Envelope) -> TaskStateChange:
         containers=tuple(_container(fields) for fields in detail.children("containers")),
         service=_service_of_group(detail.text("group", _TEXT_BYTES)),
         launch=_launched(detail),
+        started_at=detail.time("startedAt"),
     )
 
 

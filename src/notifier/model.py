@@ -56,7 +56,10 @@ class ServiceAction(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskStateChange(Event):
-    """`ECS Task State Change`. `service` is None for a task that belongs to no service."""
+    """`ECS Task State Change`. `service` is None for a task that belongs to no service.
+
+    `started_at` is None for one of which ECS does not say that it ever ran.
+    """
 
     task_arn: str
     version: int | None
@@ -70,6 +73,7 @@ class TaskStateChange(Event):
     containers: tuple[Container, ...]
     service: str | None
     launch: "Launch | None" = None
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -543,6 +547,7 @@ class TaskEnd:
     is_success: bool | None = None
     is_in_doubt: bool = False
     arn: str = ""
+    started_at: datetime | None = None
     stop_code: str = ""
     reason: str = ""
     containers: tuple[Container, ...] = ()

@@ -176,6 +176,7 @@ def _end_of(task: TaskStateChange, is_success: bool | None) -> TaskEnd:
         version=task.version or 0,
         is_success=is_success,
         arn=task.task_arn,
+        started_at=task.started_at,
         stop_code=task.stop_code,
         reason=task.stopped_reason[:WORDS_AT_MOST],
         containers=tuple(map(_ended_container, task.containers[:CONTAINERS_KEPT])),

@@ -9,7 +9,7 @@ from datetime import datetime
 from notifier import standalone
 from notifier.arns import cluster_name, revision_label, task_url
 from notifier.diagnosis import diagnose
-from notifier.facts import Container, Facts, StoppedTask
+from notifier.facts import Facts, StoppedTask
 from notifier.model import (
     ContainerOverride,
     Launch,
@@ -19,6 +19,7 @@ from notifier.model import (
     TaskEnd,
     TaskRuns,
 )
+from notifier.starting import NEVER_RAN
 from notifier.tasks import telling_container
 
 RUNS_SHOWN = 3  # starters and commands of one family
@@ -112,7 +113,7 @@ def _run_line(runs: TaskRuns, cluster_key: str) -> RunLine:
         failed=_happened(end) if end else "",
         why=why,
         reason="" if reason == why or reason.startswith(_SAYS_NOTHING) else reason,
-        codes=_codes(end.containers) if end else "",
+        codes=_codes(end) if end else "",
         count=len(failing),
         failed_at=end.at if end else None,
         succeeded_at=standalone.last_success(runs),
@@ -127,15 +128,20 @@ def _run_line(runs: TaskRuns, cluster_key: str) -> RunLine:
 
 
 def _happened(end: TaskEnd) -> str:
-    """`could not be started`, `failed to start, it never ran`, `failed`."""
+    """`could not be started`, `failed to start, it never ran`, `failed`, and what nobody knows."""
     if end.is_in_doubt:
         return "it is not known whether it did its work"
     if not end.arn:
         refused = f" ({end.stop_code})" if end.stop_code else ""
         return f"could not be started{refused}"
-    if all(one.exit_code is None for one in end.containers):
-        return "failed to start, it never ran"
-    return "failed"
+    if any(one.exit_code is not None for one in end.containers):
+        return "failed"
+    return "failed to start, it never ran" if _never_ran(end) else "ended without an exit code"
+
+
+def _never_ran(end: TaskEnd) -> bool:
+    """A host that dies leaves no exit code either, of a task that may have run for hours."""
+    return end.stop_code == NEVER_RAN or end.started_at is None
 
 
 def _why(end: TaskEnd) -> str:
@@ -148,11 +154,12 @@ def _why(end: TaskEnd) -> str:
         arn=end.arn,
         stop_code=end.stop_code,
         stopped_reason=end.reason,
+        started_at=end.started_at,
         stopped_at=end.at,
         containers=end.containers,
     )
     facts = Facts(service="", read_at=end.at, stopped_tasks=(stopped,))
-    return diagnose(facts, event="", reason=_reason(end)).cause
+    return diagnose(facts, event="", reason="").cause
 
 
 def _reason(end: TaskEnd) -> str:
@@ -161,11 +168,12 @@ def _reason(end: TaskEnd) -> str:
     return (told.reason if told else "") or end.reason
 
 
-def _codes(containers: Sequence[Container]) -> str:
-    """`app 1, proxy 143, init never ran`."""
+def _codes(end: TaskEnd) -> str:
+    """`app 1, proxy 143, init never ran`; `none` where a task had begun."""
+    without = "never ran" if _never_ran(end) else "none"
     said = [
-        f"{one.name} {'never ran' if one.exit_code is None else one.exit_code}"
-        for one in containers
+        f"{one.name} {without if one.exit_code is None else one.exit_code}"
+        for one in end.containers
     ]
     more = len(said) - CONTAINERS_SHOWN
     return ", ".join(said[:CONTAINERS_SHOWN]) + (f" and {more} more" if more > 0 else "")
