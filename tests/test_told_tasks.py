@@ -1,7 +1,9 @@
 """What Slack is told of tasks that belong to no service: jobs of a schedule, one-off runs."""
 
 import json
+import re
 import shlex
+import subprocess
 from datetime import timedelta
 from typing import Any
 
@@ -26,12 +28,13 @@ from notifier.model import (
     TaskRuns,
     Unknown,
 )
+from notifier.redaction import redacted
 from notifier.rendering import Telling, reply_message, root_message
 from notifier.settings import StandaloneTasks
 from notifier.store import KEEP
 from notifier.task_words import command_line, starter_label
 from tests.hostile import TEXTS, live
-from tests.jobs import CAPACITY, container, definition, run_task, stamp, task_stopped
+from tests.jobs import CAPACITY, PREFIX, container, definition, run_task, stamp, task_stopped
 from tests.test_expiry import expire
 from tests.watch import CLUSTER, START, TableClient, Watch, deployment_failed
 
@@ -103,8 +106,12 @@ def test_a_task_that_never_ran_says_so_and_not_with_an_exit_code(watch: Watch) -
 def test_a_task_that_ran_for_hours_and_left_no_exit_code_is_not_said_to_have_never_run(
     watch: Watch, code: str, why: str, said: str
 ) -> None:
-    ran = {"startedAt": stamp(START - timedelta(hours=2)), "containers": [container("app", None)]}
-    fail(watch, stopCode=code, stoppedReason=why, **ran)
+    ended: dict[str, Any] = {
+        "containers": [container("app", None)],
+        "stopCode": code,
+        "stoppedReason": why,
+    }
+    fail(watch, **ended, startedAt=stamp(START - timedelta(hours=2)))
 
     (reply,) = watch.slack.replies
     assert "nightly-report: ended without an exit code: " in reply.message.text
@@ -170,7 +177,103 @@ def test_what_starts_it_again_is_quoted_for_a_shell_and_has_no_value_of_a_variab
     assert words[words.index("--capacity-provider-strategy") + 1] == "capacityProvider=FARGATE_SPOT"
     (asked,) = json.loads(words[-1])["containerOverrides"]
     assert asked["command"] == ["sh", "-c", "echo 'a'; rm -rf $HOME"]
-    assert asked["environment"] == [{"name": "TOKEN", "value": "…"}]
+    assert [one["name"] for one in asked["environment"]] == ["TOKEN"]
+
+
+def in_a_shell(line: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """The line, as somebody pastes it into a shell where `aws` prints its last argument."""
+    script = f'aws() {{ for last in "$@"; do :; done; printf %s "$last"; }}\n{line}'
+    return subprocess.run(
+        ["/bin/sh", "-c", script], env=variables, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("name", ["TOKEN", "RELEASE", "PATH", "my.setting-1", "1ST"])
+def test_what_starts_it_again_starts_nothing_until_each_variable_has_a_value(name: str) -> None:
+    override = ContainerOverride(name="app", command=("it's",), environment=(name, "OTHER"))
+    launch = Launch(task_definition=definition(), overrides=(override,))
+
+    line = redacted(command_line(launch, CLUSTER))
+
+    variable = "VALUE_OF_" + re.sub(r"\W", "_", name)
+    refused = in_a_shell(line, PATH="/bin", VALUE_OF_OTHER="two")
+    assert (refused.stdout, variable in refused.stderr) == ("", True)
+    taken = in_a_shell(line, PATH="/bin", VALUE_OF_OTHER="two", **{variable: "one two"})
+    (asked,) = json.loads(taken.stdout)["containerOverrides"]
+    assert asked["command"] == ["it's"]
+    values = {one["name"]: one["value"] for one in asked["environment"]}
+    assert values == {name: "one two", "OTHER": "two"}
+
+
+def test_of_two_variables_that_a_shell_takes_for_one_no_command_is_shown() -> None:
+    override = ContainerOverride(name="app", environment=("a.b", "a-b"))
+
+    assert not command_line(Launch(task_definition="a:1", overrides=(override,)), CLUSTER)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lacks"),
+    [
+        ({"memory": "4096"}, "memory"),
+        ({"taskRoleArn": f"{PREFIX}:role/other"}, "taskRoleArn"),
+        ({"ephemeralStorage": {"sizeInGiB": 100}}, "ephemeralStorage"),
+        ({"containerOverrides": [{"name": "app", "cpu": 512}]}, "cpu"),
+        ({"containerOverrides": [{"name": "app", "environmentFiles": [{}]}]}, "environmentFiles"),
+        ({"containerOverrides": [{"name": "app", "command": ["sh", "-c", ""]}]}, "command"),
+        ({"containerOverrides": [{"name": "app", "command": ["x" * 3000]}]}, "command"),
+        ({"containerOverrides": [{"name": "app", "environment": [{}]}]}, "environment"),
+        ({"containerOverrides": [{"name": "app", "command": ["x" * 999] * 9}]}, "command"),
+    ],
+)
+def test_no_command_is_shown_that_would_start_another_job_than_the_one_that_failed(
+    watch: Watch, overrides: dict[str, Any], lacks: str
+) -> None:
+    fail(watch, overrides={"inferenceAcceleratorOverrides": [], **overrides})
+
+    said = blocks(watch.slack.replies[0].message)
+    assert "run-task" not in said
+    assert f"No command to start it again is shown: it would lack {lacks}." in said
+
+
+@pytest.mark.parametrize(
+    ("asked", "lacks"),
+    [
+        ({"tags": [{"key": "team", "value": "a"}]}, "tags"),
+        ({"placementConstraints": [{"type": "distinctInstance"}]}, "placementConstraints"),
+        ({"volumeConfigurations": [{"name": "work"}]}, "volumeConfigurations"),
+        ({"aFieldOfTomorrow": True}, "aFieldOfTomorrow"),
+        ({"overrides": "HIDDEN_DUE_TO_SECURITY_REASONS"}, "overrides"),
+        ({"networkConfiguration": "HIDDEN_DUE_TO_SECURITY_REASONS"}, "networkConfiguration"),
+        (
+            {"capacityProviderStrategy": [{"capacityProvider": "A"}, {"capacityProvider": "B"}]},
+            "capacityProviderStrategy",
+        ),
+    ],
+)
+def test_nor_one_of_a_call_that_asked_for_more_than_is_known_here(
+    watch: Watch, asked: dict[str, Any], lacks: str
+) -> None:
+    call = run_task(1)
+    call["detail"]["requestParameters"] |= {"enableECSManagedTags": True, "tags": [], **asked}
+    watch.offer(call)
+
+    said = blocks(watch.slack.replies[0].message)
+    assert "run-task" not in said
+    assert f"No command to start it again is shown: it would lack {lacks}." in said
+
+
+def test_nor_one_of_a_task_with_a_volume_of_its_own(watch: Watch) -> None:
+    fail(watch, attachments=[{"type": "AmazonElasticBlockStorage", "details": []}])
+
+    assert "it would lack volumeConfigurations." in blocks(watch.slack.replies[0].message)
+
+
+def test_nor_one_whose_words_hold_a_secret(watch: Watch) -> None:
+    fail(watch, command=["job", "--password=hunter2hunter2"])
+
+    said = blocks(watch.slack.replies[0].message)
+    assert "run-task" not in said
+    assert "No command to start it again is shown: it would lack a secret." in said
 
 
 def test_a_command_too_long_to_be_shown_whole_is_left_out() -> None:

@@ -90,7 +90,8 @@ class Launch:
     """How a standalone task was started, as far as it is known; what starts it again needs this.
 
     `task_definition` is an ARN, `family:revision` or a family. `invoked_by` is the AWS service that
-    called RunTask, where only the record of the call is known.
+    called RunTask, where only the record of the call is known. `left_out` names what it was started
+    with and is not kept here.
     """
 
     task_definition: str
@@ -103,6 +104,7 @@ class Launch:
     security_groups: tuple[str, ...] = ()
     public_ip: str = ""
     overrides: tuple[ContainerOverride, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -196,6 +196,7 @@ def _bounded(launch: Launch) -> Launch:
     overrides = launch.overrides[:CONTAINERS_KEPT]
     if sum(len(word) for one in overrides for word in (*one.command, *one.environment)) > 8192:
         overrides = tuple(replace(o, command=(UNKNOWN,), environment=()) for o in overrides)
+        return replace(launch, overrides=overrides, left_out=(*launch.left_out, "command"))
     return replace(launch, overrides=overrides)
 
 

@@ -1,6 +1,7 @@
 """What a message says of a standalone task: how its runs ended, why, and how to start it again."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from notifier.model import (
     TaskEnd,
     TaskRuns,
 )
+from notifier.redaction import redacted
 from notifier.starting import NEVER_RAN
 from notifier.tasks import telling_container
 
@@ -28,6 +30,9 @@ COMMAND_AT_MOST = 150  # characters of a command override, shown to tell runs ap
 COMMAND_LINE_AT_MOST = 1500  # characters; a longer one would be cut, and be another command
 _SAYS_NOTHING = "Essential container in task exited"  # that an exit code does not
 CUT_OFF = "…"
+# Marks what becomes an expansion of the shell, once all is quoted: no argument can hold it.
+_NUL = "\0"
+_VALUE = re.compile(r"\\u0000(VALUE_OF_\w+)\\u0000", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +41,8 @@ class RunLine:
 
     `failed` says what happened in our words, empty where a failure is over; `why` is our reading of
     it and `reason` ECS's own words; `codes` are the containers' exit codes. `again` starts it
-    again. `succeeded_at` is the last success, None when none is known.
+    again, or `why_not_again` says why no command does. `succeeded_at` is the last success, None
+    when none is known.
     """
 
     starter: str
@@ -50,6 +56,7 @@ class RunLine:
     succeeded_at: datetime | None
     is_over: bool
     again: str
+    why_not_again: str
     revision: str
     url: str
 
@@ -119,6 +126,7 @@ def _run_line(runs: TaskRuns, cluster_key: str) -> RunLine:
         succeeded_at=standalone.last_success(runs),
         is_over=not failing,
         again=command_line(launch, cluster_key),
+        why_not_again=_why_not_again(launch, cluster_key),
         revision=revision_label(launch.task_definition),
         url=(task_url(cluster_key, end.arn) or "") if end else "",
     )
@@ -195,22 +203,41 @@ def _command_label(launch: Launch) -> str:
     return text if len(text) <= COMMAND_AT_MOST else text[: COMMAND_AT_MOST - 1] + CUT_OFF
 
 
+def _why_not_again(launch: Launch, cluster_key: str) -> str:
+    lacks = ", ".join(lacking(launch, cluster_key)) if launch.task_definition else ""
+    return f"No command to start it again is shown: it would lack {lacks}." if lacks else ""
+
+
 # --- how to start it again ------------------------------------------------------------------------
 
 
 def command_line(launch: Launch, cluster_key: str) -> str:
-    """What starts it again; `…` stands for what is not known, or is the value of a variable.
+    """What starts it again in a shell; `…` stands for what is not known, and ECS refuses it.
 
-    Empty where the task definition is not known, or it would be too long to be shown whole.
-    https://docs.aws.amazon.com/cli/latest/reference/ecs/run-task.html
+    A variable's value is one of the shell's, which refuses as long as it has none. Empty where it
+    would start another job: the task definition is not known, `lacking` names something, or it is
+    too long to be shown whole. https://docs.aws.amazon.com/cli/latest/reference/ecs/run-task.html
     """
+    line = _line(launch, cluster_key)
+    return "" if len(line) > COMMAND_LINE_AT_MOST or lacking(launch, cluster_key) else line
+
+
+def lacking(launch: Launch, cluster_key: str) -> Sequence[str]:
+    """What a command would have to say to start the same job, and does not, or must not."""
+    line = _line(launch, cluster_key)
+    variables = [_variable(name) for one in launch.overrides for name in one.environment]
+    are_alike = len(set(variables)) < len(variables)  # one variable of the shell for two values
+    besides = {"environment": are_alike, "a secret": redacted(line) != line}
+    return (*launch.left_out, *(what for what, lacks in besides.items() if lacks))
+
+
+def _line(launch: Launch, cluster_key: str) -> str:
     if not launch.task_definition:
         return ""
     words = ["aws", "ecs", "run-task", "--cluster", cluster_name(cluster_key)]
     words += ["--task-definition", revision_label(launch.task_definition)]
     words += [*_where(launch), *_network(launch), *_overrides(launch.overrides)]
-    line = shlex.join(words)
-    return line if len(line) <= COMMAND_LINE_AT_MOST else ""
+    return _VALUE.sub(r"""'"${\1:?}"'""", shlex.join(words))
 
 
 def _where(launch: Launch) -> Iterator[str]:
@@ -251,4 +278,12 @@ def _overrides(overrides: Sequence[ContainerOverride]) -> Iterator[str]:
 
 
 def _without_values(override: ContainerOverride) -> list[dict[str, str]]:
-    return [{"name": name, "value": standalone.UNKNOWN} for name in override.environment]
+    """The value stands first: behind a name such as `TOKEN` it would be redacted."""
+    return [
+        {"value": f"{_NUL}{_variable(name)}{_NUL}", "name": name} for name in override.environment
+    ]
+
+
+def _variable(name: str) -> str:
+    """The shell's variable for the value; never one that a shell has anyway, such as PATH."""
+    return "VALUE_OF_" + re.sub(r"\W", "_", name, flags=re.ASCII)
