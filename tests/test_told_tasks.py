@@ -132,6 +132,29 @@ def test_a_call_that_found_no_capacity_is_told_in_ecs_words_and_can_be_made_agai
     assert "/tasks/" not in said, "there is no task to look at"
 
 
+@pytest.mark.parametrize(
+    ("code", "message", "caller", "repeats"),
+    [
+        ("ThrottlingException", "Rate exceeded", "scheduler.amazonaws.com", True),
+        ("ThrottlingException", "Rate exceeded", "", True),  # every SDK does
+        ("ServerException", "", "events.amazonaws.com", True),
+        ("InvalidParameterException", "No subnets.", "scheduler.amazonaws.com", False),
+    ],
+)
+def test_of_a_call_that_its_caller_repeats_it_is_said_and_no_command_would_start_it_twice(
+    watch: Watch, code: str, message: str, caller: str, repeats: bool
+) -> None:
+    refused: dict[str, Any] = {"errorCode": code, "errorMessage": message, "responseElements": {}}
+    watch.offer(run_task(1, userIdentity={"type": "AWSService", "invokedBy": caller}, **refused))
+
+    (reply,) = watch.slack.replies
+    said = reply.message.text + blocks(reply.message)
+    assert f"could not be started ({code}): " in said
+    assert ("who called tries again by itself" in said) is repeats
+    assert ("run-task" in said) is not repeats
+    assert ("a reason that is not known here" in said) is not repeats
+
+
 def test_a_refused_call_is_told_though_cloudtrail_hides_what_it_asked_for(watch: Watch) -> None:
     refused = run_task(
         1,

@@ -21,7 +21,7 @@ from notifier.model import (
     TaskRuns,
 )
 from notifier.redaction import redacted
-from notifier.starting import NEVER_RAN
+from notifier.starting import NEVER_RAN, is_repeated_by_its_caller
 from notifier.tasks import telling_container
 
 RUNS_SHOWN = 3  # starters and commands of one family
@@ -125,8 +125,8 @@ def _run_line(runs: TaskRuns, cluster_key: str) -> RunLine:
         failed_at=end.at if end else None,
         succeeded_at=standalone.last_success(runs),
         is_over=not failing,
-        again=command_line(launch, cluster_key),
-        why_not_again=_why_not_again(launch, cluster_key),
+        again="" if end and _is_repeated(end) else command_line(launch, cluster_key),
+        why_not_again=_why_not_again(end, launch, cluster_key) if end else "",
         revision=revision_label(launch.task_definition),
         url=(task_url(cluster_key, end.arn) or "") if end else "",
     )
@@ -156,6 +156,8 @@ def _why(end: TaskEnd) -> str:
     """What it means, where ECS's words are known; else those words."""
     if end.is_in_doubt:
         return "one of its containers was killed (137), another was done (0): which first?"
+    if _is_repeated(end):
+        return "AWS did not take the call; who called tries again by itself"
     if not end.arn:
         return diagnose(None, event="", reason=end.reason).cause if end.reason else ""
     stopped = StoppedTask(
@@ -203,7 +205,15 @@ def _command_label(launch: Launch) -> str:
     return text if len(text) <= COMMAND_AT_MOST else text[: COMMAND_AT_MOST - 1] + CUT_OFF
 
 
-def _why_not_again(launch: Launch, cluster_key: str) -> str:
+def _is_repeated(end: TaskEnd) -> bool:
+    """Whether the call is repeated anyway, so that a person who starts the job starts it twice."""
+    caller = end.launch.invoked_by if end.launch else ""
+    return not end.arn and is_repeated_by_its_caller(end.stop_code, end.reason, caller)
+
+
+def _why_not_again(end: TaskEnd, launch: Launch, cluster_key: str) -> str:
+    if _is_repeated(end):
+        return "No command to start it again is shown: it could run twice."
     lacks = ", ".join(lacking(launch, cluster_key)) if launch.task_definition else ""
     return f"No command to start it again is shown: it would lack {lacks}." if lacks else ""
 
