@@ -247,6 +247,16 @@ SCRIPTS = (
         stopped_after=30,
         stopped=("SpotInterruption", "Your Spot Task was interrupted."),
     ),
+    *(
+        _one(
+            f"{code} ends it, it obeys with 0",
+            125,
+            containers=_ends(900, on_term=0),
+            stopped_after=30,
+            stopped=(code, "ECS's own words"),
+        )
+        for code in ("InfrastructureHealth", "TerminationNotice", "ACodeOfTomorrow")
+    ),
     _one("is forgotten while it is waited for", 125, containers=_ends(50), forgotten_after=-45),
     _one("is not shown at first", 0, shown_after=8),
     _one("not over at the time-out", 124, containers=_ends(900), wanted={"timeout": 60.0}),

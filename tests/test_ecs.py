@@ -131,6 +131,22 @@ def test_a_container_is_essential_unless_its_task_definition_says_it_is_not() ->
     assert stubbed.ecs.essential_containers(CLUSTER, REVISION) == ("app",)
 
 
+def test_a_log_router_and_a_proxy_end_with_the_work_and_do_not_decide_how_it_ended() -> None:
+    stubbed = Stubbed()
+    stubbed.ecs = Ecs(lambda: stubbed.client, may=May(task_definitions=True))
+    definition = {
+        "containerDefinitions": [
+            {"name": "router", "essential": True, "firelensConfiguration": {"type": "fluentbit"}},
+            {"name": "app", "essential": True},
+            {"name": "envoy", "essential": True},
+        ],
+        "proxyConfiguration": {"type": "APPMESH", "containerName": "envoy"},
+    }
+    stubbed.stubber.add_response("describe_task_definition", {"taskDefinition": definition})
+
+    assert stubbed.ecs.essential_containers(CLUSTER, REVISION) == ("app",)
+
+
 def test_which_containers_are_essential_is_not_read_where_task_definitions_may_not_be() -> None:
     with pytest.raises(ReadFailed, match="no permission"):
         Stubbed().ecs.essential_containers(CLUSTER, REVISION)

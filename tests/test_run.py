@@ -357,13 +357,52 @@ def test_tasks_that_cannot_be_read_are_unknown_in_the_end(
     assert at_least <= scene.seconds <= at_most
 
 
-def test_every_line_of_the_log_is_followed_in_order_to_the_late_last_one() -> None:
+@pytest.mark.parametrize("lag", [0.5, 2, 3, 5])
+@pytest.mark.parametrize("seconds", [0.1, 15, 40, 300, 301.5, 303, 304.5])
+def test_every_line_of_the_log_is_followed_in_order_to_the_late_last_one(
+    seconds: float, lag: float
+) -> None:
     lines = [f"line {number}" for number in range(50)]
-    scene = Scene(Job({"app": Ending(40)}, lines=lines, log_lag=3))
+    scene = Scene(Job({"app": Ending(seconds)}, lines=lines, log_lag=lag))
 
     scene.run()
 
     assert scene.heard.printed == lines
+
+
+def test_the_late_last_line_of_one_task_is_followed_while_another_runs_on() -> None:
+    lines = ["first", "last"]
+    job = Job({"app": Ending(300)}, lines=lines, log_lag=5, refusals=[[CAPACITY]])
+    scene = Scene(job)  # the second task is started some seconds after the first
+
+    scene.run(count=2)
+
+    assert sorted(scene.heard.printed) == ["first", "first", "last", "last"]
+
+
+def test_a_log_that_cannot_be_read_for_a_while_is_read_once_more_before_the_end() -> None:
+    def around(operation: str, call: Any) -> Any:
+        if operation == "GetLogEvents" and 60 <= scene.seconds <= 75:
+            raise client_error(AwsError("ThrottlingException", "Rate exceeded"), operation)
+        return call()
+
+    scene = Scene(Job({"app": Ending(62)}, lines=["first", "last"]), around=around)
+
+    scene.run()
+
+    assert scene.heard.printed == ["first", "last"]
+
+
+def test_a_task_whose_log_cannot_be_read_any_more_ends_all_the_same() -> None:
+    def around(operation: str, call: Any) -> Any:
+        if operation == "GetLogEvents":
+            raise client_error(AwsError("ThrottlingException", "Rate exceeded"), operation)
+        return call()
+
+    scene = Scene(Job({"app": Ending(100, 3)}, lines=["first", "last"]), around=around)
+
+    assert status(scene.run()) == 3
+    assert scene.seconds < 130
 
 
 def test_a_log_that_may_not_be_read_is_said_once_and_the_task_followed() -> None:

@@ -3,7 +3,10 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,10 @@ from typing import Any
 import pytest
 
 from notifier import running
-from notifier.cli import main
+from notifier.cli import interruption, main
+from notifier.ecs.runs import Runs
 from sandbox.aws_error import AwsError
-from sandbox.ecs_double import EcsDouble
+from sandbox.ecs_double import EcsDouble, Fault
 from sandbox.one_off import Ending, Job
 from tests.one_off import CLUSTER, FAMILY, TWO_ESSENTIAL, WITH_SIDE_CAR, definition
 
@@ -112,6 +116,19 @@ def test_the_time_out_ends_with_124_and_leaves_the_task(double: EcsDouble, capsy
     assert double.calls["StopTask"] == 0
 
 
+def send(double: EcsDouble, *signals: tuple[str, float, int]) -> None:
+    """Send each signal so many seconds after the first call of an operation, in turn."""
+
+    def run() -> None:
+        for operation, seconds, number in signals:
+            while not double.calls[operation]:
+                time.sleep(0.005)
+            time.sleep(seconds)
+            os.kill(os.getpid(), number)
+
+    threading.Thread(target=run, daemon=True).start()
+
+
 @pytest.mark.parametrize(
     ("how", "number", "stops"), [("stop", signal.SIGTERM, 1), ("leave", signal.SIGINT, 0)]
 )
@@ -120,13 +137,44 @@ def test_a_signal_stops_the_task_or_leaves_it(
 ) -> None:
     double.give(FAMILY, Job({"app": Ending(60)}, starts_after=0))
     before = signal.getsignal(number)
-    threading.Timer(0.4, os.kill, (os.getpid(), number)).start()
+    send(double, ("DescribeTasks", 0, number))
 
     assert main([*RUN, "--on-cancel", how]) == 128 + number
 
     assert double.calls["StopTask"] == stops
     assert "ecs-watch run: cancelled" in capsys.readouterr().err
     assert signal.getsignal(number) is before
+
+
+def test_one_ctrl_c_that_arrives_twice_stops_the_task(double: EcsDouble, capsys: Capture) -> None:
+    double.give(FAMILY, Job({"app": Ending(60)}, starts_after=0))
+    double.fail("StopTask", Fault(delay=0.3))
+    # The terminal sends it to all, and make, npm or a CI runner hands it on.
+    send(double, ("DescribeTasks", 0, signal.SIGINT), ("DescribeTasks", 0.01, signal.SIGINT))
+
+    assert main([*RUN, "--json"]) == 130
+
+    assert double.calls["StopTask"] == 1
+    assert json.loads(capsys.readouterr().out)["outcome"] == "cancelled"
+
+
+def test_a_second_ctrl_c_ends_it_at_once_and_says_what_may_still_run(
+    double: EcsDouble, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interruption, "SAME_UNTIL", 0.2)
+    double.give(FAMILY, Job({"app": Ending(60)}, starts_after=0))
+    double.fail("StopTask", Fault(delay=5))
+    send(double, ("DescribeTasks", 0, signal.SIGINT), ("StopTask", 0.3, signal.SIGINT))
+    began = time.monotonic()
+
+    assert main([*RUN, "--json"]) == 130
+
+    assert time.monotonic() - began < 4
+    shown = capsys.readouterr()
+    end = json.loads(shown.out)
+    assert (end["outcome"], end["exitStatus"]) == ("cancelled", 130)
+    assert [one["why"] for one in end["tasks"]] == ["may still run"]
+    assert "to stop it: aws ecs stop-task" in shown.err
 
 
 def test_command_variables_and_a_services_network_are_handed_on_and_values_never_printed(
@@ -271,6 +319,90 @@ def test_who_stops_reading_the_log_gets_the_exit_code_all_the_same(
         monkeypatch.setattr("sys.stdout", nobody)
 
         assert main(RUN) == 3
+
+
+def test_a_task_is_followed_to_its_end_though_nobody_reads_a_word(double: EcsDouble) -> None:
+    double.give(FAMILY, Job({"app": Ending(0.1, 3)}, starts_after=0))
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    with os.fdopen(writer, "w") as nobody:  # as `2>&1 | head -1` leaves it
+        program = [sys.executable, "-m", "notifier", *RUN, "--no-log"]
+        ended = subprocess.run(
+            program, stdout=nobody, stderr=nobody, timeout=30, check=False, cwd="src"
+        )
+
+    assert ended.returncode == 3
+
+
+def test_without_standard_error_nothing_but_the_json_goes_to_standard_output(
+    double: EcsDouble, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", None)  # as Python has it where it was closed: `2>&-`
+
+    assert main([*RUN, "--no-log", "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out)["outcome"] == "exited"
+
+
+def nobody_foresaw(*_: Any, **__: Any) -> Any:
+    raise KeyError("tasks")
+
+
+def test_an_error_that_nobody_foresaw_is_never_a_containers_exit_code(
+    double: EcsDouble, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Runs, "tasks", nobody_foresaw)
+
+    assert main([*RUN, "--json"]) == 125
+
+    shown = capsys.readouterr()
+    end = json.loads(shown.out)
+    assert (end["outcome"], end["exitStatus"]) == ("unknown", 125)
+    assert end["why"] == "an error that ecs-watch did not foresee: KeyError: 'tasks'"
+    assert [one["outcome"] for one in end["tasks"]] == ["unknown"]
+    arn = end["tasks"][0]["taskArn"]
+    assert f"{arn} unknown: may still run" in shown.err
+    assert f"to stop it: aws ecs stop-task --cluster prod --task {arn}" in shown.err
+    assert "in nobody_foresaw" in shown.err  # for whoever mends it
+    assert double.calls["StopTask"] == 0
+
+
+def test_a_start_that_ends_in_such_an_error_is_said_to_be_looked_for(
+    double: EcsDouble, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.ecs.runs.Taken", nobody_foresaw)
+
+    assert main([*RUN, "--json"]) == 125
+
+    mark = asked_for(double)["startedBy"]
+    assert mark in json.loads(capsys.readouterr().out)["why"]
+
+
+def test_such_an_error_before_any_start_is_no_exit_code_of_a_container_either(
+    double: EcsDouble, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Runs, "definition", nobody_foresaw)
+
+    assert main([*RUN, "--json"]) == 125
+
+    assert json.loads(capsys.readouterr().out)["outcome"] == "unknown"
+    assert double.calls["RunTask"] == 0
+
+
+def test_a_cancelled_run_stops_its_task_whatever_else_goes_wrong(
+    double: EcsDouble, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended_by_a_signal(*_: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise KeyError("tasks")
+
+    monkeypatch.setattr(Runs, "tasks", ended_by_a_signal)
+
+    assert main(RUN) == 125
+
+    assert double.calls["StopTask"] == 1
+    assert "was told to stop" in capsys.readouterr().err
 
 
 def test_of_several_tasks_each_line_says_whose_it_is_and_one_bad_code_counts(

@@ -201,6 +201,9 @@ def test_what_ended_with_zero_by_itself_did_its_work(told: Told, code: str) -> N
         (137, 0, ("app",), Reason.NEWLY_FAILING),
         (1, 0, ("app",), Reason.NEWLY_FAILING),
         (None, 0, ("app",), Reason.NEWLY_FAILING),
+        (137, 0, ("app", "proxy"), Reason.NEWLY_FAILING),
+        (0, 137, ("app", "proxy"), Reason.NEWLY_FAILING),
+        (0, 137, ("app",), Reason.PROGRESS),
     ],
 )
 def test_the_essential_container_decides_once_it_is_read_which_one_it_is(

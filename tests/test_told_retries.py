@@ -395,7 +395,7 @@ def test_the_record_of_a_call_that_comes_after_its_retry_completes_what_was_told
 
     assert len(watch.slack.roots) == 1
     last = watch.slack.replies[-1]
-    assert "aws ecs run-task" in blocks(last.message)
+    assert "it could run twice" in blocks(last.message), "tasks.yaml has started it"
     assert not last.is_broadcast
     assert sum(one.is_broadcast for one in watch.slack.replies) == 0
     assert watch.cluster().services[KEY].count == 1

@@ -1,7 +1,9 @@
 """What Slack is told of tasks that belong to no service: jobs of a schedule, one-off runs."""
 
 import json
+import re
 import shlex
+import subprocess
 from datetime import timedelta
 from typing import Any
 
@@ -26,12 +28,13 @@ from notifier.model import (
     TaskRuns,
     Unknown,
 )
+from notifier.redaction import redacted
 from notifier.rendering import Telling, reply_message, root_message
 from notifier.settings import StandaloneTasks
 from notifier.store import KEEP
 from notifier.task_words import command_line, starter_label
 from tests.hostile import TEXTS, live
-from tests.jobs import CAPACITY, container, definition, run_task, task_stopped
+from tests.jobs import CAPACITY, PREFIX, container, definition, run_task, stamp, task_stopped
 from tests.test_expiry import expire
 from tests.watch import CLUSTER, START, TableClient, Watch, deployment_failed
 
@@ -89,6 +92,34 @@ def test_a_task_that_never_ran_says_so_and_not_with_an_exit_code(watch: Watch) -
     assert "No success is known." in said
 
 
+@pytest.mark.parametrize(
+    ("code", "why", "said"),
+    [
+        ("", "Host EC2 (instance i-0a1b2c3d) terminated.", "the EC2 instance under the task"),
+        (
+            "EssentialContainerExited",
+            "DockerTimeoutError: Could not transition to stopped; timed out",
+            "the container did not start or stop in time",
+        ),
+    ],
+)
+def test_a_task_that_ran_for_hours_and_left_no_exit_code_is_not_said_to_have_never_run(
+    watch: Watch, code: str, why: str, said: str
+) -> None:
+    ended: dict[str, Any] = {
+        "containers": [container("app", None)],
+        "stopCode": code,
+        "stoppedReason": why,
+    }
+    fail(watch, **ended, startedAt=stamp(START - timedelta(hours=2)))
+
+    (reply,) = watch.slack.replies
+    assert "nightly-report: ended without an exit code: " in reply.message.text
+    assert "Exit codes: app none" in blocks(reply.message)
+    assert reply.message.text.count(said) == 1
+    assert "never ran" not in blocks(reply.message)
+
+
 def test_a_call_that_found_no_capacity_is_told_in_ecs_words_and_can_be_made_again(
     watch: Watch,
 ) -> None:
@@ -112,6 +143,29 @@ def test_whose_job_it_is_stays_though_the_last_attempt_was_ours(watch: Watch) ->
     assert "succeeded" in said
     assert "started by schedule nightly-report" in said
     assert "ecsw" not in said
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "caller", "repeats"),
+    [
+        ("ThrottlingException", "Rate exceeded", "scheduler.amazonaws.com", True),
+        ("ThrottlingException", "Rate exceeded", "", True),  # every SDK does
+        ("ServerException", "", "events.amazonaws.com", True),
+        ("InvalidParameterException", "No subnets.", "scheduler.amazonaws.com", False),
+    ],
+)
+def test_of_a_call_that_its_caller_repeats_it_is_said_and_no_command_would_start_it_twice(
+    watch: Watch, code: str, message: str, caller: str, repeats: bool
+) -> None:
+    refused: dict[str, Any] = {"errorCode": code, "errorMessage": message, "responseElements": {}}
+    watch.offer(run_task(1, userIdentity={"type": "AWSService", "invokedBy": caller}, **refused))
+
+    (reply,) = watch.slack.replies
+    said = reply.message.text + blocks(reply.message)
+    assert f"could not be started ({code}): " in said
+    assert ("who called tries again by itself" in said) is repeats
+    assert ("run-task" in said) is not repeats
+    assert ("a reason that is not known here" in said) is not repeats
 
 
 def test_a_refused_call_is_told_though_cloudtrail_hides_what_it_asked_for(watch: Watch) -> None:
@@ -159,7 +213,103 @@ def test_what_starts_it_again_is_quoted_for_a_shell_and_has_no_value_of_a_variab
     assert words[words.index("--capacity-provider-strategy") + 1] == "capacityProvider=FARGATE_SPOT"
     (asked,) = json.loads(words[-1])["containerOverrides"]
     assert asked["command"] == ["sh", "-c", "echo 'a'; rm -rf $HOME"]
-    assert asked["environment"] == [{"name": "TOKEN", "value": "…"}]
+    assert [one["name"] for one in asked["environment"]] == ["TOKEN"]
+
+
+def in_a_shell(line: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """The line, as somebody pastes it into a shell where `aws` prints its last argument."""
+    script = f'aws() {{ for last in "$@"; do :; done; printf %s "$last"; }}\n{line}'
+    return subprocess.run(
+        ["/bin/sh", "-c", script], env=variables, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("name", ["TOKEN", "RELEASE", "PATH", "my.setting-1", "1ST"])
+def test_what_starts_it_again_starts_nothing_until_each_variable_has_a_value(name: str) -> None:
+    override = ContainerOverride(name="app", command=("it's",), environment=(name, "OTHER"))
+    launch = Launch(task_definition=definition(), overrides=(override,))
+
+    line = redacted(command_line(launch, CLUSTER))
+
+    variable = "VALUE_OF_" + re.sub(r"\W", "_", name)
+    refused = in_a_shell(line, PATH="/bin", VALUE_OF_OTHER="two")
+    assert (refused.stdout, variable in refused.stderr) == ("", True)
+    taken = in_a_shell(line, PATH="/bin", VALUE_OF_OTHER="two", **{variable: "one two"})
+    (asked,) = json.loads(taken.stdout)["containerOverrides"]
+    assert asked["command"] == ["it's"]
+    values = {one["name"]: one["value"] for one in asked["environment"]}
+    assert values == {name: "one two", "OTHER": "two"}
+
+
+def test_of_two_variables_that_a_shell_takes_for_one_no_command_is_shown() -> None:
+    override = ContainerOverride(name="app", environment=("a.b", "a-b"))
+
+    assert not command_line(Launch(task_definition="a:1", overrides=(override,)), CLUSTER)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lacks"),
+    [
+        ({"memory": "4096"}, "memory"),
+        ({"taskRoleArn": f"{PREFIX}:role/other"}, "taskRoleArn"),
+        ({"ephemeralStorage": {"sizeInGiB": 100}}, "ephemeralStorage"),
+        ({"containerOverrides": [{"name": "app", "cpu": 512}]}, "cpu"),
+        ({"containerOverrides": [{"name": "app", "environmentFiles": [{}]}]}, "environmentFiles"),
+        ({"containerOverrides": [{"name": "app", "command": ["sh", "-c", ""]}]}, "command"),
+        ({"containerOverrides": [{"name": "app", "command": ["x" * 3000]}]}, "command"),
+        ({"containerOverrides": [{"name": "app", "environment": [{}]}]}, "environment"),
+        ({"containerOverrides": [{"name": "app", "command": ["x" * 999] * 9}]}, "command"),
+    ],
+)
+def test_no_command_is_shown_that_would_start_another_job_than_the_one_that_failed(
+    watch: Watch, overrides: dict[str, Any], lacks: str
+) -> None:
+    fail(watch, overrides={"inferenceAcceleratorOverrides": [], **overrides})
+
+    said = blocks(watch.slack.replies[0].message)
+    assert "run-task" not in said
+    assert f"No command to start it again is shown: it would lack {lacks}." in said
+
+
+@pytest.mark.parametrize(
+    ("asked", "lacks"),
+    [
+        ({"tags": [{"key": "team", "value": "a"}]}, "tags"),
+        ({"placementConstraints": [{"type": "distinctInstance"}]}, "placementConstraints"),
+        ({"volumeConfigurations": [{"name": "work"}]}, "volumeConfigurations"),
+        ({"aFieldOfTomorrow": True}, "aFieldOfTomorrow"),
+        ({"overrides": "HIDDEN_DUE_TO_SECURITY_REASONS"}, "overrides"),
+        ({"networkConfiguration": "HIDDEN_DUE_TO_SECURITY_REASONS"}, "networkConfiguration"),
+        (
+            {"capacityProviderStrategy": [{"capacityProvider": "A"}, {"capacityProvider": "B"}]},
+            "capacityProviderStrategy",
+        ),
+    ],
+)
+def test_nor_one_of_a_call_that_asked_for_more_than_is_known_here(
+    watch: Watch, asked: dict[str, Any], lacks: str
+) -> None:
+    call = run_task(1)
+    call["detail"]["requestParameters"] |= {"enableECSManagedTags": True, "tags": [], **asked}
+    watch.offer(call)
+
+    said = blocks(watch.slack.replies[0].message)
+    assert "run-task" not in said
+    assert f"No command to start it again is shown: it would lack {lacks}." in said
+
+
+def test_nor_one_of_a_task_with_a_volume_of_its_own(watch: Watch) -> None:
+    fail(watch, attachments=[{"type": "AmazonElasticBlockStorage", "details": []}])
+
+    assert "it would lack volumeConfigurations." in blocks(watch.slack.replies[0].message)
+
+
+def test_nor_one_whose_words_hold_a_secret(watch: Watch) -> None:
+    fail(watch, command=["job", "--password=hunter2hunter2"])
+
+    said = blocks(watch.slack.replies[0].message)
+    assert "run-task" not in said
+    assert "No command to start it again is shown: it would lack a secret." in said
 
 
 def test_a_command_too_long_to_be_shown_whole_is_left_out() -> None:
@@ -290,6 +440,25 @@ def test_the_essential_container_is_read_with_the_next_tick(watch: Watch) -> Non
         task_stopped(2, at=watch.clock.at, containers=[container("app", 1), container("proxy", 0)])
     )
     assert len(watch.slack.replies) == 1
+
+
+@pytest.mark.parametrize(
+    ("essential", "said"),
+    [
+        (("app", "proxy"), "it is not known whether it did its work: one of its containers was"),
+        (("app",), "failed"),
+    ],
+)
+def test_a_container_that_was_killed_beside_one_that_is_done_leaves_it_open_which_ended_the_task(
+    watch: Watch, essential: tuple[str, ...], said: str
+) -> None:
+    watch.ecs.essential[definition()] = essential
+    watch.offer(task_stopped(1, containers=[container("app", 137), container("proxy", 0)]))
+    watch.ticks(2)
+
+    (reply,) = watch.slack.replies
+    assert f"nightly-report: {said}" in reply.message.text
+    assert "Exit codes: app 137, proxy 0" in blocks(reply.message)
 
 
 def test_where_it_may_not_be_read_it_is_told_all_the_same(watch: Watch) -> None:

@@ -7,7 +7,7 @@ and gives a weaker event. https://docs.aws.amazon.com/AmazonECS/latest/developer
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypedDict
@@ -179,6 +179,29 @@ _NAME_BYTES = 256
 _TEXT_BYTES = 2_048
 _REASON_BYTES = 8_192
 _ITEMS_AT_MOST = 50
+_UNKEPT_AT_MOST = 10
+_EBS = "AmazonElasticBlockStorage"
+# Of RunTask's parameters, what `Launch` keeps, and what makes no other job of it.
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
+_KEPT = {
+    "cluster",
+    "taskDefinition",
+    "startedBy",
+    "launchType",
+    "capacityProviderStrategy",
+    "platformVersion",
+    "networkConfiguration",
+    "overrides",
+}
+_NOT_OF_THE_JOB = {
+    "clientToken",
+    "count",
+    "group",
+    "referenceId",
+    "enableECSManagedTags",
+    "enableExecuteCommand",
+    "propagateTags",
+}
 
 
 # --- what others call -------------------------------------------------------------------------
@@ -516,6 +539,7 @@ def _task(envelope: _Envelope) -> TaskStateChange:
         containers=tuple(_container(fields) for fields in detail.children("containers")),
         service=_service_of_group(detail.text("group", _TEXT_BYTES)),
         launch=_launched(detail),
+        started_at=detail.time("startedAt"),
     )
 
 
@@ -534,7 +558,14 @@ def _launched(task: _Fields) -> Launch:
         platform_version=task.text("platformVersion"),
         subnets=tuple(subnets[:1]),
         overrides=_overrides(task),
+        left_out=_named((*_unkept_overrides(task), *_volumes(task))),
     )
+
+
+def _volumes(task: _Fields) -> Iterator[str]:
+    """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Attachment.html"""
+    if any(one.text("type") == _EBS for one in task.children("attachments")):
+        yield "volumeConfigurations"
 
 
 def _overrides(fields: _Fields) -> tuple[ContainerOverride, ...]:
@@ -551,6 +582,40 @@ def _overrides(fields: _Fields) -> tuple[ContainerOverride, ...]:
         for one in fields.child("overrides").children("containerOverrides")
     )
     return tuple(one for one in overrides if one.command or one.environment)
+
+
+def _unkept_overrides(fields: _Fields) -> Iterator[str]:
+    """What was started otherwise than `_overrides` can say, by the names of the fields.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_TaskOverride.html
+    """
+    overrides = fields.child("overrides")
+    if fields.values.get("overrides") and not overrides.values:
+        yield "overrides"  # CloudTrail hides it
+    yield from _besides(overrides, {"containerOverrides"})
+    if not _is_list_of(overrides, "containerOverrides", overrides.children("containerOverrides")):
+        yield "containerOverrides"
+    for one in overrides.children("containerOverrides"):
+        yield from _besides(one, {"name", "command", "environment"})
+        if (one.values.get("command") or []) != list(one.texts("command")):
+            yield "command"
+        names = [pair for pair in one.children("environment") if pair.text("name")]
+        if not _is_list_of(one, "environment", names):
+            yield "environment"
+
+
+def _besides(fields: _Fields, known: Collection[str]) -> Iterator[str]:
+    yield from (key for key, value in fields.values.items() if value and key not in known)
+
+
+def _is_list_of(fields: _Fields, key: str, kept: Sequence[object]) -> bool:
+    """Whether all of a list is kept; one that is absent or empty has nothing to keep."""
+    value = fields.values.get(key) or []
+    return isinstance(value, list) and len(value) == len(kept)
+
+
+def _named(keys: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_text(key, _NAME_BYTES) for key in keys))[:_UNKEPT_AT_MOST]
 
 
 def _task_arn(envelope: _Envelope) -> str:
@@ -753,7 +818,19 @@ def _requested_launch(detail: _Fields) -> Launch:
         security_groups=network.texts("securityGroups"),
         public_ip=network.text("assignPublicIp"),
         overrides=_overrides(request),
+        left_out=_named(_unkept(request)),
     )
+
+
+def _unkept(request: _Fields) -> Iterator[str]:
+    yield from _besides(request, _KEPT | _NOT_OF_THE_JOB)
+    yield from _unkept_overrides(request)
+    is_hidden = not request.child("networkConfiguration").values
+    if is_hidden and request.values.get("networkConfiguration"):
+        yield "networkConfiguration"
+    is_one = len(request.children("capacityProviderStrategy")) == 1
+    if not is_one and request.values.get("capacityProviderStrategy"):
+        yield "capacityProviderStrategy"
 
 
 class _Begun(TypedDict, total=False):

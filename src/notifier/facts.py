@@ -86,12 +86,16 @@ class ContainerDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDefinition:
-    """A revision of a task definition. `cpu` and `memory` are the task's, as ECS writes them."""
+    """A revision of a task definition. `cpu` and `memory` are the task's, as ECS writes them.
+
+    `beside` names its log router and proxy: essential as a rule, and never the work.
+    """
 
     arn: str
     cpu: str = ""
     memory: str = ""
     containers: tuple[ContainerDefinition, ...] = ()
+    beside: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -56,7 +56,10 @@ class ServiceAction(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskStateChange(Event):
-    """`ECS Task State Change`. `service` is None for a task that belongs to no service."""
+    """`ECS Task State Change`. `service` is None for a task that belongs to no service.
+
+    `started_at` is None for one of which ECS does not say that it ever ran.
+    """
 
     task_arn: str
     version: int | None
@@ -70,6 +73,7 @@ class TaskStateChange(Event):
     containers: tuple[Container, ...]
     service: str | None
     launch: "Launch | None" = None
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +90,8 @@ class Launch:
     """How a standalone task was started, as far as it is known; what starts it again needs this.
 
     `task_definition` is an ARN, `family:revision` or a family. `invoked_by` is the AWS service that
-    called RunTask, where only the record of the call is known.
+    called RunTask, where only the record of the call is known. `left_out` names what it was started
+    with and is not kept here.
     """
 
     task_definition: str
@@ -99,6 +104,7 @@ class Launch:
     security_groups: tuple[str, ...] = ()
     public_ip: str = ""
     overrides: tuple[ContainerOverride, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -544,10 +550,10 @@ class TaskEnd:
     """How one run of a standalone task ended, or that it could not be started.
 
     `task` stands for the task's ARN, or for the call that started nothing. `is_success` is None
-    until it is known which containers are essential. `of` is the job of tasks.yaml or the execution
-    of its runbook that it belongs to. The rest is of a failure, in ECS's words, and kept of the
-    newest only: `arn` is empty where there never was a task, `runbook` and `step` are where one
-    failed.
+    until it is known which containers are essential; `is_in_doubt`: taken for a failure, for nobody
+    can tell. `of` is the job of tasks.yaml or the execution of its runbook that it belongs to. The
+    rest is of a failure, in ECS's words, and kept of the newest only: `arn` is empty where there
+    never was a task, `runbook` and `step` are where one failed.
     """
 
     task: str
@@ -555,7 +561,9 @@ class TaskEnd:
     version: int = 0
     is_success: bool | None = None
     of: str = ""
+    is_in_doubt: bool = False
     arn: str = ""
+    started_at: datetime | None = None
     stop_code: str = ""
     reason: str = ""
     containers: tuple[Container, ...] = ()

@@ -12,23 +12,11 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from notifier.facts import Container, StoppedTask, TaskDefinition
-from notifier.starting import NEVER_RAN
-from notifier.tasks import BY_A_PERSON
+from notifier.tasks import SIGKILL, SIGTERM, ended_by_itself
 
 TIMED_OUT_CODE = 124  # as timeout(1) of GNU coreutils has it
 NO_CODE = 125  # as `docker run` has it for what did not run
 OTHER_FAILURE = 1  # for exit codes that a shell cannot carry
-
-# ECS was told to end the task; a container that then ends with 0 has only obeyed.
-# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html (stopCode)
-_TOLD_TO_STOP = {
-    BY_A_PERSON,
-    "SpotInterruption",
-    "TerminationNotice",
-    "ServiceSchedulerInitiated",
-    NEVER_RAN,
-}
-_SIGTERM, _SIGKILL = 143, 137
 
 
 class Outcome(StrEnum):
@@ -80,16 +68,16 @@ class Ended:
 # --- who decides ----------------------------------------------------------------------------------
 
 
-def deciders(definition: TaskDefinition, beside: Collection[str], named: str = "") -> Sequence[str]:
+def deciders(definition: TaskDefinition, named: str = "") -> Sequence[str]:
     """The containers whose exit code may decide, in the task definition's order.
 
-    The one that is named, also a side-car; else the essential ones without those that are `beside`
+    The one that is named, also a side-car; else the essential ones without those that stand beside
     the work (a log router, a proxy), unless nothing else is there. Empty: no such container.
     """
     if named:
         return [one.name for one in definition.containers if one.name == named]
     essential = [one.name for one in definition.containers if one.is_essential]
-    return [name for name in essential if name not in beside] or essential
+    return [name for name in essential if name not in definition.beside] or essential
 
 
 def noticed(seen: Seen, shown: TaskShown, deciding: Collection[str]) -> Seen:
@@ -126,7 +114,8 @@ def _verdict(task: StoppedTask, deciding: Sequence[str], seen: Seen) -> Ended:
         among = ", ".join(f"{one.name} {one.exit_code}" for one in ran)
         return Ended(Outcome.UNKNOWN, f"which of these ended the task is not known: {among}")
     by_itself = seen.by_itself and seen.first == decider.name
-    if decider.exit_code == 0 and task.stop_code in _TOLD_TO_STOP and not by_itself:
+    # A container that ends with 0 because its task was taken away has only obeyed.
+    if decider.exit_code == 0 and not ended_by_itself(task) and not by_itself:
         why = f"{decider.name} ended with 0 because the task was stopped: {_reason(task)}"
         return Ended(Outcome.UNKNOWN, why, decider.name)
     return Ended(Outcome.EXITED, _said(task, decider), decider.name, decider.exit_code)
@@ -149,9 +138,9 @@ def _decider(ran: Sequence[Container], deciding: Sequence[str], seen: Seen) -> C
     first = next((one for one in ran if one.name == seen.first), None)
     if first or len(deciding) == 1:
         return first or ran[0]
-    failed = [one for one in ran if one.exit_code not in (0, _SIGTERM, _SIGKILL) or one.reason]
+    failed = [one for one in ran if one.exit_code not in (0, SIGTERM, SIGKILL) or one.reason]
     well = [one for one in ran if one.exit_code == 0]
-    killed = [one for one in ran if one.exit_code == _SIGKILL]
+    killed = [one for one in ran if one.exit_code == SIGKILL]
     if failed or not well:
         return (failed or killed or ran)[0]
     return None if killed else well[0]

@@ -15,18 +15,13 @@ from enum import StrEnum
 from typing import Any
 
 from notifier.asked import Asked
-from notifier.starting import Start, of_error, of_failures
+from notifier.starting import Start, is_repeated_by_its_caller, of_error, of_failures
 
 # Who starts tasks and looks after their start by itself, in `startedBy`: we, and `ecs-watch run`.
 # Letters, digits, hyphens, underscores and slashes, at most 128: API_RunTask (startedBy).
 STARTED_BY = "ecsw/"
 _STARTED_BY = re.compile(r"ecsw/([0-9a-f]{16})/([1-9][0-9]?)")
 OWN_STARTERS = (STARTED_BY, "ecs-watch")
-
-# Callers of AWS that try a refused call again by themselves.
-# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-retry-policy.html
-# https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-retry-policy.html
-_TRY_AGAIN = ("events.", "scheduler.", "states.", "pipes.")
 
 FIRST_WAIT = timedelta(seconds=90)
 LEASE = timedelta(minutes=3)  # longer than the function may run
@@ -196,14 +191,8 @@ def _verdict(call: Asked) -> Start:
 
 
 def _tries_again(call: Asked) -> str:
-    """Every SDK repeats a throttled call, and some services of AWS whatever was refused."""
-    if not call.error_code:
-        return ""
-    by_a_service = call.invoked_by.startswith(_TRY_AGAIN)
-    passes = _verdict(call) is not Start.FINAL
-    if passes and (by_a_service or call.error_code != "ClientException"):
-        return "who called tries again by itself"
-    return ""
+    repeated = is_repeated_by_its_caller(call.error_code, call.error_message, call.invoked_by)
+    return "who called tries again by itself" if repeated else ""
 
 
 def _reason(call: Asked) -> str:

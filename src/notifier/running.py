@@ -19,9 +19,9 @@ from typing import Any, Protocol
 
 from notifier.arns import revision_label
 from notifier.ecs.logs import NoLog, log_in
-from notifier.ecs.runs import Definition, NotTaken, Taken, is_not_there, may_not
+from notifier.ecs.runs import NotTaken, Taken, is_not_there, may_not
 from notifier.errors import ReadFailed
-from notifier.facts import LogTail, StoppedTask
+from notifier.facts import LogTail, StoppedTask, TaskDefinition
 from notifier.outcome import Ended, Outcome, Seen, TaskShown, deciders, judged, noticed
 from notifier.starting import Start, of_error, of_failures, of_stop
 
@@ -35,14 +35,16 @@ MISSING_FOR = 60.0
 UNREADABLE_FOR = 600.0  # then nobody knows any more; credentials may have ended
 RESEND_AFTER = 2.0
 RESENDS = 5
-# The last lines reach CloudWatch Logs after the container's end.
-LOG_QUIET_FOR = 4.0
+# The last lines reach CloudWatch Logs after the container's end: the log driver sends every 5 s.
+# https://docs.docker.com/engine/logging/drivers/awslogs/#awslogs-force-flush-interval-seconds
+LOG_QUIET_FOR = 6.0
 LOG_AT_MOST = 20.0
+LOG_EVERY = 1.0  # between two reads while nothing but its last lines is waited for
 FIRST_PAUSE, LONGEST_PAUSE = 15.0, 600.0  # between two starts
 RESTARTS = 2  # of tasks that ECS took and could not start
 
-
 LEFT_RUNNING = "was left running"
+MAY_RUN = "may still run"
 
 
 class LetGo(StrEnum):
@@ -92,7 +94,7 @@ class Wanted:
     """
 
     request: Mapping[str, Any]
-    definition: Definition
+    definition: TaskDefinition
     key: str
     count: int = 1
     container: str = ""
@@ -120,6 +122,7 @@ class _Tail:
     log: LogTail
     token: str = ""
     is_readable: bool = True
+    read_at: float = 0.0
     new_at: float = 0.0
 
 
@@ -132,6 +135,7 @@ class _Followed:
     end: Ended | None = None
     stopped_at: float | None = None  # of a task that ran, whose last lines may still come
     missing_since: float | None = None
+    is_done: bool = False  # its end is known, and its log was read until it had come to rest
 
 
 @dataclass(slots=True)
@@ -173,12 +177,13 @@ class Run:
     _deciding: Sequence[str] = ()
 
     def __call__(self) -> Report:
-        """Run it. Every error of ECS is told; none is raised."""
+        """Run it. Every error of ECS is told; none is raised.
+
+        What is raised all the same nobody foresaw: `failed` makes a report of it.
+        """
         self._began = self.monotonic()
         wanted = self.wanted
-        self._deciding = deciders(
-            wanted.definition.shown, wanted.definition.beside, wanted.container
-        )
+        self._deciding = deciders(wanted.definition, wanted.container)
         self._attempt = self._next_attempt(wanted.count, self._began)
         while not self._is_over():
             if report := self._ended_early():
@@ -204,24 +209,50 @@ class Run:
             return self._let_go(LetGo.STOP, Outcome.NEVER_STARTED, self._not_started)
         return None
 
+    def failed(self, error: Exception) -> Report:
+        """What is known after an error that nobody foresaw. What was to be stopped is stopped."""
+        if (why := self.cancelled()) and self.wanted.on_cancel is LetGo.STOP:
+            for one in self._without_end():
+                one.end = Ended(Outcome.UNKNOWN, self._stop(one, why))
+        said = f"{type(error).__name__}: {error}"
+        return self.as_it_stands(
+            Outcome.UNKNOWN, f"an error that ecs-watch did not foresee: {said}"
+        )
+
+    def as_it_stands(self, outcome: Outcome, why: str) -> Report:
+        """What is known now, without another call. A task without an end may still run."""
+        attempt, self._attempt = self._attempt, None
+        if attempt and attempt.sent:
+            self._in_doubt = f"whether all was started is not known (startedBy {attempt.mark})"
+        for one in self._without_end():
+            one.end = Ended(outcome, MAY_RUN)
+        report = self._report()
+        return replace(report, outcome=outcome, why="; ".join(filter(None, (why, report.why))))
+
     # --- when -------------------------------------------------------------------------------------
 
     def _is_over(self) -> bool:
-        return self._attempt is None and all(map(self._is_done, self._tasks.values()))
+        return self._attempt is None and all(one.is_done for one in self._tasks.values())
 
     def _has_no_end_yet(self) -> bool:
-        return self._attempt is not None or any(one.end is None for one in self._tasks.values())
+        return self._attempt is not None or bool(self._without_end())
 
-    def _is_done(self, one: _Followed) -> bool:
-        """Its end is known and its log has come to rest."""
+    def _without_end(self) -> Sequence[_Followed]:
+        return [one for one in self._tasks.values() if one.end is None]
+
+    def _has_come_to_rest(self, one: _Followed) -> bool:
+        """Whether its end is known and the last reads of its log brought nothing for long enough.
+
+        How long it is quiet counts from read to read: a pause in which nobody looked says nothing.
+        """
         if one.end is None:
             return False
-        new_at = [tail.new_at for tail in one.tails if tail.is_readable]
-        if one.stopped_at is None or not new_at:
+        tails = [tail for tail in one.tails if tail.is_readable]
+        if one.stopped_at is None or not tails:
             return True
-        now = self.monotonic()
-        quiet = now - max(one.stopped_at, *new_at)
-        return quiet >= LOG_QUIET_FOR or now - one.stopped_at >= LOG_AT_MOST
+        last_at = max(one.stopped_at, *(tail.new_at for tail in tails))
+        is_quiet = min(tail.read_at for tail in tails) - last_at >= LOG_QUIET_FOR
+        return is_quiet or self.monotonic() - one.stopped_at >= LOG_AT_MOST
 
     def _time_is_up(self) -> bool:
         timeout = self.wanted.timeout
@@ -231,6 +262,8 @@ class Run:
         now = self.monotonic()
         waited = now - self._began
         usual = next((pause for until, pause in LOOK_EVERY if waited < until), LOOK_EVERY_LATER)
+        if not self._has_no_end_yet():
+            usual = min(usual, LOG_EVERY)
         ends = [usual]
         if self._attempt:
             ends = [self._attempt.due_at - now, *([usual] if self._tasks else [])]
@@ -307,7 +340,7 @@ class Run:
         return longest * (0.5 + 0.5 * self.chance())
 
     def _family(self) -> str:
-        return revision_label(self.wanted.definition.shown.arn).partition(":")[0]
+        return revision_label(self.wanted.definition.arn).partition(":")[0]
 
     # --- a start whose answer was lost ------------------------------------------------------------
 
@@ -354,18 +387,18 @@ class Run:
     # --- look and follow --------------------------------------------------------------------------
 
     def _adopt(self, arns: Iterable[str]) -> None:
-        for arn in arns:
-            if arn in self._tasks:
-                continue
-            containers = self.wanted.definition.shown.containers
+        """Follow these too: first know all of them, then say so."""
+        containers = self.wanted.definition.containers
+        new = [arn for arn in dict.fromkeys(arns) if arn not in self._tasks]
+        self._tasks |= {arn: _Followed(arn, self.monotonic(), []) for arn in new}
+        for arn in new:
             logs = [log_in(arn, one) for one in containers if one.name in self._deciding]
-            tails = [_Tail(log) for log in logs if isinstance(log, LogTail)]
-            follows = tails if self.wanted.follows_log else []
-            self._tasks[arn] = _Followed(arn, self.monotonic(), follows)
+            if self.wanted.follows_log:
+                self._tasks[arn].tails += [_Tail(log) for log in logs if isinstance(log, LogTail)]
             self.tell.task(arn, logs)
 
     def _look(self) -> None:
-        open_ones = [one for one in self._tasks.values() if one.end is None]
+        open_ones = self._without_end()
         if not open_ones:
             return
         try:
@@ -424,21 +457,26 @@ class Run:
 
     def _follow(self) -> None:
         for one in self._tasks.values():
+            if one.is_done:
+                continue
             for tail in one.tails:
-                self._read(one, tail)
+                if tail.is_readable:
+                    self._read(one, tail)
+            one.is_done = self._has_come_to_rest(one)
 
     def _read(self, one: _Followed, tail: _Tail) -> None:
-        if not tail.is_readable or self._is_done(one):
-            return
         try:
             lines, tail.token = self.door.lines(tail.log, tail.token)
         except ReadFailed as error:
-            if may_not(error) and not is_not_there(error):
+            if is_not_there(error):
+                tail.read_at = self.monotonic()
+            elif may_not(error):
                 tail.is_readable = False
                 self.tell.note(f"the log of {tail.log.container} could not be read: {error}")
             return
+        tail.read_at = self.monotonic()
         if lines:
-            tail.new_at = self.monotonic()
+            tail.new_at = tail.read_at
             self.tell.lines(one.arn, tail.log.container, lines)
 
     # --- the end ----------------------------------------------------------------------------------
@@ -449,7 +487,7 @@ class Run:
     def _let_go(self, how: LetGo, outcome: Outcome, why: str) -> Report:
         """Wait no longer: stop what runs, or leave it, and say which."""
         self._settle(why)
-        running = [one for one in self._tasks.values() if one.end is None]
+        running = self._without_end()
         for one in running:
             said = self._stop(one, why) if how is LetGo.STOP else LEFT_RUNNING
             one.end = Ended(outcome, said)
@@ -478,8 +516,8 @@ class Run:
     def _stop(self, one: _Followed, why: str) -> str:
         try:
             self.door.stop(one.arn, f"ecs-watch run: {why}"[:255])
-        except ReadFailed as error:
-            return f"could not be stopped and may still run: {error}"
+        except Exception as error:  # also one that nobody foresaw: the others are to be stopped too
+            return f"could not be stopped and {MAY_RUN}: {error}"
         return "was told to stop"
 
     def _report(self) -> Report:

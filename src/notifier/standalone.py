@@ -59,7 +59,7 @@ from notifier.task_runs import (
     with_runs,
     without_end,
 )
-from notifier.tasks import BY_A_PERSON, ended_well, seems_ended_well
+from notifier.tasks import BY_A_PERSON, ended_well, is_in_doubt, seems_ended_well
 
 UNKNOWN_FAMILY = "unknown"  # of a call that was refused, CloudTrail may say nothing
 
@@ -216,6 +216,7 @@ def _end_of(task: TaskStateChange, is_success: bool | None) -> TaskEnd:
         is_success=is_success,
         of=belongs_to(_launch(task))[:NAME_AT_MOST],
         arn=task.task_arn,
+        started_at=task.started_at,
         stop_code=task.stop_code,
         reason=task.stopped_reason[:WORDS_AT_MOST],
         containers=tuple(map(_ended_container, task.containers[:CONTAINERS_KEPT])),
@@ -235,6 +236,7 @@ def _bounded(launch: Launch) -> Launch:
     overrides = launch.overrides[:CONTAINERS_KEPT]
     if sum(len(word) for one in overrides for word in (*one.command, *one.environment)) > 8192:
         overrides = tuple(replace(o, command=(UNKNOWN,), environment=()) for o in overrides)
+        return replace(launch, overrides=overrides, left_out=(*launch.left_out, "command"))
     return replace(launch, overrides=overrides)
 
 
@@ -295,7 +297,10 @@ def _decided(end: TaskEnd, essential: Collection[str] | None) -> TaskEnd:
     stop = _Stop(end.stop_code, end.reason, end.containers)
     verdict = None if essential is None else ended_well(stop, essential)
     is_success = seems_ended_well(stop) if verdict is None else verdict
-    return bare(replace(end, is_success=True)) if is_success else replace(end, is_success=False)
+    if is_success:
+        return bare(replace(end, is_success=True))
+    doubt = essential is not None and is_in_doubt(stop, essential)
+    return replace(end, is_success=False, is_in_doubt=doubt)
 
 
 @dataclass(frozen=True, slots=True)

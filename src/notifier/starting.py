@@ -92,6 +92,11 @@ _SLOW_DOWN = {
 # Errors after which it may have been done all the same.
 _UNSURE = {"ServerException", "InternalFailure", "InternalError", "ServiceUnavailable"}
 
+# Callers of AWS that try a refused call again by themselves.
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-retry-policy.html
+# https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-retry-policy.html
+_TRY_AGAIN = ("events.", "scheduler.", "states.", "pipes.")
+
 
 def of_failure(reason: str) -> NotStarted:
     """What a `failures[].reason` of RunTask's answer means. Never UNKNOWN: the answer came.
@@ -132,6 +137,16 @@ def of_error(code: str, message: str = "", status: int = 0) -> NotStarted:
     if code == "ClientException" and _fits(_QUOTA_OF_PROVISIONING, message):
         return NotStarted(Start.PASSING, QUOTA_PAGE)
     return NotStarted(Start.FINAL, ERRORS_PAGE)
+
+
+def is_repeated_by_its_caller(code: str, message: str, invoked_by: str) -> bool:
+    """Whether who called RunTask tries again by itself after this error; empty code: no error.
+
+    Every SDK repeats a throttled call, and some services of AWS whatever was refused.
+    """
+    if not code or of_error(code, message).start is Start.FINAL:
+        return False
+    return invoked_by.startswith(_TRY_AGAIN) or code != "ClientException"
 
 
 def of_stop(task: StoppedTask) -> NotStarted:

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from notifier import retried, retry_words, task_runs
+from notifier import retried, retry_words, standalone, task_runs
 from notifier.arns import cluster_name, execution_url, parse_arn, revision_label, task_url
 from notifier.diagnosis import diagnose
-from notifier.facts import Container, Facts, StoppedTask
+from notifier.facts import Facts, StoppedTask
 from notifier.model import (
     ContainerOverride,
     Launch,
@@ -21,7 +21,8 @@ from notifier.model import (
     TaskEnd,
     TaskRuns,
 )
-from notifier.standalone import UNKNOWN
+from notifier.redaction import redacted
+from notifier.starting import NEVER_RAN, is_repeated_by_its_caller
 from notifier.tasks import telling_container
 
 RUNS_SHOWN = 3  # starters and commands of one family
@@ -34,6 +35,9 @@ RUNBOOK_SAYS_AT_MOST = 120  # characters, beside the whole in a quote
 CUT_OFF = "…"
 _ARN = re.compile(r"arn:[^\s;]+; ")
 _NAME_IN_ARN = re.compile(r"arn:[a-z-]+:(?:sts|iam)::[0-9]*:(?:assumed-role/|user/)?(.+)")
+# Marks what becomes an expansion of the shell, once all is quoted: no argument can hold it.
+_NUL = "\0"
+_VALUE = re.compile(r"\\u0000(VALUE_OF_\w+)\\u0000", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +46,9 @@ class RunLine:
 
     `failed` says what happened in our words, empty where a failure is over; `why` is our reading of
     it and `reason` ECS's own words; `codes` are the containers' exit codes. `again` starts it
-    again. `succeeded_at` is the last success, None when none is known. `retried` says how it stands
-    with a run that did not start and is tried again, `retried_why` in AWS's words why no more;
-    `has_started`: since then it has.
+    again. `succeeded_at` is the last success, None when none is known; `why_not_again` says why no
+    command is shown. `retried` says how it stands with a run that did not start and is tried again,
+    `retried_why` in AWS's words why no more; `has_started`: since then it has.
     """
 
     starter: str
@@ -58,6 +62,7 @@ class RunLine:
     succeeded_at: datetime | None
     is_over: bool
     again: str
+    why_not_again: str
     revision: str
     url: str
     retried: str
@@ -153,12 +158,13 @@ def _run_line(task: ServiceState, runs: TaskRuns, cluster_key: str) -> RunLine:
         failed=_happened(end) if end else "",
         why=why,
         reason="" if reason == why or reason.startswith(_SAYS_NOTHING) else reason,
-        codes=_codes(end.containers) if end else "",
+        codes=_codes(end) if end else "",
         count=len(failing),
         failed_at=end.at if end else None,
         succeeded_at=task_runs.last_success(runs),
         is_over=not failing,
-        again="" if end and end.runbook else command_line(launch, cluster_key),
+        again="" if end and _runs_anyway(end, step) else command_line(launch, cluster_key),
+        why_not_again=_why_not_again(end, step, launch, cluster_key) if end else "",
         revision=revision_label(launch.task_definition),
         url=_url(end, cluster_key) if end else "",
         retried=retry_words.standing(step) if step else "",
@@ -209,15 +215,22 @@ def _retry_lines(
 
 
 def _happened(end: TaskEnd) -> str:
-    """`could not be started`, `failed to start, it never ran`, `failed`."""
+    """`could not be started`, `failed to start, it never ran`, `failed`, and what nobody knows."""
     if end.runbook:
         return retry_words.of_runbook(end.stop_code, end.runbook, end.step)
+    if end.is_in_doubt:
+        return "it is not known whether it did its work"
     if not end.arn:
         refused = f" ({end.stop_code})" if end.stop_code else ""
         return f"could not be started{refused}"
-    if all(one.exit_code is None for one in end.containers):
-        return "failed to start, it never ran"
-    return "failed"
+    if any(one.exit_code is not None for one in end.containers):
+        return "failed"
+    return "failed to start, it never ran" if _never_ran(end) else "ended without an exit code"
+
+
+def _never_ran(end: TaskEnd) -> bool:
+    """A host that dies leaves no exit code either, of a task that may have run for hours."""
+    return end.stop_code == NEVER_RAN or end.started_at is None
 
 
 def _why(end: TaskEnd) -> str:
@@ -225,17 +238,22 @@ def _why(end: TaskEnd) -> str:
     if end.runbook:
         said = _ARN.sub("", end.reason)
         return said if len(said) <= RUNBOOK_SAYS_AT_MOST else said[:RUNBOOK_SAYS_AT_MOST] + CUT_OFF
+    if end.is_in_doubt:
+        return "one of its containers was killed (137), another was done (0): which first?"
+    if _is_repeated(end):
+        return "AWS did not take the call; who called tries again by itself"
     if not end.arn:
         return diagnose(None, event="", reason=end.reason).cause if end.reason else ""
     stopped = StoppedTask(
         arn=end.arn,
         stop_code=end.stop_code,
         stopped_reason=end.reason,
+        started_at=end.started_at,
         stopped_at=end.at,
         containers=end.containers,
     )
     facts = Facts(service="", read_at=end.at, stopped_tasks=(stopped,))
-    return diagnose(facts, event="", reason=_reason(end)).cause
+    return diagnose(facts, event="", reason="").cause
 
 
 def _reason(end: TaskEnd) -> str:
@@ -244,11 +262,12 @@ def _reason(end: TaskEnd) -> str:
     return (told.reason if told else "") or end.reason
 
 
-def _codes(containers: Sequence[Container]) -> str:
-    """`app 1, proxy 143, init never ran`."""
+def _codes(end: TaskEnd) -> str:
+    """`app 1, proxy 143, init never ran`; `none` where a task had begun."""
+    without = "never ran" if _never_ran(end) else "none"
     said = [
-        f"{one.name} {'never ran' if one.exit_code is None else one.exit_code}"
-        for one in containers
+        f"{one.name} {without if one.exit_code is None else one.exit_code}"
+        for one in end.containers
     ]
     more = len(said) - CONTAINERS_SHOWN
     return ", ".join(said[:CONTAINERS_SHOWN]) + (f" and {more} more" if more > 0 else "")
@@ -282,22 +301,57 @@ def _command_label(launch: Launch) -> str:
     return text if len(text) <= COMMAND_AT_MOST else text[: COMMAND_AT_MOST - 1] + CUT_OFF
 
 
+def _runs_anyway(end: TaskEnd, step: RetryStep | None) -> bool:
+    """Whether somebody sees to it already; of a runbook the link says with which parameters."""
+    is_tried_again = step is not None and step.name in (retried.WAITING, retried.STARTED)
+    return bool(end.runbook) or is_tried_again or _is_repeated(end)
+
+
+def _is_repeated(end: TaskEnd) -> bool:
+    """Whether the call is repeated anyway, so that a person who starts the job starts it twice."""
+    caller = end.launch.invoked_by if end.launch else ""
+    return not end.arn and is_repeated_by_its_caller(end.stop_code, end.reason, caller)
+
+
+def _why_not_again(end: TaskEnd, step: RetryStep | None, launch: Launch, cluster_key: str) -> str:
+    if end.runbook:
+        return ""
+    if _runs_anyway(end, step):
+        return "No command to start it again is shown: it could run twice."
+    lacks = ", ".join(lacking(launch, cluster_key)) if launch.task_definition else ""
+    return f"No command to start it again is shown: it would lack {lacks}." if lacks else ""
+
+
 # --- how to start it again ------------------------------------------------------------------------
 
 
 def command_line(launch: Launch, cluster_key: str) -> str:
-    """What starts it again; `…` stands for what is not known, or is the value of a variable.
+    """What starts it again in a shell; `…` stands for what is not known, and ECS refuses it.
 
-    Empty where the task definition is not known, or it would be too long to be shown whole.
-    https://docs.aws.amazon.com/cli/latest/reference/ecs/run-task.html
+    A variable's value is one of the shell's, which refuses as long as it has none. Empty where it
+    would start another job: the task definition is not known, `lacking` names something, or it is
+    too long to be shown whole. https://docs.aws.amazon.com/cli/latest/reference/ecs/run-task.html
     """
+    line = _line(launch, cluster_key)
+    return "" if len(line) > COMMAND_LINE_AT_MOST or lacking(launch, cluster_key) else line
+
+
+def lacking(launch: Launch, cluster_key: str) -> Sequence[str]:
+    """What a command would have to say to start the same job, and does not, or must not."""
+    line = _line(launch, cluster_key)
+    variables = [_variable(name) for one in launch.overrides for name in one.environment]
+    are_alike = len(set(variables)) < len(variables)  # one variable of the shell for two values
+    besides = {"environment": are_alike, "a secret": redacted(line) != line}
+    return (*launch.left_out, *(what for what, lacks in besides.items() if lacks))
+
+
+def _line(launch: Launch, cluster_key: str) -> str:
     if not launch.task_definition:
         return ""
     words = ["aws", "ecs", "run-task", "--cluster", cluster_name(cluster_key)]
     words += ["--task-definition", revision_label(launch.task_definition)]
     words += [*_where(launch), *_network(launch), *_overrides(launch.overrides)]
-    line = shlex.join(words)
-    return line if len(line) <= COMMAND_LINE_AT_MOST else ""
+    return _VALUE.sub(r"""'"${\1:?}"'""", shlex.join(words))
 
 
 def _where(launch: Launch) -> Iterator[str]:
@@ -315,7 +369,7 @@ def _network(launch: Launch) -> Iterator[str]:
         return
     subnets, groups = (
         ",".join(launch.subnets),
-        ",".join(launch.security_groups) or UNKNOWN,
+        ",".join(launch.security_groups) or standalone.UNKNOWN,
     )
     public = f",assignPublicIp={launch.public_ip}" if launch.public_ip else ""
     settings = f"subnets=[{subnets}],securityGroups=[{groups}]{public}"
@@ -338,4 +392,12 @@ def _overrides(overrides: Sequence[ContainerOverride]) -> Iterator[str]:
 
 
 def _without_values(override: ContainerOverride) -> list[dict[str, str]]:
-    return [{"name": name, "value": UNKNOWN} for name in override.environment]
+    """The value stands first: behind a name such as `TOKEN` it would be redacted."""
+    return [
+        {"value": f"{_NUL}{_variable(name)}{_NUL}", "name": name} for name in override.environment
+    ]
+
+
+def _variable(name: str) -> str:
+    """The shell's variable for the value; never one that a shell has anyway, such as PATH."""
+    return "VALUE_OF_" + re.sub(r"\W", "_", name, flags=re.ASCII)

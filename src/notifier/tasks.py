@@ -4,7 +4,7 @@ Judged by `stoppedReason` and the containers' reasons, never by the stop code or
 scale-in and a failed health check share a stop code, and a scale-in ends with exit code 137 or 143.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -49,8 +49,11 @@ _NEVER_STARTED = "TaskFailedToStart"
 _ENDED = "EssentialContainerExited"
 BY_A_PERSON = "UserInitiated"  # whose words are free, and may say anything
 
-# How a container ends that ECS stops because another one, or the task, is done.
-_STOPPED_WITH_IT = {0, 137, 143}
+# How a container ends that ECS stops because another one, or the task, is done: by SIGTERM, and
+# after its stop time-out by SIGKILL. The kernel kills too, for memory, and nobody else terminates.
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopTask.html
+SIGTERM, SIGKILL = 143, 137
+_STOPPED_WITH_IT = {0, SIGKILL, SIGTERM}
 # Put beside a task's own containers by GuardDuty's runtime monitoring; no cause of a stop.
 # https://docs.aws.amazon.com/guardduty/latest/ug/how-runtime-monitoring-works-ecs-fargate.html
 _INJECTED = "aws-guardduty-agent-"
@@ -108,17 +111,50 @@ def ended_well(task: StoppedTask, essential: Collection[str] | None = None) -> b
 
     Here no scheduler replaces what Spot or a host took away: only the end of its own process ends a
     run well. Its essential containers decide, where it is known which they are; one without an exit
-    code never ran.
+    code never ran, and one that was killed may have ended the task: see `is_in_doubt`.
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html#container_definition_environment
     """
-    if task.stop_code != _ENDED and (task.stop_code or _EXITED not in task.stopped_reason.lower()):
+    if not ended_by_itself(task):
         return False
-    own = [one for one in task.containers if not one.name.startswith(_INJECTED)]
-    deciding = [one for one in own if one.name in essential] if essential is not None else own
-    if essential is None and len({_did_its_work(one) for one in own}) > 1:
+    deciding = _deciding(task, essential)
+    if essential is None and len({_did_its_work(one) for one in deciding}) > 1:
         return None
-    ran = all(one.exit_code is not None for one in deciding)
-    return ran and _all_ended_well(deciding)
+    return _all_ran(deciding) and _all_ended_well(deciding) and not _one_was_killed(deciding)
+
+
+def is_in_doubt(task: StoppedTask, essential: Collection[str]) -> bool:
+    """Whether an essential container was killed where another was done: which was first?
+
+    ECS may have killed it with the task, or the task may have ended because it was killed (for
+    memory, say, of which a shell's child leaves no reason).
+    """
+    deciding = _deciding(task, essential)
+    seems_well = _all_ran(deciding) and _all_ended_well(deciding)
+    return ended_by_itself(task) and seems_well and _one_was_killed(deciding)
+
+
+def _deciding(task: StoppedTask, essential: Collection[str] | None) -> Sequence[Container]:
+    own = [one for one in task.containers if not one.name.startswith(_INJECTED)]
+    return own if essential is None else [one for one in own if one.name in essential]
+
+
+def _all_ran(containers: Collection[Container]) -> bool:
+    return all(one.exit_code is not None for one in containers)
+
+
+def _one_was_killed(containers: Collection[Container]) -> bool:
+    return any(one.exit_code == SIGKILL for one in containers)
+
+
+def ended_by_itself(task: StoppedTask) -> bool:
+    """Whether the end of a container ended it. All else (ECS, Spot, a host, a person) took it away.
+
+    Events of long ago have no stop code.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html
+    """
+    if not task.stop_code:
+        return _EXITED in task.stopped_reason.lower()
+    return task.stop_code == _ENDED
 
 
 def seems_ended_well(task: StoppedTask) -> bool:

@@ -6,17 +6,21 @@ from types import FrameType
 from typing import Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SAME_UNTIL = 1.0  # seconds after the first signal; till then it is the same Ctrl-C, handed on
 _SLICE = 0.2  # seconds; how late an interruption is seen in a pause, at most
 
 
 class Interruption:
     """While the `with` block lasts, the first signal is only kept; a second Ctrl-C interrupts.
 
-    CI systems send SIGINT or SIGTERM, one after the other too, and kill some seconds later.
+    CI systems send SIGINT or SIGTERM, one after the other too, and kill some seconds later. What
+    stands between (make, npm) hands a signal on that the terminal sent to all: so one Ctrl-C comes
+    twice, within milliseconds.
     """
 
     def __init__(self) -> None:
         self.number = 0
+        self._first_at = 0.0
 
     def __enter__(self) -> Self:
         self._before = {one: signal.signal(one, self._keep) for one in _SIGNALS}
@@ -27,9 +31,11 @@ class Interruption:
             signal.signal(one, handler)
 
     def _keep(self, number: int, _frame: FrameType | None) -> None:
-        if self.number and number == signal.SIGINT:
+        now = time.monotonic()
+        if not self.number:
+            self.number, self._first_at = number, now
+        elif number == signal.SIGINT and now - self._first_at >= SAME_UNTIL:
             raise KeyboardInterrupt
-        self.number = self.number or number
 
     def why(self) -> str:
         """The signal's name, empty while there was none."""

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -27,8 +28,9 @@ from notifier.redaction import names_a_secret, redacted, redacted_lines
 
 if TYPE_CHECKING:
     from notifier.ecs.logs import NoLog
-    from notifier.ecs.runs import Definition, Runs
-    from notifier.running import Report
+    from notifier.ecs.runs import Runs
+    from notifier.facts import TaskDefinition
+    from notifier.running import Report, Run
 
 SUMMARY = "start a one-off task, follow its log, and end with its own exit code"
 EXAMPLES = """
@@ -45,7 +47,8 @@ EXIT_CODES = """
 exit codes, beside the container's own:
   124      --timeout has passed; --on-timeout says what became of the task
   125      a task never started, or its outcome is not known: standard error and --json say which
-  130 143  ended by Ctrl-C or SIGTERM; --on-cancel says what became of the task
+  130 143  ended by Ctrl-C or SIGTERM; --on-cancel says what became of the task. Another Ctrl-C,
+           a second later or more, ends at once: what was started may still run
   2        the command line was not understood; nothing was started
 Of several tasks it is the first exit code that is not 0, and 125 if one has none.
 """
@@ -103,7 +106,11 @@ def run(options: argparse.Namespace) -> int:
         return 2
     except WatchError as error:
         return printer.nothing_started(_reason(error))
-    except KeyboardInterrupt:  # a second Ctrl-C
+    except Exception as error:
+        if options.iam:
+            raise
+        return printer.unforeseen(error)
+    except KeyboardInterrupt:  # before the run, or in the middle of its last words
         printer.note("ecs-watch run: ended at once; what was started may still run")
         return 128 + signal.SIGINT
 
@@ -133,7 +140,7 @@ def _run(options: argparse.Namespace, printer: "Printer") -> int:
     like = door.like(options.like) if options.like else {}
     request = task_request.request_of(options, like, definition)
     with Interruption() as interruption:
-        report = Run(
+        run = Run(
             wanted=_wanted(options, request, definition),
             door=door,
             tell=printer,
@@ -141,10 +148,21 @@ def _run(options: argparse.Namespace, printer: "Printer") -> int:
             sleep=interruption.sleep,
             chance=random.random,
             cancelled=interruption.why,
-        )()
+        )
+        report = _followed(run, printer)
     status = _status(report, options.count, interruption.number)
-    printer.ended(report, status, definition.shown.arn)
+    printer.ended(report, status, definition.arn)
     return status
+
+
+def _followed(run: "Run", printer: "Printer") -> "Report":
+    try:
+        return run()
+    except Exception as error:  # a traceback ends with 1, which a container may have ended with too
+        printer.trace(error)
+        return run.failed(error)
+    except KeyboardInterrupt:
+        return run.as_it_stands(Outcome.CANCELLED, "ended at once by a second Ctrl-C")
 
 
 def _door(options: argparse.Namespace) -> "Runs":
@@ -163,7 +181,7 @@ def _door(options: argparse.Namespace) -> "Runs":
 
 
 def _wanted(
-    options: argparse.Namespace, request: Mapping[str, Any], definition: "Definition"
+    options: argparse.Namespace, request: Mapping[str, Any], definition: "TaskDefinition"
 ) -> Any:
     from notifier.running import LetGo, Wanted
 
@@ -224,12 +242,26 @@ class Printer:
 
     def note(self, text: str) -> None:
         """A line for whoever reads along."""
-        print(redacted(shown(text), self._secrets), file=sys.stderr, flush=True)
+        _print(redacted(shown(text), self._secrets), sys.stderr)
 
     def nothing_started(self, why: str) -> int:
         """Say that it ended before any start; returns the exit code."""
-        self.note(f"ecs-watch run: {Outcome.NEVER_STARTED}: {why}")
-        self._print_json({"outcome": Outcome.NEVER_STARTED, "exitStatus": NO_CODE, "why": why})
+        return self._without_report(Outcome.NEVER_STARTED, why)
+
+    def unforeseen(self, error: Exception) -> int:
+        """Say that it ended in an error outside of a run; returns the exit code."""
+        self.trace(error)
+        why = f"an error that ecs-watch did not foresee: {type(error).__name__}: {error}"
+        return self._without_report(Outcome.UNKNOWN, why)
+
+    def trace(self, error: Exception) -> None:
+        """Where the error came from, for whoever mends it."""
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            self.note(line)
+
+    def _without_report(self, outcome: Outcome, why: str) -> int:
+        self.note(f"ecs-watch run: {outcome}, exit code {NO_CODE}: {why}")
+        self._print_json({"outcome": outcome, "exitStatus": NO_CODE, "why": why})
         return NO_CODE
 
     def ended(self, report: "Report", status: int, definition: str) -> None:
@@ -257,11 +289,16 @@ class Printer:
             _print(json.dumps(row, indent=2, ensure_ascii=False), sys.stdout)
 
 
-def _print(text: str, file: TextIO) -> None:
-    """Print at once. Where nobody reads any more (`| head`) the task is followed all the same."""
+def _print(text: str, file: TextIO | None) -> None:
+    """Print at once. Where nobody reads any more (`| head`) the task is followed all the same.
+
+    So it is where it cannot be written (a full disk) or has been closed (`2>&-`), which is None.
+    """
+    if file is None:  # print() would take standard output instead
+        return
     try:
         print(text, file=file, flush=True)
-    except BrokenPipeError:
+    except OSError:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), file.fileno())
 
@@ -286,9 +323,9 @@ def _advice(report: "Report") -> Sequence[str]:
 
 def _left(report: "Report") -> Sequence[str]:
     """How to stop what was left running."""
-    from notifier.running import LEFT_RUNNING
+    from notifier.running import LEFT_RUNNING, MAY_RUN
 
-    arns = [arn for arn, end in report.ends.items() if end.why == LEFT_RUNNING]
+    arns = [arn for arn, end in report.ends.items() if end.why in (LEFT_RUNNING, MAY_RUN)]
     clusters = {arn: parsed.parts[0] for arn in arns if (parsed := parse_arn(arn))}
     return [
         f"to stop it: aws ecs stop-task --cluster {cluster} --task {arn}"

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from notifier.cli.files import FileError, read_json
-from notifier.ecs.runs import Definition
 from notifier.errors import WatchError
+from notifier.facts import TaskDefinition
 from notifier.outcome import deciders
 
 # What a file may hold; the rest is given by options, or set by us.
@@ -119,12 +119,14 @@ def _pair(text: str) -> tuple[str, str]:
 # --- put together ---------------------------------------------------------------------------------
 
 
-def request_of(options: argparse.Namespace, like: Parameters, definition: Definition) -> Parameters:
+def request_of(
+    options: argparse.Namespace, like: Parameters, definition: TaskDefinition
+) -> Parameters:
     """RunTask's parameters. Raises UsageError; its text holds no variable's value."""
     request = _over(_over(like, from_file(options.file)), _of_flags(options))
     network = _network(options, request.get("networkConfiguration") or {})
     overrides = _overrides(options, request.get("overrides") or {}, definition)
-    request |= {"taskDefinition": definition.shown.arn or options.task_definition}
+    request |= {"taskDefinition": definition.arn or options.task_definition}
     request |= {"networkConfiguration": network} if network else {}
     return request | ({"overrides": overrides} if overrides else {})
 
@@ -180,12 +182,12 @@ def _network(options: argparse.Namespace, below: Parameters) -> Parameters:
 
 
 def _overrides(
-    options: argparse.Namespace, below: Parameters, definition: Definition
+    options: argparse.Namespace, below: Parameters, definition: TaskDefinition
 ) -> Parameters:
     """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerOverride.html"""
-    names = deciders(definition.shown, definition.beside, options.container)
+    names = deciders(definition, options.container)
     if not names:
-        known = ", ".join(one.name for one in definition.shown.containers)
+        known = ", ".join(one.name for one in definition.containers)
         raise UsageError(f"there is no container '{options.container}'; there are: {known}")
     if not options.command and not options.env:
         return below

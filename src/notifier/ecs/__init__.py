@@ -35,6 +35,7 @@ from notifier.ecs.reads import (
 from notifier.errors import ReadFailed
 from notifier.facts import Asked, Facts, LogTail, TaskDefinition
 from notifier.model import ServiceReading
+from notifier.outcome import deciders
 from notifier.progress import lacks_tasks
 from notifier.settings import ReadLogs
 
@@ -162,7 +163,10 @@ class Ecs:
         return _answer(read, budget) if budget else read()
 
     def essential_containers(self, _cluster_arn: str, task_definition: str) -> tuple[str, ...]:
-        """The names of a task definition's essential containers, by its ARN. Raises ReadFailed."""
+        """The names of the essential containers that do the work, by their task definition's ARN.
+
+        Raises ReadFailed.
+        """
         if not self.may.task_definitions:
             raise ReadFailed("ecs:DescribeTaskDefinition", NO_PERMISSION)
         known = self._definitions.get(task_definition)
@@ -170,7 +174,7 @@ class Ecs:
             with read_errors("DescribeTaskDefinition"):
                 answer = self.client().describe_task_definition(taskDefinition=task_definition)
             known = definitions.task_definition(answer, self._key)
-        return tuple(one.name for one in known.containers if one.is_essential)
+        return tuple(deciders(known))
 
     def clusters(self) -> Sequence[str]:
         """The ARNs of all clusters of the account and region. Raises ReadFailed."""

@@ -32,8 +32,21 @@ def task_definition(answer: Row, key: bytes) -> TaskDefinition:
         cpu=text(row, "cpu"),
         memory=text(row, "memory"),
         containers=tuple(_container(one, key) for one in rows(row, "containerDefinitions")),
+        beside=_beside(row),
         tags=tags(answer),
     )
+
+
+def _beside(row: Row) -> tuple[str, ...]:
+    """The log router and the proxy.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_FirelensConfiguration.html
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ProxyConfiguration.html
+    """
+    containers = rows(row, "containerDefinitions")
+    routers = {text(one, "name") for one in containers if child(one, "firelensConfiguration")}
+    proxy = text(child(row, "proxyConfiguration"), "containerName")
+    return tuple(sorted((routers | {proxy}) - {""}))
 
 
 def _container(row: Row, key: bytes) -> ContainerDefinition:

@@ -53,14 +53,6 @@ class Taken:
     reasons: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """A task definition, and which of its containers stand beside the work."""
-
-    shown: TaskDefinition
-    beside: frozenset[str]
-
-
 @dataclass(frozen=True)
 class Runs:
     """`ecs` tries a read again by itself; `once` tries nothing again, so that no start is doubled.
@@ -77,11 +69,11 @@ class Runs:
 
     # --- before the start -------------------------------------------------------------------------
 
-    def definition(self, name: str) -> Definition:
+    def definition(self, name: str) -> TaskDefinition:
         """The task definition, by family (its newest revision), family:revision or ARN."""
         with read_errors("DescribeTaskDefinition"):
             answer: Row = self.ecs.describe_task_definition(taskDefinition=name)
-        return Definition(task_definition(answer, new_key()), _beside(answer))
+        return task_definition(answer, new_key())
 
     def like(self, service: str) -> Row:
         """RunTask's parameters for network and capacity as a service has them.
@@ -213,16 +205,3 @@ def _unsent(error: Exception) -> str:
 
 def _shown(row: Row) -> TaskShown:
     return TaskShown(text(row, "lastStatus"), text(row, "desiredStatus"), stopped_task(row))
-
-
-def _beside(answer: Row) -> frozenset[str]:
-    """The log router and the proxy: essential as a rule, and never the work.
-
-    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_FirelensConfiguration.html
-    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ProxyConfiguration.html
-    """
-    definition = child(answer, "taskDefinition")
-    containers = rows(definition, "containerDefinitions")
-    routers = {text(one, "name") for one in containers if child(one, "firelensConfiguration")}
-    proxy = text(child(definition, "proxyConfiguration"), "containerName")
-    return frozenset((routers | {proxy}) - {""})
