@@ -114,9 +114,10 @@ BEFORE = Frame(-100, [OLD_ROW], [OLD_RELEASE])
 class Script:
     """`decided_at` is the second from which ECS itself knows, None where it never does.
 
-    `stale_until`: until then ECS answers as before the deployment. `errors` are seconds from and
-    to, with the code that every call is refused with, or only those of `errors_of`. `asked_at` is
-    when somebody begins to ask.
+    `stale_until`: until then ECS answers as before the deployment, and so do the reads of the
+    service alone in the seconds `stale_reads`, from and to. `errors` are seconds from and to, with
+    the code that every call is refused with, or only those of `errors_of`. `asked_at` is when
+    somebody begins to ask.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Script:
     controller: str = "ECS"
     strategy: str = "REPLICA"
     stale_until: float = 0
+    stale_reads: Sequence[tuple[float, float]] = ()
     errors: Sequence[tuple[float, float, str]] = ()
     errors_of: frozenset[str] = frozenset()
     denied: frozenset[str] = frozenset()
@@ -190,7 +192,7 @@ class FakeEcs:
 
     def describe_services(self, cluster: str, services: list[str], **_: Any) -> Json:
         self._asked("describe_services")
-        frame = self._frame
+        frame = self._frame_of_service
         if SERVICE not in services or frame.status == "MISSING":
             return {
                 "services": [],
@@ -283,8 +285,15 @@ class FakeEcs:
 
     @property
     def _frame(self) -> Frame:
-        shown = -1.0 if self._second < self.script.stale_until else self._second
-        return [one for one in self.script.frames if one.second <= shown][-1]
+        return self._frame_at(-1.0 if self._second < self.script.stale_until else self._second)
+
+    @property
+    def _frame_of_service(self) -> Frame:
+        stale = any(begins <= self._second < ends for begins, ends in self.script.stale_reads)
+        return self._frame_at(-1.0) if stale else self._frame
+
+    def _frame_at(self, second: float) -> Frame:
+        return [one for one in self.script.frames if one.second <= second][-1]
 
     def _asked(self, operation: str) -> None:
         self.calls.append(operation)
@@ -497,6 +506,9 @@ WENT_BACK = (
     (190.0, f"(deployment {MINE}) deployment failed: tasks failed to start."),
     (190.0, f"rolling back to deployment {BACK}."),
 )
+BY_ARN = Wanted(
+    mine=Mine(service_deployment=release(MINE, 42, "", begun=0)["serviceDeploymentArn"])
+)
 REASONED = (BEFORE, under_way(pending=2), under_way(60, running=1, pending=1))
 HAPPY = (*REASONED, goes_live(100))
 FAILING = (BEFORE, under_way(pending=2), under_way(120, pending=1, failed=2))
@@ -511,6 +523,26 @@ def staged(second: float, stage: str, **more: Any) -> Frame:
     )
     rows = [mine(running=2, **more), OLD_BESIDE]
     return Frame(second, rows, [shown, OLD_RELEASE])
+
+
+def while_another_goes_back() -> Sequence[Frame]:
+    """The release before mine is still being rolled back when mine begins."""
+    before = "ecs-svc/1500"
+    back = row(
+        before,
+        40,
+        begun=-50,
+        running=1,
+        reason=f"ECS deployment circuit breaker: rolling back to deploymentId {before}.",
+    )
+    failed = row(OLD, 41, begun=-300, status="ACTIVE", state="FAILED", desired=0, reason=BREAKER)
+    rolled_back = release(OLD, 41, "ROLLBACK_IN_PROGRESS", begun=-300)
+    beside = [{**back, "status": "ACTIVE"}, failed]
+    return (
+        Frame(-100, [back, failed], [rolled_back]),
+        Frame(0, [mine(pending=2), *beside], [release(MINE, 42, "IN_PROGRESS", begun=0)]),
+        goes_live(100),
+    )
 
 
 def newer(second: float, revision: int = 43, **more: Any) -> Frame:
@@ -535,9 +567,7 @@ HEALTHY = (
         Kind.LIVE,
         100,
         HAPPY,
-        wanted=Wanted(
-            mine=Mine(service_deployment=release(MINE, 42, "", begun=0)["serviceDeploymentArn"])
-        ),
+        wanted=BY_ARN,
     ),
     Script("happy, the newest since a minute ago", Kind.LIVE, 100, HAPPY, wanted=since()),
     Script(
@@ -644,6 +674,36 @@ HEALTHY = (
         HAPPY,
         stale_until=25,
         wanted=since(),
+    ),
+    Script(
+        "the first read shows the roll-back of an earlier release",
+        Kind.LIVE,
+        100,
+        while_another_goes_back(),
+        stale_until=3,
+    ),
+    Script(
+        "a later read shows the roll-back of an earlier release once more",
+        Kind.LIVE,
+        100,
+        while_another_goes_back(),
+        stale_reads=[(30, 35)],
+    ),
+    Script(
+        "the first read shows the roll-back of an earlier release, known by its service deployment",
+        Kind.LIVE,
+        100,
+        while_another_goes_back(),
+        wanted=BY_ARN,
+        stale_reads=[(0, 3)],
+    ),
+    Script(
+        "a later read shows the release before it",
+        Kind.LIVE,
+        100,
+        HAPPY,
+        stale_reads=[(30, 35)],
+        denied=ALL_OF_RELEASES,
     ),
     Script(
         "scaled out meanwhile",

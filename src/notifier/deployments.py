@@ -404,11 +404,17 @@ def _failed(mine: Mine, shown: Shown) -> Verdict | None:
 
 
 def _replaced(mine: Mine, shown: Shown) -> Verdict | None:
-    """Another one is PRIMARY: a way back, or a newer one."""
+    """Another one is PRIMARY: a way back, or a newer one.
+
+    Where mine is not listed beside an older one, the read may be of before it began, and what is
+    shown as a roll-back then is an earlier release's.
+    """
     primary = _primary(shown)
     if primary is None or primary.id == mine.deployment_id:
         return None
     is_newer = _is_newer(primary, mine)
+    if not is_newer and _row_of(mine, shown) is None:
+        return None
     is_called_so = _is_way_back(primary, shown, mine.began_at)
     if is_called_so or (is_newer and _goes_back(primary, mine, shown)):
         reason = primary.rollout_state_reason if is_called_so else ""
