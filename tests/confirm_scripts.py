@@ -582,6 +582,25 @@ HEALTHY = (
         ],
     ),
     Script(
+        "first deployment of a service that ECS does not show for 15 s",
+        Kind.LIVE,
+        70,
+        [Frame(-1, [], status="MISSING"), Frame(15, [mine(pending=2)]), goes_live(70)],
+    ),
+    Script(
+        "a service made anew, which is shown as deleted for 15 s",
+        Kind.LIVE,
+        70,
+        [Frame(-1, [], status="INACTIVE"), Frame(15, [mine(pending=2)]), goes_live(70)],
+    ),
+    Script(
+        "a service made anew, which a later read shows as deleted",
+        Kind.LIVE,
+        70,
+        [Frame(-1, [], status="INACTIVE"), Frame(0, [mine(pending=2)]), goes_live(70)],
+        stale_reads=[(30, 35)],
+    ),
+    Script(
         "same revision redeployed",
         Kind.LIVE,
         100,
@@ -1209,6 +1228,12 @@ UNDECIDED_ONES = (
         [BEFORE, staged(0, "POST_TEST_TRAFFIC_SHIFT", hook="AWAITING_ACTION")],
     ),
     Script("no such service", Kind.NOT_FOUND, 0, [Frame(-1, [], status="MISSING")], wanted=by_id()),
+    Script(
+        "a service that was deleted before anybody asks",
+        Kind.FAILED,
+        0,
+        [Frame(-1, [], status="INACTIVE")],
+    ),
     Script("nothing was deployed", Kind.NOT_FOUND, 0, [BEFORE], wanted=since()),
     Script("no such deployment", Kind.NOT_FOUND, 0, [BEFORE], wanted=by_id("ecs-svc/77")),
 )

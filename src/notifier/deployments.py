@@ -348,15 +348,19 @@ def verdict(mine: Mine | None, shown: Shown, seen: Seen, policy: Policy) -> Verd
 
 
 def _of_service(shown: Shown, seen: Seen) -> Verdict | None:
-    """A service that is not there, or ends. One look alone may be of before its creation."""
+    """A service that is not there, or ends.
+
+    Until it was shown once, a look may be of before its creation, or show an earlier service of its
+    name that was deleted. Later only one that drains is believed at once.
+    """
     status, now = shown.reading.status, shown.reading.read_at
     if status == "ACTIVE" or not seen.gone_since:
         return None
-    is_held = now - seen.gone_since >= HELD
+    is_held = now - seen.gone_since >= (HELD if seen.is_active else FOUND_WITHIN)
     if status == "MISSING" and not seen.is_active:
         kind = Kind.NOT_FOUND if is_held else Kind.UNDECIDED
         return Verdict(kind=kind, evidence=("there is no such service in the cluster",))
-    if is_held or (seen.is_active and status != "MISSING"):
+    if is_held or (seen.is_active and status == "DRAINING"):
         said = "is not there any more" if status == "MISSING" else f"is {status}: deleted"
         return Verdict(kind=Kind.FAILED, evidence=(f"the service {said}",))
     return Verdict(kind=Kind.UNDECIDED, evidence=(f"the service is {status}",))
