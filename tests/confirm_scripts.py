@@ -928,6 +928,28 @@ HEALTHY = (
         tasks=crashes(20, 40, 60, 80),
         has_breaker=True,
     ),
+    Script(
+        "three tasks die early, asked 50 minutes later",
+        Kind.LIVE,
+        100,
+        HAPPY,
+        tasks=crashes(20, 40, 60),
+        asked_at=3100,
+    ),
+    Script(
+        "three tasks die ten minutes apart before it is complete",
+        Kind.LIVE,
+        1500,
+        [BEFORE, under_way(running=1), goes_live(1500)],
+        tasks=crashes(20, 620, 1220),
+        timeout=timedelta(minutes=40),
+    ),
+    Script(
+        "a task more than is wanted is pending once it is complete",
+        Kind.LIVE,
+        300,
+        [*REASONED, goes_live(100, pending=1), goes_live(300)],
+    ),
     Script("one death while it settles", Kind.LIVE, 100, HAPPY, tasks=crashes(130)),
 )
 
@@ -1115,6 +1137,14 @@ FAILED_ONES = (
         180,
         [BEFORE, under_way(pending=2), under_way(180, pending=1, failed=3)],
         tasks=pulls(60, 120, 180),
+    ),
+    Script(
+        "never starts, asked half an hour after the last task died",
+        Kind.FAILED,
+        180,
+        [BEFORE, under_way(pending=2), under_way(180, pending=1, failed=3)],
+        tasks=pulls(60, 120, 180),
+        asked_at=2000,
     ),
     Script(
         "never starts, and tasks may not be read",

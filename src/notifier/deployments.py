@@ -499,25 +499,34 @@ def _crashed(mine: Mine, shown: Shown, policy: Policy) -> Verdict | None:
     count those that die later.
     """
     most, row = _crashes_allowed(mine, shown, policy), _row_of(mine, shown)
-    dead = [
-        one
-        for one in _dead(mine, shown)
-        if one.started_at or policy.crashes is not None or not shown.has_circuit_breaker
-    ]
-    newest = max((one.stopped_at or _EVER for one in dead), default=_EVER)
-    recent = [
-        one for one in dead if not one.stopped_at or newest - one.stopped_at <= CRASHES_WITHIN
-    ]
     counts_all = not shown.has_circuit_breaker or policy.crashes is not None
+    dead = [one for one in _dead(mine, shown) if one.started_at or counts_all]
     failed = row.failed_tasks if row and counts_all else 0
-    if not most or max(len(recent), failed) < most:
+    crashes = max(_within_window(dead), failed)
+    if not most or crashes < most or _has_recovered(mine, dead, shown):
         return None
-    crashes = max(len(recent), failed)
     return Verdict(
         kind=Kind.FAILED,
         evidence=(f"{crashes} of its tasks failed, and ECS goes on trying",),
         is_by_crashes=True,
     )
+
+
+def _within_window(dead: Sequence[StoppedTask]) -> int:
+    """How many died within a quarter of an hour, by ECS's times alone, before the newest death."""
+    newest = max((one.stopped_at or _EVER for one in dead), default=_EVER)
+    return sum(not one.stopped_at or newest - one.stopped_at <= CRASHES_WITHIN for one in dead)
+
+
+def _has_recovered(mine: Mine, dead: Sequence[StoppedTask], shown: Shown) -> bool:
+    """Whether it is complete, and none died for a quarter of an hour.
+
+    Our own clock is off by five minutes at most: else AWS refuses what we sign.
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_aws-signing.html
+    """
+    now = shown.reading.read_at
+    calm = all(one.stopped_at and now - one.stopped_at > CRASHES_WITHIN for one in dead)
+    return calm and _is_complete(mine, shown)
 
 
 def _crashes_allowed(mine: Mine, shown: Shown, policy: Policy) -> int:
