@@ -130,6 +130,8 @@ class Script:
     policy: Policy = USUAL
     timeout: timedelta = TIMEOUT
     has_breaker: bool = False
+    rolls_back: bool = True
+    wait_rollback: bool = False
     controller: str = "ECS"
     strategy: str = "REPLICA"
     stale_until: float = 0
@@ -204,7 +206,8 @@ class FakeEcs:
             for second, text in self.script.messages
             if second <= self._second
         ]
-        breaker = {"enable": self.script.has_breaker, "rollback": self.script.has_breaker}
+        goes_back = self.script.has_breaker and self.script.rolls_back
+        breaker = {"enable": self.script.has_breaker, "rollback": goes_back}
         shown = {
             "serviceName": SERVICE,
             "serviceArn": f"{BASE}:service/prod-web/{SERVICE}",
@@ -337,6 +340,7 @@ def ours(script: Script, seed: int = 0) -> tuple[Confirmation, Judged, FakeEcs]:
         listener=Silent(),
         policy=script.policy,
         timeout=script.timeout,
+        wait_rollback=script.wait_rollback,
     )
     (found,) = confirming.confirm({SERVICE: script.wanted})
     return found, Judged(found.verdict.kind, clock.second), fake
@@ -511,6 +515,7 @@ BY_ARN = Wanted(
 )
 REASONED = (BEFORE, under_way(pending=2), under_way(60, running=1, pending=1))
 HAPPY = (*REASONED, goes_live(100))
+SAYS_FAILED = under_way(190, state="FAILED", failed=3, reason=BREAKER)
 FAILING = (BEFORE, under_way(pending=2), under_way(120, pending=1, failed=2))
 
 
@@ -964,6 +969,7 @@ FAILED_ONES = (
         [*FAILING, under_way(190, state="FAILED", failed=3, reason=BREAKER, status="STOPPED")],
         tasks=pulls(60, 120, 180),
         has_breaker=True,
+        rolls_back=False,
     ),
     Script(
         "circuit breaker, no roll-back, before anybody asks",
@@ -972,6 +978,7 @@ FAILED_ONES = (
         [*FAILING, under_way(190, state="FAILED", failed=3, reason=BREAKER, status="STOPPED")],
         tasks=pulls(60, 120, 180),
         has_breaker=True,
+        rolls_back=False,
         asked_at=200,
     ),
     Script(
@@ -981,7 +988,61 @@ FAILED_ONES = (
         [*FAILING, under_way(190, state="FAILED", failed=3, reason=BREAKER)],
         tasks=pulls(60, 120, 180),
         has_breaker=True,
+        rolls_back=False,
         denied=ALL_OF_RELEASES,
+    ),
+    Script(
+        "circuit breaker, no roll-back, and its service deployment says so first",
+        Kind.FAILED,
+        190,
+        [
+            *FAILING,
+            replace(
+                under_way(190, pending=1),
+                releases=[release(MINE, 42, "STOPPED", begun=0, **COUNTS), OLD_RELEASE],
+            ),
+        ],
+        has_breaker=True,
+        rolls_back=False,
+    ),
+    Script(
+        "circuit breaker rolls back, and its failure is shown before that",
+        Kind.FAILED,
+        190,
+        [*FAILING, SAYS_FAILED, goes_back(205, **COUNTS), is_back(260, **COUNTS)],
+        has_breaker=True,
+    ),
+    Script(
+        "circuit breaker rolls back, its failure is shown before that, and the end is waited for",
+        Kind.ROLLED_BACK,
+        260,
+        [*FAILING, SAYS_FAILED, goes_back(205, **COUNTS), is_back(260, **COUNTS)],
+        has_breaker=True,
+        wait_rollback=True,
+    ),
+    Script(
+        "circuit breaker, no roll-back, and one is waited for",
+        Kind.FAILED,
+        190,
+        [*FAILING, SAYS_FAILED],
+        has_breaker=True,
+        rolls_back=False,
+        wait_rollback=True,
+    ),
+    Script(
+        "circuit breaker, nothing to go back to, and a roll-back is waited for",
+        Kind.FAILED,
+        190,
+        [
+            Frame(-1, [mine(pending=2)], [release(MINE, 42, "IN_PROGRESS", begun=0)]),
+            Frame(
+                190,
+                [mine(state="FAILED", failed=3, reason=BREAKER)],
+                [release(MINE, 42, "STOPPED", begun=0, **COUNTS)],
+            ),
+        ],
+        has_breaker=True,
+        wait_rollback=True,
     ),
     Script(
         "circuit breaker rolls back",

@@ -62,7 +62,7 @@ class Verdict:
     """How it stands, and the evidence in lines, the weightiest first.
 
     `reason` is ECS's own words where it gives some; it is foreign text. `is_going_back`: ECS has
-    not finished the roll-back. `is_by_crashes`: its tasks die, and ECS has said nothing.
+    not finished the roll-back, or not begun it yet. `is_by_crashes`: its tasks die, and ECS has said nothing.
     """
 
     kind: Kind
@@ -110,7 +110,8 @@ class Wanted:
 class Shown:
     """What one look at ECS showed of a service.
 
-    `controller` is the type of its deployment controller. `releases` are its service deployments,
+    `controller` is the type of its deployment controller, `rolls_back` whether ECS rolls back what
+    its circuit breaker or alarms fail. `releases` are its service deployments,
     None where they cannot be read; `stopped_tasks` are those of any deployment of it. `said` are
     the service's own messages with their times, newest first, and foreign text.
     """
@@ -119,6 +120,7 @@ class Shown:
     cluster_arn: str = ""
     controller: str = "ECS"
     has_circuit_breaker: bool = False
+    rolls_back: bool = False
     releases: tuple[ServiceDeployment, ...] | None = None
     stopped_tasks: tuple[StoppedTask, ...] = ()
     said: tuple[tuple[datetime, str], ...] = ()
@@ -404,7 +406,20 @@ def _failed(mine: Mine, shown: Shown) -> Verdict | None:
     if primary and _goes_back(primary, mine, shown):
         return _way_back(mine, shown, primary, reason)
     evidence = ("ECS says that it failed", *(_counts(release) if release else ()))
-    return Verdict(kind=Kind.FAILED, evidence=evidence, reason=reason)
+    return Verdict(
+        kind=Kind.FAILED,
+        evidence=evidence,
+        reason=reason,
+        is_going_back=_will_go_back(mine, shown),
+    )
+
+
+def _will_go_back(mine: Mine, shown: Shown) -> bool:
+    """Whether ECS has failed it and the roll-back, which is yet to be shown, comes next."""
+    release, began_at = _release_of(mine, shown), mine.began_at or _EVER
+    is_stopped = release is not None and release.status in _STOPPED
+    has_older = any((one.created_at or _EVER) < began_at for one in shown.reading.deployments)
+    return shown.rolls_back and has_older and not is_stopped
 
 
 def _replaced(mine: Mine, shown: Shown) -> Verdict | None:

@@ -16,7 +16,12 @@ from functools import partial
 from typing import Any
 
 from notifier.deployments import Mine, Shown
-from notifier.ecs.deployments import has_circuit_breaker, service_deployment, target_of
+from notifier.ecs.deployments import (
+    has_circuit_breaker,
+    rolls_back,
+    service_deployment,
+    target_of,
+)
 from notifier.ecs.fields import Row, child, moment, rows, text, texts
 from notifier.ecs.readings import reading
 from notifier.ecs.reads import NO_PERMISSION, NOT_OF_THIS_SERVICE, Read
@@ -93,6 +98,7 @@ class Releases:
             cluster_arn=text(row, "clusterArn"),
             controller=text(child(row, "deploymentController"), "type"),
             has_circuit_breaker=bool(has_circuit_breaker(row)),
+            rolls_back=rolls_back(row),
             releases=self._releases(name, since) if is_there else None,
             stopped_tasks=self._stopped_tasks(name) if is_there else (),
             said=tuple(_said(row)),
