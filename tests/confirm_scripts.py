@@ -562,6 +562,26 @@ def newer(second: float, revision: int = 43, **more: Any) -> Frame:
     return Frame(second, rows, releases)
 
 
+AFTER_A_ROLL_BACK = (
+    Frame(-100, [row(OLD, 41, begun=-200, state="COMPLETED", running=2)], [AGAIN]),
+    Frame(
+        0,
+        [row(NEXT, 43, begun=0, pending=2), row(OLD, 41, begun=-200, status="ACTIVE", running=2)],
+        [release(NEXT, 43, "IN_PROGRESS", begun=0), AGAIN],
+    ),
+    Frame(
+        100,
+        [row(NEXT, 43, begun=0, state="COMPLETED", running=2)],
+        [release(NEXT, 43, "SUCCESSFUL", begun=0), AGAIN],
+    ),
+)
+_, UNDER_WAY_AGAIN, FIXED = AFTER_A_ROLL_BACK
+LATER = replace(UNDER_WAY_AGAIN, second=20)
+REPLACED = row(OLD, 41, begun=-86_400, status="INACTIVE", state="COMPLETED", desired=0)
+EARLY_RECORD = release(MINE, 42, "IN_PROGRESS", begun=-1.4)
+TWICE = row(OLD, 42, begun=-3, running=2)
+
+
 # --- the scripts --------------------------------------------------------------------------------
 
 HEALTHY = (
@@ -955,6 +975,63 @@ HEALTHY = (
         300,
         [*REASONED, goes_live(100, pending=1), goes_live(300)],
     ),
+    Script(
+        "a fix after a release that was rolled back, asked by the time of both",
+        Kind.LIVE,
+        100,
+        AFTER_A_ROLL_BACK,
+        wanted=since(-600),
+        asked_at=5,
+    ),
+    Script(
+        "a fix whose service deployment is shown late, asked by the time of both",
+        Kind.LIVE,
+        100,
+        [AFTER_A_ROLL_BACK[0], replace(AFTER_A_ROLL_BACK[1], releases=[AGAIN]), LATER, FIXED],
+        wanted=since(-600),
+        asked_at=5,
+    ),
+    Script(
+        "the rows that are replaced are shown for a while",
+        Kind.LIVE,
+        100,
+        [
+            *REASONED,
+            replace(goes_live(100), rows=[mine(state="COMPLETED", running=2), REPLACED]),
+        ],
+    ),
+    Script(
+        "a service deployment whose record is a second older than the deployment",
+        Kind.LIVE,
+        100,
+        [
+            BEFORE,
+            replace(under_way(pending=2), releases=[EARLY_RECORD]),
+            replace(goes_live(100), releases=[{**EARLY_RECORD, "status": "SUCCESSFUL"}]),
+        ],
+        wanted=BY_ARN,
+    ),
+    Script(
+        "same revision redeployed three seconds after the last one",
+        Kind.LIVE,
+        100,
+        [
+            Frame(-3, [TWICE], [release(OLD, 42, "IN_PROGRESS", begun=-3)]),
+            Frame(
+                0,
+                [mine(pending=2), {**TWICE, "status": "ACTIVE"}],
+                [release(OLD, 42, "STOPPED", begun=-3)],
+            ),
+            replace(
+                under_way(5, pending=2),
+                releases=[
+                    release(MINE, 42, "IN_PROGRESS", begun=0),
+                    release(OLD, 42, "STOPPED", begun=-3),
+                ],
+            ),
+            goes_live(100),
+        ],
+    ),
     Script("one death while it settles", Kind.LIVE, 100, HAPPY, tasks=crashes(130)),
 )
 
@@ -1103,6 +1180,14 @@ FAILED_ONES = (
         wanted=since(),
         asked_at=400,
         has_breaker=True,
+    ),
+    Script(
+        "same revision rolled back to itself, asked by the time an hour later",
+        Kind.ROLLED_BACK,
+        260,
+        [*FAILING, goes_back(190, revision=42), is_back(260, revision=42)],
+        wanted=since(),
+        asked_at=3900,
     ),
     Script(
         "same revision redeployed and rolled back to itself",
@@ -1262,6 +1347,24 @@ UNDECIDED_ONES = (
     Script("superseded by a newer revision", Kind.SUPERSEDED, 150, [*REASONED, newer(150)]),
     Script(
         "superseded by the same revision again", Kind.SUPERSEDED, 150, [*REASONED, newer(150, 42)]
+    ),
+    Script(
+        "superseded, and the newer one is rolled back before anybody asks",
+        Kind.SUPERSEDED,
+        150,
+        [
+            *REASONED,
+            newer(150),
+            Frame(
+                300,
+                [row("ecs-svc/3500", 41, begun=280, state="COMPLETED", running=2)],
+                [
+                    release(NEXT, 43, "ROLLBACK_SUCCESSFUL", begun=150),
+                    release(MINE, 42, "STOPPED", begun=0),
+                ],
+            ),
+        ],
+        asked_at=400,
     ),
     Script(
         "superseded, and the newer one is complete",
