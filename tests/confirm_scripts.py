@@ -880,6 +880,22 @@ HEALTHY = (
     ),
     Script("no permission for service deployments", Kind.LIVE, 100, HAPPY, denied=ALL_OF_RELEASES),
     Script("no permission for tasks", Kind.LIVE, 100, HAPPY, denied=frozenset({"list_tasks"})),
+    *(
+        Script(
+            f"{operation} fails for good with {code}",
+            Kind.LIVE,
+            100,
+            HAPPY,
+            errors=[(0, 1e6, code)],
+            errors_of=frozenset({operation}),
+            tasks=crashes(30),
+        )
+        for operation, code in (
+            ("list_service_deployments", "InvalidParameterException"),
+            ("describe_service_revisions", "InvalidParameterException"),
+            ("describe_tasks", "ClientException"),
+        )
+    ),
     Script("asked an hour later", Kind.LIVE, 100, HAPPY, asked_at=3600),
     Script(
         "the roll-back of an earlier release in the messages",

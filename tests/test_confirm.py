@@ -23,6 +23,7 @@ from notifier.confirming import PAUSE
 from notifier.errors import ReadFailed
 from tests import confirm_scripts
 from tests.confirm_scripts import (
+    ALL_OF_RELEASES,
     MINE,
     SCRIPTS,
     FakeEcs,
@@ -456,10 +457,15 @@ def test_a_deployment_that_cannot_be_begun_is_not_waited_for(
 def test_another_deployment_controller_is_an_error_that_says_who_can_tell(
     play: Play, capsys: Capture, controller: str
 ) -> None:
-    play(replace(script("happy"), controller=controller))
+    others = ALL_OF_RELEASES | {"list_tasks"}
+    throttled = replace(
+        script("happy"), errors=[(0, 1e6, "ThrottlingException")], errors_of=others
+    )
+    fake = play(replace(throttled, controller=controller))
 
     assert main([*ASKED, "--deployment", MINE]) == 2
     assert "ECS shows no deployments of it" in capsys.readouterr().err
+    assert fake.calls == ["describe_services"]
 
 
 def test_without_permission_or_region_or_login_nothing_is_said_of_the_deployment(
@@ -478,6 +484,17 @@ def test_what_may_not_be_read_is_named_at_the_end(play: Play, capsys: Capture) -
     assert main([*ASKED, "--deployment", MINE]) == 0
 
     assert "no permission: ecs:ListServiceDeployments (see --iam)" in capsys.readouterr().out
+
+
+def test_what_fails_for_good_is_named_at_the_end_and_is_no_lack_of_permission(
+    play: Play, capsys: Capture
+) -> None:
+    play("list_service_deployments fails for good with InvalidParameterException")
+    assert main([*ASKED, "--deployment", MINE]) == 0
+
+    said = capsys.readouterr().out
+    assert "ecs:ListServiceDeployments: unavailable (InvalidParameterException)" in said
+    assert "no permission" not in said
 
 
 def test_interrupted_it_leaves_the_deployment_alone(

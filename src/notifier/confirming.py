@@ -55,7 +55,7 @@ class Door(Protocol):
 
     @property
     def refused(self) -> Mapping[str, str]:
-        """The reads that are not allowed, and why."""
+        """The reads that are not allowed or never answered, and why."""
 
 
 class Explains(Protocol):

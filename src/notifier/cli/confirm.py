@@ -19,7 +19,7 @@ from notifier.cli.progress import Progress, foreign
 from notifier.confirmation import TIMEOUT, Wanted, clock, confirming, deployment, since
 from notifier.confirming import Confirmation, NotAnswerable
 from notifier.deployments import Kind, Policy
-from notifier.ecs.reads import is_final, read_errors
+from notifier.ecs.reads import NO_PERMISSION, is_final, read_errors
 from notifier.ecs.releases import OPTIONAL, Releases
 from notifier.errors import ReadFailed, WatchError
 
@@ -149,10 +149,19 @@ def _say(
 ) -> None:
     for one in found:
         print(*marked(one, list(lines_of(one))), sep="\n", file=text)
-    if door.refused:
-        print(f"no permission: {', '.join(sorted(door.refused))} (see --iam)", file=text)
+    for line in _unread(door.refused):
+        print(line, file=text)
     if options.json:
         print(json.dumps(as_json(found, options.cluster), indent=2))
+
+
+def _unread(refused: Mapping[str, str]) -> Iterator[str]:
+    """What was left out of the verdicts, and why."""
+    denied = sorted(action for action, why in refused.items() if why == NO_PERMISSION)
+    if denied:
+        yield f"no permission: {', '.join(denied)} (see --iam)"
+    for action in sorted(refused.keys() - set(denied)):
+        yield f"could not be read: {action}: {foreign(refused[action])}"
 
 
 def _refused(error: WatchError, options: argparse.Namespace) -> int:
