@@ -180,13 +180,15 @@ class VirtualClock:
 class FakeEcs:
     """ECS's API as boto3's client has it, for one service of one cluster.
 
-    `begins` answers UpdateService, which no script asks for.
+    `begins` answers UpdateService, which no script asks for; `beside` are other services, each with
+    the one deployment that it has all the time.
     """
 
     script: Script
     clock: VirtualClock
     calls: list[str] = field(default_factory=list)
     begins: Callable[..., Json] | None = None
+    beside: Mapping[str, Json] = field(default_factory=dict)
 
     def update_service(self, **asked: Any) -> Json:
         assert self.begins, "nothing but a test of its own may begin a deployment"
@@ -194,13 +196,20 @@ class FakeEcs:
 
     def describe_services(self, cluster: str, services: list[str], **_: Any) -> Json:
         self._asked("describe_services")
-        frame = self._frame_of_service
-        if SERVICE not in services or frame.status == "MISSING":
-            return {
-                "services": [],
-                "failures": [{"arn": name, "reason": "MISSING"} for name in services],
-            }
-        rows = list(frame.rows)
+        found = [self._service(name) for name in services if self._is_there(name)]
+        missing = [name for name in services if not self._is_there(name)]
+        return {
+            "services": found,
+            "failures": [{"arn": name, "reason": "MISSING"} for name in missing],
+        }
+
+    def _is_there(self, name: str) -> bool:
+        is_mine = name == SERVICE and self._frame_of_service.status != "MISSING"
+        return is_mine or name in self.beside
+
+    def _service(self, name: str) -> Json:
+        if name in self.beside:
+            return _shown(name, Frame(0, [self.beside[name]]))
         said = [
             {"id": f"{second}", "createdAt": at(second), "message": f"(service {SERVICE}) {text}"}
             for second, text in self.script.messages
@@ -208,21 +217,13 @@ class FakeEcs:
         ]
         goes_back = self.script.has_breaker and self.script.rolls_back
         breaker = {"enable": self.script.has_breaker, "rollback": goes_back}
-        shown = {
-            "serviceName": SERVICE,
-            "serviceArn": f"{BASE}:service/prod-web/{SERVICE}",
-            "clusterArn": CLUSTER,
-            "status": frame.status,
-            "desiredCount": frame.desired,
-            "runningCount": sum(one["runningCount"] for one in rows),
-            "pendingCount": sum(one["pendingCount"] for one in rows),
-            "deployments": rows,
+        return {
+            **_shown(SERVICE, self._frame_of_service),
             "events": said[::-1],
             "deploymentController": {"type": self.script.controller},
             "deploymentConfiguration": {"deploymentCircuitBreaker": breaker},
             "schedulingStrategy": self.script.strategy,
         }
-        return {"services": [shown], "failures": []}
 
     def list_service_deployments(self, **asked: Any) -> Json:
         self._asked("list_service_deployments")
@@ -233,7 +234,7 @@ class FakeEcs:
                 "targetServiceRevisionArn": one["targetServiceRevision"]["arn"],
             }
             for one in self._frame.releases
-            if one["createdAt"] > after
+            if one["createdAt"] > after and asked["service"] == SERVICE
         ]
         return {"serviceDeployments": listed}
 
@@ -263,7 +264,9 @@ class FakeEcs:
     def list_tasks(self, **asked: Any) -> Json:
         self._asked("list_tasks")
         stopped = (
-            [one["taskArn"] for one in self._stopped] if asked["desiredStatus"] == "STOPPED" else []
+            [one["taskArn"] for one in self._stopped]
+            if (asked.get("serviceName"), asked["desiredStatus"]) == (SERVICE, "STOPPED")
+            else []
         )
         return {"taskArns": stopped[:100]}
 
@@ -307,6 +310,20 @@ class FakeEcs:
             is_met = not self.script.errors_of or operation in self.script.errors_of
             if is_met and begins <= self._second < ends:
                 raise ClientError({"Error": {"Code": code}}, operation)
+
+
+def _shown(name: str, frame: Frame) -> Json:
+    """What DescribeServices shows of any service."""
+    return {
+        "serviceName": name,
+        "serviceArn": f"{BASE}:service/prod-web/{name}",
+        "clusterArn": CLUSTER,
+        "status": frame.status,
+        "desiredCount": frame.desired,
+        "runningCount": sum(one["runningCount"] for one in frame.rows),
+        "pendingCount": sum(one["pendingCount"] for one in frame.rows),
+        "deployments": list(frame.rows),
+    }
 
 
 # --- who judges ---------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -18,8 +19,8 @@ from botocore.exceptions import ClientError
 
 from notifier.cli import confirm as verb
 from notifier.cli import main
-from notifier.confirmation import Kind, Mine, confirm, deployment, since
-from notifier.confirming import PAUSE
+from notifier.confirmation import Kind, Mine, Silent, confirm, deployment, since
+from notifier.confirming import PAUSE, Confirmation
 from notifier.errors import ReadFailed
 from tests import confirm_scripts
 from tests.confirm_scripts import (
@@ -34,6 +35,7 @@ from tests.confirm_scripts import (
     is_wrong,
     ours,
     primary_is_mine,
+    row,
     stock_waiter,
 )
 
@@ -151,6 +153,71 @@ def test_several_services_are_asked_about_in_one_call(play: Play) -> None:
     assert [one.verdict.kind for one in found] == [Kind.NOT_FOUND, Kind.LIVE]
     looks = fake.calls.count("describe_services") - 1  # and one that explains nothing
     assert looks <= fake.calls.count("list_tasks") + 1
+
+
+class Told(Silent):
+    """Who is told of each outcome, and when."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.ends: list[tuple[str, Kind, float]] = []
+
+    def ended(self, found: Confirmation) -> None:
+        self.ends.append((found.service, found.verdict.kind, self.clock.second))
+
+
+def test_a_failure_is_told_at_once_where_another_service_goes_on(
+    play: Play, clock: VirtualClock
+) -> None:
+    fake = play("circuit breaker rolls back")
+    wanted = {"search": since(at(0)), "checkout": fake.script.wanted}
+    fake.beside = {"search": row(MINE, 7, begun=0, pending=2)}
+    told = Told(clock)
+    found = confirm("prod-web", wanted, client=fake, listener=told, timeout=timedelta(minutes=10))
+
+    assert [one.verdict.kind for one in found] == [Kind.UNDECIDED, Kind.ROLLED_BACK]
+    assert [one[:2] for one in told.ends] == [
+        ("checkout", Kind.ROLLED_BACK),
+        ("search", Kind.UNDECIDED),
+    ]
+    assert told.ends[0][2] <= 200
+
+
+def test_a_failure_is_told_though_the_login_ends_before_the_other_service_does(
+    play: Play, capsys: Capture
+) -> None:
+    one = script("circuit breaker rolls back")
+    fake = play(replace(one, errors=[(400, 1e6, "ExpiredTokenException")]))
+    fake.beside = {"search": row(MINE, 7, begun=0, pending=2)}
+    asked = [*ASKED, "search", "--since", "2026-11-20T11:59:30Z", "--json"]
+
+    assert main(asked) == 1
+    said = capsys.readouterr()
+    shown = json.loads(said.out)
+    assert shown["exitCode"] == 1
+    assert "ExpiredTokenException" in shown["error"]
+    assert [one["service"] for one in shown["services"]] == ["checkout"]
+    assert said.err.index("⛔ checkout: rolled back") < said.err.index("ExpiredTokenException")
+
+
+def test_interrupted_it_shows_what_is_known_by_then(
+    play: Play, capsys: Capture, monkeypatch: Patch, clock: VirtualClock
+) -> None:
+    fake = play("circuit breaker rolls back")
+    fake.beside = {"search": row(MINE, 7, begun=0, pending=2)}
+
+    def sleeps(seconds: float) -> None:
+        clock.sleep(seconds)
+        if clock.second > 400:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("notifier.confirmation.time", SimpleNamespace(sleep=sleeps))
+    asked = [*ASKED, "search", "--since", "2026-11-20T11:59:30Z", "--json"]
+
+    assert main(asked) == 130
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["exitCode"] == 130
+    assert [one["verdict"] for one in shown["services"]] == ["rolled back"]
 
 
 def test_a_failure_is_explained_by_its_tasks_and_what_changed() -> None:

@@ -1,6 +1,7 @@
 """`ecs-watch confirm`: is this deployment really live?"""
 
 import argparse
+import io
 import json
 import os
 import re
@@ -14,8 +15,8 @@ from typing import TextIO
 from notifier.arns import cluster_name, partition_of
 from notifier.cli.answered import Unusable, answers_on
 from notifier.cli.aws import add_login, explained
-from notifier.cli.confirmed import EXIT_CODE, as_json, exit_code, lines_of, marked
-from notifier.cli.progress import Progress, foreign
+from notifier.cli.confirmed import EXIT_CODE, Report, as_json, worst
+from notifier.cli.progress import foreign
 from notifier.confirmation import TIMEOUT, Wanted, clock, confirming, deployment, since
 from notifier.confirming import Confirmation, NotAnswerable
 from notifier.deployments import Kind, Policy
@@ -48,6 +49,10 @@ REFUSED, USAGE, INTERRUPTED = 5, 2, 130
 JUST_NOW = timedelta(seconds=60)
 _UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours"}
 LONGEST = timedelta(hours=24)
+
+
+class NotThere(WatchError):
+    """There is no such service to deploy; the text names it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,50 +114,33 @@ def run(options: argparse.Namespace) -> int:
         return 0
     for why in _misfits(options):
         options.usage_error(why)
-    text = sys.stderr if options.json else sys.stdout
-    with _ended_by_sigterm():
-        try:
-            return _confirmed(options, text)
-        except KeyboardInterrupt:
-            print("ecs-watch: interrupted; the deployment is untouched", file=sys.stderr)
-            return INTERRUPTED
-        except BrokenPipeError:  # whoever reads has gone, and nothing must look like success
-            _write_to_nowhere()
-            return EXIT_CODE[Kind.UNDECIDED]
-        except WatchError as error:
-            return _refused(error, options)
+    report = Report((sys.stderr if options.json else sys.stdout) or io.StringIO())
+    try:
+        with _ended_by_sigterm():
+            _confirm(options, report)
+    except (Exception, KeyboardInterrupt) as error:  # 1, Python's own, is for what ECS says failed
+        return _finished(options, report, error)
+    return _finished(options, report)
 
 
-def _confirmed(options: argparse.Namespace, text: TextIO) -> int:
+def _confirm(options: argparse.Namespace, report: Report) -> None:
     with read_errors("DescribeServices"):
         from notifier.confirmation import client_for_ecs
 
         door = Releases(client_for_ecs(), options.cluster)
-    progress = Progress(text)
     watch = confirming(
         door,
         timeout=options.timeout,
         policy=Policy(settle=options.settle, crashes=options.fail_after_crashes),
         wait_rollback=options.wait_rollback,
-        listener=progress,
+        listener=report,
     )
     try:
-        found = watch.confirm(_wanted(options, door))
+        watch.confirm(_wanted(options, door))
     finally:
-        progress.clear()
-    _say(found, options, text, door)
-    return exit_code(found)
-
-
-def _say(
-    found: Sequence[Confirmation], options: argparse.Namespace, text: TextIO, door: Releases
-) -> None:
-    for one in found:
-        print(*marked(one, list(lines_of(one))), sep="\n", file=text)
-    for line in _unread(door.refused):
-        print(line, file=text)
-    if options.json:
-        print(json.dumps(as_json(found, options.cluster), indent=2))
+        report.clear()
+        for line in _unread(door.refused):
+            print(line, file=report.stream)
 
 
 def _unread(refused: Mapping[str, str]) -> Iterator[str]:
@@ -164,28 +152,69 @@ def _unread(refused: Mapping[str, str]) -> Iterator[str]:
         yield f"could not be read: {action}: {foreign(refused[action])}"
 
 
-def _refused(error: WatchError, options: argparse.Namespace) -> int:
-    """Say why nothing is known, and with which exit code."""
-    code = USAGE
-    said = str(error)
-    if isinstance(error, ReadFailed):
-        code = REFUSED if is_final(error) else EXIT_CODE[Kind.UNDECIDED]
-        if isinstance(error.__cause__, Exception):
-            said = f"{error.operation}: {explained(error.__cause__)}"
-    print(f"ecs-watch: {foreign(said)}", file=sys.stderr)
-    if options.json:
-        shown = {"cluster": options.cluster, "exitCode": code, "error": foreign(said)}
-        print(json.dumps(shown, indent=2))
-    return code
+def _finished(
+    options: argparse.Namespace, report: Report, error: BaseException | None = None
+) -> int:
+    """Say why nothing more is known, if so, and with which exit code."""
+    code = _exit_code(report.found, error)
+    said = _said(error) if error else ""
+    with suppress(OSError):
+        if said and sys.stderr:
+            print(f"ecs-watch: {foreign(said)}", file=sys.stderr)
+        if options.json:
+            found = sorted(report.found, key=lambda one: options.service.index(one.service))
+            print(json.dumps(as_json(found, options.cluster, code, said), indent=2))
+    return code if _is_written() else code or EXIT_CODE[Kind.UNDECIDED]
 
 
-def _write_to_nowhere() -> None:
-    """So that Python does not fail at its end to write what nobody reads.
+def _exit_code(found: Sequence[Confirmation], error: BaseException | None) -> int:
+    codes = [EXIT_CODE[one.verdict.kind] for one in found]
+    match error:
+        case None:
+            return worst(codes)
+        case KeyboardInterrupt():
+            return INTERRUPTED
+        case NotThere():
+            return worst([*codes, REFUSED])
+        case ReadFailed() if is_final(error):
+            return worst([*codes, REFUSED])
+        case ReadFailed():
+            return worst([*codes, EXIT_CODE[Kind.UNDECIDED]])
+        case WatchError():
+            return worst([*codes, USAGE])
+    return worst([*codes, EXIT_CODE[Kind.UNDECIDED]])
+
+
+def _said(error: BaseException) -> str:
+    """What it is, in a line; of what nobody expected its type alone, for it may quote a secret."""
+    match error:
+        case KeyboardInterrupt():
+            return "interrupted; the deployment is untouched"
+        case BrokenPipeError():
+            return "whoever reads the output has gone"
+        case ReadFailed(__cause__=Exception() as cause):
+            return f"{error.operation}: {explained(cause)}"
+        case WatchError():
+            return str(error)
+    return f"no verdict: {type(error).__name__}"
+
+
+def _is_written() -> bool:
+    """Whether all that was said is out; else it goes nowhere, and Python does not fail at its end.
 
     https://docs.python.org/3/library/signal.html#note-on-sigpipe
     """
-    with suppress(OSError):  # standard output is no file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return all([_is_flushed(one) for one in (sys.stdout, sys.stderr) if one])
+
+
+def _is_flushed(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except (OSError, ValueError):  # nobody reads, no space is left; or it is closed
+        with suppress(OSError, ValueError):  # it is no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return False
+    return True
 
 
 # --- which deployment ---------------------------------------------------------------------------
