@@ -1,10 +1,12 @@
 """Is this deployment really live? Every script, and what a person at a shell gets to see."""
 
+import errno
 import io
 import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -367,15 +369,73 @@ def test_in_a_terminal_the_line_is_rewritten(capsys: Capture) -> None:
     assert terminal.getvalue().endswith("\r\x1b[2K")
 
 
-def test_whoever_reads_and_goes_away_gets_no_success(play: Play, monkeypatch: Patch) -> None:
-    class Closed(io.StringIO):
-        def write(self, _text: str) -> int:
-            raise BrokenPipeError
+class Breaking(io.StringIO):
+    """A stream that takes nothing."""
 
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, _text: str) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [BrokenPipeError(), OSError(errno.ENOSPC, "full"), ValueError("closed")]
+)
+def test_what_cannot_be_written_is_no_success_and_no_failure_of_the_deployment(
+    play: Play, monkeypatch: Patch, error: Exception
+) -> None:
     play("happy")
-    monkeypatch.setattr(sys, "stdout", Closed())
+    monkeypatch.setattr(sys, "stdout", Breaking(error))
 
     assert main([*ASKED, "--deployment", MINE]) == 4
+    assert main([*ASKED, "--deployment", MINE, "--json"]) == 4
+
+
+@pytest.mark.parametrize(("name", "code"), [("happy", 0), ("circuit breaker rolls back", 1)])
+def test_without_standard_output_the_exit_code_tells(
+    play: Play, monkeypatch: Patch, name: str, code: int
+) -> None:
+    play(name)
+    monkeypatch.setattr(sys, "stdout", None)
+
+    assert main([*ASKED, "--deployment", MINE]) == code
+    play(name)
+    assert main([*ASKED, "--deployment", MINE, "--json"]) == code
+
+
+def test_an_error_that_nobody_expected_is_not_said_to_be_the_deployments(
+    play: Play, monkeypatch: Patch, capsys: Capture
+) -> None:
+    fake = play("happy")
+    monkeypatch.setattr(fake, "list_tasks", lambda **_: {"taskArns": 1 / 0})
+
+    assert main([*ASKED, "--deployment", MINE, "--json"]) == 4
+    said = capsys.readouterr()
+    assert said.err.endswith("ecs-watch: no verdict: ZeroDivisionError\n")
+    assert json.loads(said.out)["exitCode"] == 4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_full_disk_does_not_change_the_exit_code_of_a_failure(tmp_path: Path) -> None:
+    command = f"{sys.executable} -c 'import sys; from notifier.cli import main; sys.exit(main())'"
+    refused = f"{command} confirm --cluster c --service s --since 1m --json > /dev/full"
+    environment = {"PYTHONPATH": "src", "AWS_CONFIG_FILE": str(tmp_path / "none")}
+    one = subprocess.run(["sh", "-c", refused], env=environment, capture_output=True, timeout=60)
+
+    assert one.returncode == 5  # there is no region, so nothing is asked of AWS
+    assert b"ecs-watch: DescribeServices: " in one.stderr
+    assert b"Exception ignored" not in one.stderr
+
+
+def test_a_profile_that_is_not_there_is_no_failed_deployment(
+    monkeypatch: Patch, tmp_path: Path, capsys: Capture
+) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+
+    assert main([*ASKED, "--deployment", MINE, "--profile", "nobody"]) == 5
+    assert "nobody" in capsys.readouterr().err
 
 
 # --- which deployment ---------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
     except WatchError as error:
         print(f"ecs-watch: {error}", file=sys.stderr)
-        return 1
+        return getattr(options, "refused", 1)
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()
         return 0

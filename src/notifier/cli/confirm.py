@@ -104,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the outcome as JSON; text to stderr")
     parser.add_argument("--iam", action="store_true", help="print the policy that it needs")
     add_login(parser, "the cluster's region")
-    parser.set_defaults(usage_error=parser.error)
+    parser.set_defaults(usage_error=parser.error, refused=REFUSED)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -158,13 +158,20 @@ def _finished(
     """Say why nothing more is known, if so, and with which exit code."""
     code = _exit_code(report.found, error)
     said = _said(error) if error else ""
-    with suppress(OSError):
-        if said and sys.stderr:
-            print(f"ecs-watch: {foreign(said)}", file=sys.stderr)
-        if options.json:
-            found = sorted(report.found, key=lambda one: options.service.index(one.service))
-            print(json.dumps(as_json(found, options.cluster, code, said), indent=2))
-    return code if _is_written() else code or EXIT_CODE[Kind.UNDECIDED]
+    is_out = True
+    try:
+        _say(options, report, code, said)
+    except (OSError, ValueError):
+        is_out = False
+    return code if _is_written() and is_out else code or EXIT_CODE[Kind.UNDECIDED]
+
+
+def _say(options: argparse.Namespace, report: Report, code: int, said: str) -> None:
+    if said and sys.stderr:
+        print(f"ecs-watch: {foreign(said)}", file=sys.stderr)
+    if options.json:
+        found = sorted(report.found, key=lambda one: options.service.index(one.service))
+        print(json.dumps(as_json(found, options.cluster, code, said), indent=2))
 
 
 def _exit_code(found: Sequence[Confirmation], error: BaseException | None) -> int:
