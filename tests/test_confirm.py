@@ -491,13 +491,15 @@ def test_nonsense_on_standard_input_is_said_to_be_that(
     assert fake.calls == []
 
 
-def test_with_nothing_on_standard_input_the_newest_of_the_last_minute_is_meant(
-    play: Play, monkeypatch: Patch
+def test_with_nothing_on_standard_input_no_deployment_is_guessed(
+    play: Play, monkeypatch: Patch, capsys: Capture
 ) -> None:
-    play("happy")
+    fake = play("happy")
     given(monkeypatch, "")
 
-    assert main(ASKED) == 0
+    assert main(ASKED) == 2
+    assert "--since 1m" in capsys.readouterr().err
+    assert fake.calls == []
 
 
 def test_an_open_pipe_into_which_nobody_writes_is_not_waited_for(monkeypatch: Patch) -> None:

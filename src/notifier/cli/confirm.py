@@ -33,7 +33,7 @@ examples:
   ecs-watch confirm --iam --deploy
 
 Without --deployment, --since and --deploy it takes the answer of `aws ecs update-service` from
-standard input, and where there is none the newest deployment of the last minute. It never guesses.
+standard input. It never guesses: without an answer it exits with 2.
 """
 EXIT_CODES = """
 exit codes:
@@ -46,7 +46,10 @@ exit codes:
   130  interrupted; the deployment is untouched
 """
 REFUSED, USAGE, INTERRUPTED = 5, 2, 130
-JUST_NOW = timedelta(seconds=60)
+NO_ANSWER = (
+    "nobody says which deployment: no answer of `aws ecs update-service` came on standard input, so "
+    "that may have failed. For the newest deployment of the last minute give --since 1m"
+)
 _UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours"}
 LONGEST = timedelta(hours=24)
 
@@ -73,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ecs-svc/… or the ARN of a service deployment, one for each service",
     )
     which.add_argument(
-        "--since", type=a_time, metavar="TIME", help="the newest since then: 2026-11-23T12:00:00Z"
+        "--since", type=a_time, metavar="TIME", help="the newest since: 2026-11-23T12:00:00Z or 1m"
     )
     which.add_argument("--deploy", action="store_true", help="begin it (ecs:UpdateService)")
     which.add_argument("--task-definition", default="", help="what to deploy, with --deploy")
@@ -236,9 +239,9 @@ def _wanted(options: argparse.Namespace, door: Releases) -> Mapping[str, Wanted]
         return {name: deployment(one) for name, one in named}
     if options.since:
         return {name: since(options.since) for name in options.service}
-    answered = answers_on(sys.stdin)
+    answered = answers_on(sys.stdin) if sys.stdin else {}
     if not answered:
-        return {name: since(clock()() - JUST_NOW) for name in options.service}
+        raise Unusable(NO_ANSWER)
     missing = [name for name in options.service if name not in answered]
     if missing:
         raise Unusable(f"the answer on standard input is not of {', '.join(missing)}")
