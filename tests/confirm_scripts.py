@@ -181,7 +181,7 @@ class FakeEcs:
     """ECS's API as boto3's client has it, for one service of one cluster.
 
     `begins` answers UpdateService, which no script asks for; `beside` are other services, each with
-    the one deployment that it has all the time.
+    the one deployment that it has all the time, and `of_beside` what else they show.
     """
 
     script: Script
@@ -189,6 +189,7 @@ class FakeEcs:
     calls: list[str] = field(default_factory=list)
     begins: Callable[..., Json] | None = None
     beside: Mapping[str, Json] = field(default_factory=dict)
+    of_beside: Json = field(default_factory=dict)
 
     def update_service(self, **asked: Any) -> Json:
         assert self.begins, "nothing but a test of its own may begin a deployment"
@@ -209,7 +210,7 @@ class FakeEcs:
 
     def _service(self, name: str) -> Json:
         if name in self.beside:
-            return _shown(name, Frame(0, [self.beside[name]]))
+            return {**_shown(name, Frame(0, [self.beside[name]])), **self.of_beside}
         said = [
             {"id": f"{second}", "createdAt": at(second), "message": f"(service {SERVICE}) {text}"}
             for second, text in self.script.messages

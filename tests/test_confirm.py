@@ -422,7 +422,9 @@ def test_a_full_disk_does_not_change_the_exit_code_of_a_failure(tmp_path: Path) 
     command = f"{sys.executable} -c 'import sys; from notifier.cli import main; sys.exit(main())'"
     refused = f"{command} confirm --cluster c --service s --since 1m --json > /dev/full"
     environment = {"PYTHONPATH": "src", "AWS_CONFIG_FILE": str(tmp_path / "none")}
-    one = subprocess.run(["sh", "-c", refused], env=environment, capture_output=True, timeout=60)
+    one = subprocess.run(
+        ["sh", "-c", refused], env=environment, capture_output=True, timeout=60, check=False
+    )
 
     assert one.returncode == 5  # there is no region, so nothing is asked of AWS
     assert b"ecs-watch: DescribeServices: " in one.stderr
@@ -441,14 +443,20 @@ def test_a_profile_that_is_not_there_is_no_failed_deployment(
 # --- which deployment ---------------------------------------------------------------------------
 
 
-def answer(name: str = "checkout", **more: Any) -> str:
-    primary = {
-        "id": MINE,
+BEFORE_IT_BEGINS = replace(script("happy"), asked_at=-2)
+
+
+def primary(id: str = MINE) -> dict[str, str]:
+    return {
+        "id": id,
         "status": "PRIMARY",
         "taskDefinition": definition(42),
         "createdAt": at(0).isoformat(),
     }
-    return json.dumps({"service": {"serviceName": name, "deployments": [primary], **more}})
+
+
+def answer(name: str = "checkout", **more: Any) -> str:
+    return json.dumps({"service": {"serviceName": name, "deployments": [primary()], **more}})
 
 
 def given(monkeypatch: Patch, text: str) -> None:
@@ -538,15 +546,21 @@ def test_arguments_that_do_not_fit_are_refused(wrong: list[str], capsys: Capture
     assert "usage:" in capsys.readouterr().err
 
 
-def test_deploy_begins_it_and_confirms_that_one(play: Play, capsys: Capture) -> None:
-    fake = play("happy")
-    begun: list[Any] = []
+def begins(begun: list[Any], **known: str) -> Callable[..., Any]:
+    """UpdateService as it answers for services with these deployments; notes what was asked."""
 
-    def begins(**asked: Any) -> Any:
+    def updates(**asked: Any) -> Any:
         begun.append(asked)
-        return json.loads(answer())
+        name = asked["service"]
+        return json.loads(answer(name, deployments=[primary(known.get(name, MINE))]))
 
-    fake.begins = begins
+    return updates
+
+
+def test_deploy_begins_it_and_confirms_that_one(play: Play, capsys: Capture) -> None:
+    fake = play(BEFORE_IT_BEGINS)
+    begun: list[Any] = []
+    fake.begins = begins(begun)
 
     assert main([*ASKED, "--deploy", "--task-definition", "checkout:42"]) == 0
     assert begun == [
@@ -558,6 +572,64 @@ def test_deploy_begins_it_and_confirms_that_one(play: Play, capsys: Capture) -> 
         }
     ]
     assert "checkout: ecs-svc/2000 begun" in capsys.readouterr().err
+
+
+def test_deploy_says_so_when_that_task_definition_runs_already(play: Play, capsys: Capture) -> None:
+    fake = play(replace(script("happy"), asked_at=3600))
+    fake.begins = begins([])
+
+    assert main([*ASKED, "--deploy", "--task-definition", "checkout:42"]) == 0
+    said = capsys.readouterr().err
+    assert "checkout: nothing begun, ecs-svc/2000 has this task definition already" in said
+
+
+@pytest.mark.parametrize(
+    ("beside", "code", "why"),
+    [
+        ({}, 5, "serach: there is no such service in the cluster"),
+        ({"status": "DRAINING"}, 5, "serach: it is DRAINING"),
+        ({"deploymentController": {"type": "CODE_DEPLOY"}}, 2, "CodeDeploy"),
+    ],
+)
+def test_deploy_begins_nothing_unless_all_of_the_services_can_be_deployed(
+    play: Play, capsys: Capture, beside: dict[str, Any], code: int, why: str
+) -> None:
+    fake = play("happy")
+    fake.beside = {"serach": row(MINE, 7, begun=0)} if beside else {}
+    fake.of_beside = beside
+    begun: list[Any] = []
+    fake.begins = begins(begun)
+
+    assert main([*ASKED, "serach", "--deploy", "--force-new-deployment"]) == code
+    assert begun == []
+    said = capsys.readouterr().err
+    assert why in said
+    assert "nothing was begun" in said
+
+
+@pytest.mark.parametrize(("name", "code"), [("happy", 5), ("circuit breaker, no roll-back", 1)])
+def test_what_has_begun_is_confirmed_though_another_one_cannot_be_begun(
+    play: Play, capsys: Capture, name: str, code: int
+) -> None:
+    fake = play(replace(script(name), asked_at=-2))
+    fake.beside = {"search": row("ecs-svc/9", 7, begun=-9000, state="COMPLETED", running=2)}
+
+    def updates(**asked: Any) -> Any:
+        if asked["service"] == "search":
+            raise ClientError(
+                {"Error": {"Code": "AccessDenied", "Message": "not search"}}, "UpdateService"
+            )
+        return json.loads(answer())
+
+    fake.begins = updates
+    asked = [*ASKED, "search", "--deploy", "--force-new-deployment", "--json"]
+
+    assert main(asked) == code
+    said = capsys.readouterr()
+    shown = json.loads(said.out)
+    assert [one["verdict"] for one in shown["services"]] == [str(script(name).truth)]
+    assert "not search" in shown["error"]
+    assert said.err.index("search: not begun") < said.err.index(f"checkout: {script(name).truth}")
 
 
 @pytest.mark.parametrize(
@@ -587,9 +659,7 @@ def test_another_deployment_controller_is_an_error_that_says_who_can_tell(
     play: Play, capsys: Capture, controller: str
 ) -> None:
     others = ALL_OF_RELEASES | {"list_tasks"}
-    throttled = replace(
-        script("happy"), errors=[(0, 1e6, "ThrottlingException")], errors_of=others
-    )
+    throttled = replace(script("happy"), errors=[(0, 1e6, "ThrottlingException")], errors_of=others)
     fake = play(replace(throttled, controller=controller))
 
     assert main([*ASKED, "--deployment", MINE]) == 2

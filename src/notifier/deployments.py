@@ -63,7 +63,8 @@ class Verdict:
     """How it stands, and the evidence in lines, the weightiest first.
 
     `reason` is ECS's own words where it gives some; it is foreign text. `is_going_back`: ECS has
-    not finished the roll-back, or not begun it yet. `is_by_crashes`: its tasks die, and ECS has said nothing.
+    not finished the roll-back, or not begun it yet. `is_by_crashes`: its tasks die, and ECS has
+    said nothing.
     """
 
     kind: Kind

@@ -15,10 +15,11 @@ from typing import TextIO
 from notifier.arns import cluster_name, partition_of
 from notifier.cli.answered import Unusable, answers_on
 from notifier.cli.aws import add_login, explained
+from notifier.cli.begun import NotThere, begun
 from notifier.cli.confirmed import EXIT_CODE, Report, as_json, worst
 from notifier.cli.progress import foreign
 from notifier.confirmation import TIMEOUT, Wanted, clock, confirming, deployment, since
-from notifier.confirming import Confirmation, NotAnswerable
+from notifier.confirming import Confirmation, Confirming
 from notifier.deployments import Kind, Policy
 from notifier.ecs.reads import NO_PERMISSION, is_final, read_errors
 from notifier.ecs.releases import OPTIONAL, Releases
@@ -41,21 +42,17 @@ exit codes:
   1    failed, rolled back or stopped
   2    the command line or standard input was not understood, or ECS does not deploy the service
   3    superseded by a newer deployment
-  4    undecided when the time was over
+  4    undecided when the time was over, or for an error of ours
   5    no permission, not logged in, or no such cluster, service or deployment
   130  interrupted; the deployment is untouched
 """
 REFUSED, USAGE, INTERRUPTED = 5, 2, 130
 NO_ANSWER = (
-    "nobody says which deployment: no answer of `aws ecs update-service` came on standard input, so "
-    "that may have failed. For the newest deployment of the last minute give --since 1m"
+    "nobody says which deployment: no answer of `aws ecs update-service` came on standard input, "
+    "so that may have failed. For the newest deployment of the last minute give --since 1m"
 )
 _UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours"}
 LONGEST = timedelta(hours=24)
-
-
-class NotThere(WatchError):
-    """There is no such service to deploy; the text names it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,11 +136,27 @@ def _confirm(options: argparse.Namespace, report: Report) -> None:
         listener=report,
     )
     try:
-        watch.confirm(_wanted(options, door))
+        _watched(options, door, watch)
     finally:
         report.clear()
         for line in _unread(door.refused):
             print(line, file=report.stream)
+
+
+def _watched(options: argparse.Namespace, door: Releases, watch: Confirming) -> None:
+    if not options.deploy:
+        watch.confirm(_wanted(options))
+        return
+    wanted, failed = begun(
+        door,
+        options.service,
+        options.task_definition,
+        is_forced=options.force_new_deployment,
+        now=watch.now,
+    )
+    watch.confirm(wanted)
+    if failed:
+        raise failed
 
 
 def _unread(refused: Mapping[str, str]) -> Iterator[str]:
@@ -178,21 +191,22 @@ def _say(options: argparse.Namespace, report: Report, code: int, said: str) -> N
 
 
 def _exit_code(found: Sequence[Confirmation], error: BaseException | None) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
     codes = [EXIT_CODE[one.verdict.kind] for one in found]
+    return worst([*codes, _code_of(error)] if error else codes)
+
+
+def _code_of(error: BaseException) -> int:
+    """The exit code when nothing else is known."""
     match error:
-        case None:
-            return worst(codes)
-        case KeyboardInterrupt():
-            return INTERRUPTED
         case NotThere():
-            return worst([*codes, REFUSED])
+            return REFUSED
         case ReadFailed() if is_final(error):
-            return worst([*codes, REFUSED])
-        case ReadFailed():
-            return worst([*codes, EXIT_CODE[Kind.UNDECIDED]])
-        case WatchError():
-            return worst([*codes, USAGE])
-    return worst([*codes, EXIT_CODE[Kind.UNDECIDED]])
+            return REFUSED
+        case WatchError() if not isinstance(error, ReadFailed):
+            return USAGE
+    return EXIT_CODE[Kind.UNDECIDED]
 
 
 def _said(error: BaseException) -> str:
@@ -214,7 +228,8 @@ def _is_written() -> bool:
 
     https://docs.python.org/3/library/signal.html#note-on-sigpipe
     """
-    return all([_is_flushed(one) for one in (sys.stdout, sys.stderr) if one])
+    flushed = [_is_flushed(one) for one in (sys.stdout, sys.stderr) if one]
+    return all(flushed)
 
 
 def _is_flushed(stream: TextIO) -> bool:
@@ -230,10 +245,8 @@ def _is_flushed(stream: TextIO) -> bool:
 # --- which deployment ---------------------------------------------------------------------------
 
 
-def _wanted(options: argparse.Namespace, door: Releases) -> Mapping[str, Wanted]:
+def _wanted(options: argparse.Namespace) -> Mapping[str, Wanted]:
     """The deployment that is meant, by service."""
-    if options.deploy:
-        return {name: _begun(options, name, door) for name in options.service}
     if options.deployment:
         named = zip(options.service, options.deployment, strict=True)
         return {name: deployment(one) for name, one in named}
@@ -246,14 +259,6 @@ def _wanted(options: argparse.Namespace, door: Releases) -> Mapping[str, Wanted]
     if missing:
         raise Unusable(f"the answer on standard input is not of {', '.join(missing)}")
     return {name: Wanted(mine=answered[name]) for name in options.service}
-
-
-def _begun(options: argparse.Namespace, name: str, door: Releases) -> Wanted:
-    mine = door.deploy(name, options.task_definition, is_forced=options.force_new_deployment)
-    if mine is None:
-        raise NotAnswerable(f"{name}: the answer of UpdateService shows no deployment of ECS's own")
-    print(f"{name}: {mine.deployment_id} begun", file=sys.stderr)
-    return Wanted(mine=mine)
 
 
 def _misfits(options: argparse.Namespace) -> Iterator[str]:

@@ -67,15 +67,19 @@ class Releases:
 
         Raises ReadFailed when a read fails that may succeed in a moment, or DescribeServices.
         """
-        shown: dict[str, Shown] = {}
-        for names in _batches(list(since), SERVICES_A_CALL):
-            call = partial(self.client.describe_services, cluster=self.cluster, services=names)
+        found = self.services(list(since), now)
+        return {name: self._with_details(name, shown, since[name]) for name, shown in found}
+
+    def services(
+        self, names: Sequence[str], now: Callable[[], datetime]
+    ) -> Iterator[tuple[str, Shown]]:
+        """What DescribeServices alone shows of each. Raises ReadFailed."""
+        for batch in _batches(names, SERVICES_A_CALL):
+            call = partial(self.client.describe_services, cluster=self.cluster, services=batch)
             answer = Read("ecs:DescribeServices", call)()
             found = {text(row, "serviceName"): row for row in rows(answer, "services")}
-            for name in names:
-                row = found.get(name, {})
-                shown[name] = self._shown(name, row, since[name], now())
-        return shown
+            for name in batch:
+                yield name, _shown(name, found.get(name, {}), now())
 
     def deploy(self, service: str, task_definition: str, *, is_forced: bool) -> Mine | None:
         """Begin a deployment; None when the answer shows none. Raises ReadFailed.
@@ -92,16 +96,9 @@ class Releases:
         )
         return deployment_of(Read("ecs:UpdateService", call)())
 
-    def _shown(self, name: str, row: Row, since: datetime | None, now: datetime) -> Shown:
-        shown = Shown(
-            reading=reading(name, row, now),
-            cluster_arn=text(row, "clusterArn"),
-            controller=text(child(row, "deploymentController"), "type"),
-            has_circuit_breaker=bool(has_circuit_breaker(row)),
-            rolls_back=rolls_back(row),
-            said=tuple(_said(row)),
-        )
-        if text(row, "status") in ("", "INACTIVE") or why_unanswerable(shown):
+    def _with_details(self, name: str, shown: Shown, since: datetime | None) -> Shown:
+        """With its service deployments and stopped tasks, where ECS has them."""
+        if shown.reading.status in ("MISSING", "INACTIVE") or why_unanswerable(shown):
             return shown
         return replace(
             shown, releases=self._releases(name, since), stopped_tasks=self._stopped_tasks(name)
@@ -214,6 +211,17 @@ class Releases:
             self._closed.add((action, "" if failed.why == NO_PERMISSION else name))
             return None
         return answer
+
+
+def _shown(name: str, row: Row, now: datetime) -> Shown:
+    return Shown(
+        reading=reading(name, row, now),
+        cluster_arn=text(row, "clusterArn"),
+        controller=text(child(row, "deploymentController"), "type"),
+        has_circuit_breaker=bool(has_circuit_breaker(row)),
+        rolls_back=rolls_back(row),
+        said=tuple(_said(row)),
+    )
 
 
 def deployment_of(answer: Row) -> Mine | None:
