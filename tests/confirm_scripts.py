@@ -114,9 +114,10 @@ BEFORE = Frame(-100, [OLD_ROW], [OLD_RELEASE])
 class Script:
     """`decided_at` is the second from which ECS itself knows, None where it never does.
 
-    `stale_until`: until then ECS answers as before the deployment. `errors` are seconds from and
-    to, with the code that every call is refused with, or only those of `errors_of`. `asked_at` is
-    when somebody begins to ask.
+    `stale_until`: until then ECS answers as before the deployment, and so do the reads of the
+    service alone in the seconds `stale_reads`, from and to. `errors` are seconds from and to, with
+    the code that every call is refused with, or only those of `errors_of`. `asked_at` is when
+    somebody begins to ask.
     """
 
     name: str
@@ -129,9 +130,12 @@ class Script:
     policy: Policy = USUAL
     timeout: timedelta = TIMEOUT
     has_breaker: bool = False
+    rolls_back: bool = True
+    wait_rollback: bool = False
     controller: str = "ECS"
     strategy: str = "REPLICA"
     stale_until: float = 0
+    stale_reads: Sequence[tuple[float, float]] = ()
     errors: Sequence[tuple[float, float, str]] = ()
     errors_of: frozenset[str] = frozenset()
     denied: frozenset[str] = frozenset()
@@ -176,13 +180,16 @@ class VirtualClock:
 class FakeEcs:
     """ECS's API as boto3's client has it, for one service of one cluster.
 
-    `begins` answers UpdateService, which no script asks for.
+    `begins` answers UpdateService, which no script asks for; `beside` are other services, each with
+    the one deployment that it has all the time, and `of_beside` what else they show.
     """
 
     script: Script
     clock: VirtualClock
     calls: list[str] = field(default_factory=list)
     begins: Callable[..., Json] | None = None
+    beside: Mapping[str, Json] = field(default_factory=dict)
+    of_beside: Json = field(default_factory=dict)
 
     def update_service(self, **asked: Any) -> Json:
         assert self.begins, "nothing but a test of its own may begin a deployment"
@@ -190,34 +197,34 @@ class FakeEcs:
 
     def describe_services(self, cluster: str, services: list[str], **_: Any) -> Json:
         self._asked("describe_services")
-        frame = self._frame
-        if SERVICE not in services or frame.status == "MISSING":
-            return {
-                "services": [],
-                "failures": [{"arn": name, "reason": "MISSING"} for name in services],
-            }
-        rows = list(frame.rows)
+        found = [self._service(name) for name in services if self._is_there(name)]
+        missing = [name for name in services if not self._is_there(name)]
+        return {
+            "services": found,
+            "failures": [{"arn": name, "reason": "MISSING"} for name in missing],
+        }
+
+    def _is_there(self, name: str) -> bool:
+        is_mine = name == SERVICE and self._frame_of_service.status != "MISSING"
+        return is_mine or name in self.beside
+
+    def _service(self, name: str) -> Json:
+        if name in self.beside:
+            return {**_shown(name, Frame(0, [self.beside[name]])), **self.of_beside}
         said = [
             {"id": f"{second}", "createdAt": at(second), "message": f"(service {SERVICE}) {text}"}
             for second, text in self.script.messages
             if second <= self._second
         ]
-        breaker = {"enable": self.script.has_breaker, "rollback": self.script.has_breaker}
-        shown = {
-            "serviceName": SERVICE,
-            "serviceArn": f"{BASE}:service/prod-web/{SERVICE}",
-            "clusterArn": CLUSTER,
-            "status": frame.status,
-            "desiredCount": frame.desired,
-            "runningCount": sum(one["runningCount"] for one in rows),
-            "pendingCount": sum(one["pendingCount"] for one in rows),
-            "deployments": rows,
+        goes_back = self.script.has_breaker and self.script.rolls_back
+        breaker = {"enable": self.script.has_breaker, "rollback": goes_back}
+        return {
+            **_shown(SERVICE, self._frame_of_service),
             "events": said[::-1],
             "deploymentController": {"type": self.script.controller},
             "deploymentConfiguration": {"deploymentCircuitBreaker": breaker},
             "schedulingStrategy": self.script.strategy,
         }
-        return {"services": [shown], "failures": []}
 
     def list_service_deployments(self, **asked: Any) -> Json:
         self._asked("list_service_deployments")
@@ -228,7 +235,7 @@ class FakeEcs:
                 "targetServiceRevisionArn": one["targetServiceRevision"]["arn"],
             }
             for one in self._frame.releases
-            if one["createdAt"] > after
+            if one["createdAt"] > after and asked["service"] == SERVICE
         ]
         return {"serviceDeployments": listed}
 
@@ -258,7 +265,9 @@ class FakeEcs:
     def list_tasks(self, **asked: Any) -> Json:
         self._asked("list_tasks")
         stopped = (
-            [one["taskArn"] for one in self._stopped] if asked["desiredStatus"] == "STOPPED" else []
+            [one["taskArn"] for one in self._stopped]
+            if (asked.get("serviceName"), asked["desiredStatus"]) == (SERVICE, "STOPPED")
+            else []
         )
         return {"taskArns": stopped[:100]}
 
@@ -283,8 +292,15 @@ class FakeEcs:
 
     @property
     def _frame(self) -> Frame:
-        shown = -1.0 if self._second < self.script.stale_until else self._second
-        return [one for one in self.script.frames if one.second <= shown][-1]
+        return self._frame_at(-1.0 if self._second < self.script.stale_until else self._second)
+
+    @property
+    def _frame_of_service(self) -> Frame:
+        stale = any(begins <= self._second < ends for begins, ends in self.script.stale_reads)
+        return self._frame_at(-1.0) if stale else self._frame
+
+    def _frame_at(self, second: float) -> Frame:
+        return [one for one in self.script.frames if one.second <= second][-1]
 
     def _asked(self, operation: str) -> None:
         self.calls.append(operation)
@@ -295,6 +311,20 @@ class FakeEcs:
             is_met = not self.script.errors_of or operation in self.script.errors_of
             if is_met and begins <= self._second < ends:
                 raise ClientError({"Error": {"Code": code}}, operation)
+
+
+def _shown(name: str, frame: Frame) -> Json:
+    """What DescribeServices shows of any service."""
+    return {
+        "serviceName": name,
+        "serviceArn": f"{BASE}:service/prod-web/{name}",
+        "clusterArn": CLUSTER,
+        "status": frame.status,
+        "desiredCount": frame.desired,
+        "runningCount": sum(one["runningCount"] for one in frame.rows),
+        "pendingCount": sum(one["pendingCount"] for one in frame.rows),
+        "deployments": list(frame.rows),
+    }
 
 
 # --- who judges ---------------------------------------------------------------------------------
@@ -328,6 +358,7 @@ def ours(script: Script, seed: int = 0) -> tuple[Confirmation, Judged, FakeEcs]:
         listener=Silent(),
         policy=script.policy,
         timeout=script.timeout,
+        wait_rollback=script.wait_rollback,
     )
     (found,) = confirming.confirm({SERVICE: script.wanted})
     return found, Judged(found.verdict.kind, clock.second), fake
@@ -497,8 +528,12 @@ WENT_BACK = (
     (190.0, f"(deployment {MINE}) deployment failed: tasks failed to start."),
     (190.0, f"rolling back to deployment {BACK}."),
 )
+BY_ARN = Wanted(
+    mine=Mine(service_deployment=release(MINE, 42, "", begun=0)["serviceDeploymentArn"])
+)
 REASONED = (BEFORE, under_way(pending=2), under_way(60, running=1, pending=1))
 HAPPY = (*REASONED, goes_live(100))
+SAYS_FAILED = under_way(190, state="FAILED", failed=3, reason=BREAKER)
 FAILING = (BEFORE, under_way(pending=2), under_way(120, pending=1, failed=2))
 
 
@@ -513,6 +548,26 @@ def staged(second: float, stage: str, **more: Any) -> Frame:
     return Frame(second, rows, [shown, OLD_RELEASE])
 
 
+def while_another_goes_back() -> Sequence[Frame]:
+    """The release before mine is still being rolled back when mine begins."""
+    before = "ecs-svc/1500"
+    back = row(
+        before,
+        40,
+        begun=-50,
+        running=1,
+        reason=f"ECS deployment circuit breaker: rolling back to deploymentId {before}.",
+    )
+    failed = row(OLD, 41, begun=-300, status="ACTIVE", state="FAILED", desired=0, reason=BREAKER)
+    rolled_back = release(OLD, 41, "ROLLBACK_IN_PROGRESS", begun=-300)
+    beside = [{**back, "status": "ACTIVE"}, failed]
+    return (
+        Frame(-100, [back, failed], [rolled_back]),
+        Frame(0, [mine(pending=2), *beside], [release(MINE, 42, "IN_PROGRESS", begun=0)]),
+        goes_live(100),
+    )
+
+
 def newer(second: float, revision: int = 43, **more: Any) -> Frame:
     """Somebody else's deployment has taken its place."""
     done = {"state": "IN_PROGRESS", "running": 1, **more}
@@ -525,6 +580,26 @@ def newer(second: float, revision: int = 43, **more: Any) -> Frame:
     return Frame(second, rows, releases)
 
 
+AFTER_A_ROLL_BACK = (
+    Frame(-100, [row(OLD, 41, begun=-200, state="COMPLETED", running=2)], [AGAIN]),
+    Frame(
+        0,
+        [row(NEXT, 43, begun=0, pending=2), row(OLD, 41, begun=-200, status="ACTIVE", running=2)],
+        [release(NEXT, 43, "IN_PROGRESS", begun=0), AGAIN],
+    ),
+    Frame(
+        100,
+        [row(NEXT, 43, begun=0, state="COMPLETED", running=2)],
+        [release(NEXT, 43, "SUCCESSFUL", begun=0), AGAIN],
+    ),
+)
+_, UNDER_WAY_AGAIN, FIXED = AFTER_A_ROLL_BACK
+LATER = replace(UNDER_WAY_AGAIN, second=20)
+REPLACED = row(OLD, 41, begun=-86_400, status="INACTIVE", state="COMPLETED", desired=0)
+EARLY_RECORD = release(MINE, 42, "IN_PROGRESS", begun=-1.4)
+TWICE = row(OLD, 42, begun=-3, running=2)
+
+
 # --- the scripts --------------------------------------------------------------------------------
 
 HEALTHY = (
@@ -535,9 +610,7 @@ HEALTHY = (
         Kind.LIVE,
         100,
         HAPPY,
-        wanted=Wanted(
-            mine=Mine(service_deployment=release(MINE, 42, "", begun=0)["serviceDeploymentArn"])
-        ),
+        wanted=BY_ARN,
     ),
     Script("happy, the newest since a minute ago", Kind.LIVE, 100, HAPPY, wanted=since()),
     Script(
@@ -550,6 +623,25 @@ HEALTHY = (
                 70, [mine(state="COMPLETED", running=2)], [release(MINE, 42, "SUCCESSFUL", begun=0)]
             ),
         ],
+    ),
+    Script(
+        "first deployment of a service that ECS does not show for 15 s",
+        Kind.LIVE,
+        70,
+        [Frame(-1, [], status="MISSING"), Frame(15, [mine(pending=2)]), goes_live(70)],
+    ),
+    Script(
+        "a service made anew, which is shown as deleted for 15 s",
+        Kind.LIVE,
+        70,
+        [Frame(-1, [], status="INACTIVE"), Frame(15, [mine(pending=2)]), goes_live(70)],
+    ),
+    Script(
+        "a service made anew, which a later read shows as deleted",
+        Kind.LIVE,
+        70,
+        [Frame(-1, [], status="INACTIVE"), Frame(0, [mine(pending=2)]), goes_live(70)],
+        stale_reads=[(30, 35)],
     ),
     Script(
         "same revision redeployed",
@@ -644,6 +736,36 @@ HEALTHY = (
         HAPPY,
         stale_until=25,
         wanted=since(),
+    ),
+    Script(
+        "the first read shows the roll-back of an earlier release",
+        Kind.LIVE,
+        100,
+        while_another_goes_back(),
+        stale_until=3,
+    ),
+    Script(
+        "a later read shows the roll-back of an earlier release once more",
+        Kind.LIVE,
+        100,
+        while_another_goes_back(),
+        stale_reads=[(30, 35)],
+    ),
+    Script(
+        "the first read shows the roll-back of an earlier release, known by its service deployment",
+        Kind.LIVE,
+        100,
+        while_another_goes_back(),
+        wanted=BY_ARN,
+        stale_reads=[(0, 3)],
+    ),
+    Script(
+        "a later read shows the release before it",
+        Kind.LIVE,
+        100,
+        HAPPY,
+        stale_reads=[(30, 35)],
+        denied=ALL_OF_RELEASES,
     ),
     Script(
         "scaled out meanwhile",
@@ -776,6 +898,22 @@ HEALTHY = (
     ),
     Script("no permission for service deployments", Kind.LIVE, 100, HAPPY, denied=ALL_OF_RELEASES),
     Script("no permission for tasks", Kind.LIVE, 100, HAPPY, denied=frozenset({"list_tasks"})),
+    *(
+        Script(
+            f"{operation} fails for good with {code}",
+            Kind.LIVE,
+            100,
+            HAPPY,
+            errors=[(0, 1e6, code)],
+            errors_of=frozenset({operation}),
+            tasks=crashes(30),
+        )
+        for operation, code in (
+            ("list_service_deployments", "InvalidParameterException"),
+            ("describe_service_revisions", "InvalidParameterException"),
+            ("describe_tasks", "ClientException"),
+        )
+    ),
     Script("asked an hour later", Kind.LIVE, 100, HAPPY, asked_at=3600),
     Script(
         "the roll-back of an earlier release in the messages",
@@ -849,6 +987,85 @@ HEALTHY = (
         tasks=crashes(20, 40, 60, 80),
         has_breaker=True,
     ),
+    Script(
+        "three tasks die early, asked 50 minutes later",
+        Kind.LIVE,
+        100,
+        HAPPY,
+        tasks=crashes(20, 40, 60),
+        asked_at=3100,
+    ),
+    Script(
+        "three tasks die ten minutes apart before it is complete",
+        Kind.LIVE,
+        1500,
+        [BEFORE, under_way(running=1), goes_live(1500)],
+        tasks=crashes(20, 620, 1220),
+        timeout=timedelta(minutes=40),
+    ),
+    Script(
+        "a task more than is wanted is pending once it is complete",
+        Kind.LIVE,
+        300,
+        [*REASONED, goes_live(100, pending=1), goes_live(300)],
+    ),
+    Script(
+        "a fix after a release that was rolled back, asked by the time of both",
+        Kind.LIVE,
+        100,
+        AFTER_A_ROLL_BACK,
+        wanted=since(-600),
+        asked_at=5,
+    ),
+    Script(
+        "a fix whose service deployment is shown late, asked by the time of both",
+        Kind.LIVE,
+        100,
+        [AFTER_A_ROLL_BACK[0], replace(AFTER_A_ROLL_BACK[1], releases=[AGAIN]), LATER, FIXED],
+        wanted=since(-600),
+        asked_at=5,
+    ),
+    Script(
+        "the rows that are replaced are shown for a while",
+        Kind.LIVE,
+        100,
+        [
+            *REASONED,
+            replace(goes_live(100), rows=[mine(state="COMPLETED", running=2), REPLACED]),
+        ],
+    ),
+    Script(
+        "a service deployment whose record is a second older than the deployment",
+        Kind.LIVE,
+        100,
+        [
+            BEFORE,
+            replace(under_way(pending=2), releases=[EARLY_RECORD]),
+            replace(goes_live(100), releases=[{**EARLY_RECORD, "status": "SUCCESSFUL"}]),
+        ],
+        wanted=BY_ARN,
+    ),
+    Script(
+        "same revision redeployed three seconds after the last one",
+        Kind.LIVE,
+        100,
+        [
+            Frame(-3, [TWICE], [release(OLD, 42, "IN_PROGRESS", begun=-3)]),
+            Frame(
+                0,
+                [mine(pending=2), {**TWICE, "status": "ACTIVE"}],
+                [release(OLD, 42, "STOPPED", begun=-3)],
+            ),
+            replace(
+                under_way(5, pending=2),
+                releases=[
+                    release(MINE, 42, "IN_PROGRESS", begun=0),
+                    release(OLD, 42, "STOPPED", begun=-3),
+                ],
+            ),
+            goes_live(100),
+        ],
+    ),
     Script("one death while it settles", Kind.LIVE, 100, HAPPY, tasks=crashes(130)),
 )
 
@@ -863,6 +1080,7 @@ FAILED_ONES = (
         [*FAILING, under_way(190, state="FAILED", failed=3, reason=BREAKER, status="STOPPED")],
         tasks=pulls(60, 120, 180),
         has_breaker=True,
+        rolls_back=False,
     ),
     Script(
         "circuit breaker, no roll-back, before anybody asks",
@@ -871,6 +1089,7 @@ FAILED_ONES = (
         [*FAILING, under_way(190, state="FAILED", failed=3, reason=BREAKER, status="STOPPED")],
         tasks=pulls(60, 120, 180),
         has_breaker=True,
+        rolls_back=False,
         asked_at=200,
     ),
     Script(
@@ -880,7 +1099,61 @@ FAILED_ONES = (
         [*FAILING, under_way(190, state="FAILED", failed=3, reason=BREAKER)],
         tasks=pulls(60, 120, 180),
         has_breaker=True,
+        rolls_back=False,
         denied=ALL_OF_RELEASES,
+    ),
+    Script(
+        "circuit breaker, no roll-back, and its service deployment says so first",
+        Kind.FAILED,
+        190,
+        [
+            *FAILING,
+            replace(
+                under_way(190, pending=1),
+                releases=[release(MINE, 42, "STOPPED", begun=0, **COUNTS), OLD_RELEASE],
+            ),
+        ],
+        has_breaker=True,
+        rolls_back=False,
+    ),
+    Script(
+        "circuit breaker rolls back, and its failure is shown before that",
+        Kind.FAILED,
+        190,
+        [*FAILING, SAYS_FAILED, goes_back(205, **COUNTS), is_back(260, **COUNTS)],
+        has_breaker=True,
+    ),
+    Script(
+        "circuit breaker rolls back, its failure is shown before that, and the end is waited for",
+        Kind.ROLLED_BACK,
+        260,
+        [*FAILING, SAYS_FAILED, goes_back(205, **COUNTS), is_back(260, **COUNTS)],
+        has_breaker=True,
+        wait_rollback=True,
+    ),
+    Script(
+        "circuit breaker, no roll-back, and one is waited for",
+        Kind.FAILED,
+        190,
+        [*FAILING, SAYS_FAILED],
+        has_breaker=True,
+        rolls_back=False,
+        wait_rollback=True,
+    ),
+    Script(
+        "circuit breaker, nothing to go back to, and a roll-back is waited for",
+        Kind.FAILED,
+        190,
+        [
+            Frame(-1, [mine(pending=2)], [release(MINE, 42, "IN_PROGRESS", begun=0)]),
+            Frame(
+                190,
+                [mine(state="FAILED", failed=3, reason=BREAKER)],
+                [release(MINE, 42, "STOPPED", begun=0, **COUNTS)],
+            ),
+        ],
+        has_breaker=True,
+        wait_rollback=True,
     ),
     Script(
         "circuit breaker rolls back",
@@ -941,6 +1214,14 @@ FAILED_ONES = (
         wanted=since(),
         asked_at=400,
         has_breaker=True,
+    ),
+    Script(
+        "same revision rolled back to itself, asked by the time an hour later",
+        Kind.ROLLED_BACK,
+        260,
+        [*FAILING, goes_back(190, revision=42), is_back(260, revision=42)],
+        wanted=since(),
+        asked_at=3900,
     ),
     Script(
         "same revision redeployed and rolled back to itself",
@@ -1038,6 +1319,14 @@ FAILED_ONES = (
         tasks=pulls(60, 120, 180),
     ),
     Script(
+        "never starts, asked half an hour after the last task died",
+        Kind.FAILED,
+        180,
+        [BEFORE, under_way(pending=2), under_way(180, pending=1, failed=3)],
+        tasks=pulls(60, 120, 180),
+        asked_at=2000,
+    ),
+    Script(
         "never starts, and tasks may not be read",
         Kind.FAILED,
         180,
@@ -1092,6 +1381,24 @@ UNDECIDED_ONES = (
     Script("superseded by a newer revision", Kind.SUPERSEDED, 150, [*REASONED, newer(150)]),
     Script(
         "superseded by the same revision again", Kind.SUPERSEDED, 150, [*REASONED, newer(150, 42)]
+    ),
+    Script(
+        "superseded, and the newer one is rolled back before anybody asks",
+        Kind.SUPERSEDED,
+        150,
+        [
+            *REASONED,
+            newer(150),
+            Frame(
+                300,
+                [row("ecs-svc/3500", 41, begun=280, state="COMPLETED", running=2)],
+                [
+                    release(NEXT, 43, "ROLLBACK_SUCCESSFUL", begun=150),
+                    release(MINE, 42, "STOPPED", begun=0),
+                ],
+            ),
+        ],
+        asked_at=400,
     ),
     Script(
         "superseded, and the newer one is complete",
@@ -1149,6 +1456,12 @@ UNDECIDED_ONES = (
         [BEFORE, staged(0, "POST_TEST_TRAFFIC_SHIFT", hook="AWAITING_ACTION")],
     ),
     Script("no such service", Kind.NOT_FOUND, 0, [Frame(-1, [], status="MISSING")], wanted=by_id()),
+    Script(
+        "a service that was deleted before anybody asks",
+        Kind.FAILED,
+        0,
+        [Frame(-1, [], status="INACTIVE")],
+    ),
     Script("nothing was deployed", Kind.NOT_FOUND, 0, [BEFORE], wanted=since()),
     Script("no such deployment", Kind.NOT_FOUND, 0, [BEFORE], wanted=by_id("ecs-svc/77")),
 )

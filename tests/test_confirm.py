@@ -1,13 +1,16 @@
 """Is this deployment really live? Every script, and what a person at a shell gets to see."""
 
+import errno
 import io
 import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -18,11 +21,12 @@ from botocore.exceptions import ClientError
 
 from notifier.cli import confirm as verb
 from notifier.cli import main
-from notifier.confirmation import Kind, Mine, confirm, deployment, since
-from notifier.confirming import PAUSE
+from notifier.confirmation import Kind, Mine, Silent, confirm, deployment, since
+from notifier.confirming import PAUSE, Confirmation
 from notifier.errors import ReadFailed
 from tests import confirm_scripts
 from tests.confirm_scripts import (
+    ALL_OF_RELEASES,
     MINE,
     SCRIPTS,
     FakeEcs,
@@ -33,6 +37,7 @@ from tests.confirm_scripts import (
     is_wrong,
     ours,
     primary_is_mine,
+    row,
     stock_waiter,
 )
 
@@ -150,6 +155,71 @@ def test_several_services_are_asked_about_in_one_call(play: Play) -> None:
     assert [one.verdict.kind for one in found] == [Kind.NOT_FOUND, Kind.LIVE]
     looks = fake.calls.count("describe_services") - 1  # and one that explains nothing
     assert looks <= fake.calls.count("list_tasks") + 1
+
+
+class Told(Silent):
+    """Who is told of each outcome, and when."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.ends: list[tuple[str, Kind, float]] = []
+
+    def ended(self, found: Confirmation) -> None:
+        self.ends.append((found.service, found.verdict.kind, self.clock.second))
+
+
+def test_a_failure_is_told_at_once_where_another_service_goes_on(
+    play: Play, clock: VirtualClock
+) -> None:
+    fake = play("circuit breaker rolls back")
+    wanted = {"search": since(at(0)), "checkout": fake.script.wanted}
+    fake.beside = {"search": row(MINE, 7, begun=0, pending=2)}
+    told = Told(clock)
+    found = confirm("prod-web", wanted, client=fake, listener=told, timeout=timedelta(minutes=10))
+
+    assert [one.verdict.kind for one in found] == [Kind.UNDECIDED, Kind.ROLLED_BACK]
+    assert [one[:2] for one in told.ends] == [
+        ("checkout", Kind.ROLLED_BACK),
+        ("search", Kind.UNDECIDED),
+    ]
+    assert told.ends[0][2] <= 200
+
+
+def test_a_failure_is_told_though_the_login_ends_before_the_other_service_does(
+    play: Play, capsys: Capture
+) -> None:
+    one = script("circuit breaker rolls back")
+    fake = play(replace(one, errors=[(400, 1e6, "ExpiredTokenException")]))
+    fake.beside = {"search": row(MINE, 7, begun=0, pending=2)}
+    asked = [*ASKED, "search", "--since", "2026-11-20T11:59:30Z", "--json"]
+
+    assert main(asked) == 1
+    said = capsys.readouterr()
+    shown = json.loads(said.out)
+    assert shown["exitCode"] == 1
+    assert "ExpiredTokenException" in shown["error"]
+    assert [one["service"] for one in shown["services"]] == ["checkout"]
+    assert said.err.index("⛔ checkout: rolled back") < said.err.index("ExpiredTokenException")
+
+
+def test_interrupted_it_shows_what_is_known_by_then(
+    play: Play, capsys: Capture, monkeypatch: Patch, clock: VirtualClock
+) -> None:
+    fake = play("circuit breaker rolls back")
+    fake.beside = {"search": row(MINE, 7, begun=0, pending=2)}
+
+    def sleeps(seconds: float) -> None:
+        clock.sleep(seconds)
+        if clock.second > 400:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("notifier.confirmation.time", SimpleNamespace(sleep=sleeps))
+    asked = [*ASKED, "search", "--since", "2026-11-20T11:59:30Z", "--json"]
+
+    assert main(asked) == 130
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["exitCode"] == 130
+    assert [one["verdict"] for one in shown["services"]] == ["rolled back"]
 
 
 def test_a_failure_is_explained_by_its_tasks_and_what_changed() -> None:
@@ -302,28 +372,94 @@ def test_in_a_terminal_the_line_is_rewritten(capsys: Capture) -> None:
     assert terminal.getvalue().endswith("\r\x1b[2K")
 
 
-def test_whoever_reads_and_goes_away_gets_no_success(play: Play, monkeypatch: Patch) -> None:
-    class Closed(io.StringIO):
-        def write(self, _text: str) -> int:
-            raise BrokenPipeError
+class Breaking(io.StringIO):
+    """A stream that takes nothing."""
 
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, _text: str) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [BrokenPipeError(), OSError(errno.ENOSPC, "full"), ValueError("closed")]
+)
+def test_what_cannot_be_written_is_no_success_and_no_failure_of_the_deployment(
+    play: Play, monkeypatch: Patch, error: Exception
+) -> None:
     play("happy")
-    monkeypatch.setattr(sys, "stdout", Closed())
+    monkeypatch.setattr(sys, "stdout", Breaking(error))
 
     assert main([*ASKED, "--deployment", MINE]) == 4
+    assert main([*ASKED, "--deployment", MINE, "--json"]) == 4
+
+
+@pytest.mark.parametrize(("name", "code"), [("happy", 0), ("circuit breaker rolls back", 1)])
+def test_without_standard_output_the_exit_code_tells(
+    play: Play, monkeypatch: Patch, name: str, code: int
+) -> None:
+    play(name)
+    monkeypatch.setattr(sys, "stdout", None)
+
+    assert main([*ASKED, "--deployment", MINE]) == code
+    play(name)
+    assert main([*ASKED, "--deployment", MINE, "--json"]) == code
+
+
+def test_an_error_that_nobody_expected_is_not_said_to_be_the_deployments(
+    play: Play, monkeypatch: Patch, capsys: Capture
+) -> None:
+    fake = play("happy")
+    monkeypatch.setattr(fake, "list_tasks", lambda **_: {"taskArns": 1 / 0})
+
+    assert main([*ASKED, "--deployment", MINE, "--json"]) == 4
+    said = capsys.readouterr()
+    assert said.err.endswith("ecs-watch: no verdict: ZeroDivisionError\n")
+    assert json.loads(said.out)["exitCode"] == 4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_full_disk_does_not_change_the_exit_code_of_a_failure(tmp_path: Path) -> None:
+    command = f"{sys.executable} -c 'import sys; from notifier.cli import main; sys.exit(main())'"
+    refused = f"{command} confirm --cluster c --service s --since 1m --json > /dev/full"
+    environment = {"PYTHONPATH": "src", "AWS_CONFIG_FILE": str(tmp_path / "none")}
+    one = subprocess.run(
+        ["sh", "-c", refused], env=environment, capture_output=True, timeout=60, check=False
+    )
+
+    assert one.returncode == 5  # there is no region, so nothing is asked of AWS
+    assert b"ecs-watch: DescribeServices: " in one.stderr
+    assert b"Exception ignored" not in one.stderr
+
+
+def test_a_profile_that_is_not_there_is_no_failed_deployment(
+    monkeypatch: Patch, tmp_path: Path, capsys: Capture
+) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+
+    assert main([*ASKED, "--deployment", MINE, "--profile", "nobody"]) == 5
+    assert "nobody" in capsys.readouterr().err
 
 
 # --- which deployment ---------------------------------------------------------------------------
 
 
-def answer(name: str = "checkout", **more: Any) -> str:
-    primary = {
-        "id": MINE,
+BEFORE_IT_BEGINS = replace(script("happy"), asked_at=-2)
+
+
+def primary(id: str = MINE) -> dict[str, str]:
+    return {
+        "id": id,
         "status": "PRIMARY",
         "taskDefinition": definition(42),
         "createdAt": at(0).isoformat(),
     }
-    return json.dumps({"service": {"serviceName": name, "deployments": [primary], **more}})
+
+
+def answer(name: str = "checkout", **more: Any) -> str:
+    return json.dumps({"service": {"serviceName": name, "deployments": [primary()], **more}})
 
 
 def given(monkeypatch: Patch, text: str) -> None:
@@ -366,13 +502,15 @@ def test_nonsense_on_standard_input_is_said_to_be_that(
     assert fake.calls == []
 
 
-def test_with_nothing_on_standard_input_the_newest_of_the_last_minute_is_meant(
-    play: Play, monkeypatch: Patch
+def test_with_nothing_on_standard_input_no_deployment_is_guessed(
+    play: Play, monkeypatch: Patch, capsys: Capture
 ) -> None:
-    play("happy")
+    fake = play("happy")
     given(monkeypatch, "")
 
-    assert main(ASKED) == 0
+    assert main(ASKED) == 2
+    assert "--since 1m" in capsys.readouterr().err
+    assert fake.calls == []
 
 
 def test_an_open_pipe_into_which_nobody_writes_is_not_waited_for(monkeypatch: Patch) -> None:
@@ -411,15 +549,21 @@ def test_arguments_that_do_not_fit_are_refused(wrong: list[str], capsys: Capture
     assert "usage:" in capsys.readouterr().err
 
 
-def test_deploy_begins_it_and_confirms_that_one(play: Play, capsys: Capture) -> None:
-    fake = play("happy")
-    begun: list[Any] = []
+def begins(begun: list[Any], **known: str) -> Callable[..., Any]:
+    """UpdateService as it answers for services with these deployments; notes what was asked."""
 
-    def begins(**asked: Any) -> Any:
+    def updates(**asked: Any) -> Any:
         begun.append(asked)
-        return json.loads(answer())
+        name = asked["service"]
+        return json.loads(answer(name, deployments=[primary(known.get(name, MINE))]))
 
-    fake.begins = begins
+    return updates
+
+
+def test_deploy_begins_it_and_confirms_that_one(play: Play, capsys: Capture) -> None:
+    fake = play(BEFORE_IT_BEGINS)
+    begun: list[Any] = []
+    fake.begins = begins(begun)
 
     assert main([*ASKED, "--deploy", "--task-definition", "checkout:42"]) == 0
     assert begun == [
@@ -431,6 +575,64 @@ def test_deploy_begins_it_and_confirms_that_one(play: Play, capsys: Capture) -> 
         }
     ]
     assert "checkout: ecs-svc/2000 begun" in capsys.readouterr().err
+
+
+def test_deploy_says_so_when_that_task_definition_runs_already(play: Play, capsys: Capture) -> None:
+    fake = play(replace(script("happy"), asked_at=3600))
+    fake.begins = begins([])
+
+    assert main([*ASKED, "--deploy", "--task-definition", "checkout:42"]) == 0
+    said = capsys.readouterr().err
+    assert "checkout: nothing begun, ecs-svc/2000 has this task definition already" in said
+
+
+@pytest.mark.parametrize(
+    ("beside", "code", "why"),
+    [
+        ({}, 5, "serach: there is no such service in the cluster"),
+        ({"status": "DRAINING"}, 5, "serach: it is DRAINING"),
+        ({"deploymentController": {"type": "CODE_DEPLOY"}}, 2, "CodeDeploy"),
+    ],
+)
+def test_deploy_begins_nothing_unless_all_of_the_services_can_be_deployed(
+    play: Play, capsys: Capture, beside: dict[str, Any], code: int, why: str
+) -> None:
+    fake = play("happy")
+    fake.beside = {"serach": row(MINE, 7, begun=0)} if beside else {}
+    fake.of_beside = beside
+    begun: list[Any] = []
+    fake.begins = begins(begun)
+
+    assert main([*ASKED, "serach", "--deploy", "--force-new-deployment"]) == code
+    assert begun == []
+    said = capsys.readouterr().err
+    assert why in said
+    assert "nothing was begun" in said
+
+
+@pytest.mark.parametrize(("name", "code"), [("happy", 5), ("circuit breaker, no roll-back", 1)])
+def test_what_has_begun_is_confirmed_though_another_one_cannot_be_begun(
+    play: Play, capsys: Capture, name: str, code: int
+) -> None:
+    fake = play(replace(script(name), asked_at=-2))
+    fake.beside = {"search": row("ecs-svc/9", 7, begun=-9000, state="COMPLETED", running=2)}
+
+    def updates(**asked: Any) -> Any:
+        if asked["service"] == "search":
+            raise ClientError(
+                {"Error": {"Code": "AccessDenied", "Message": "not search"}}, "UpdateService"
+            )
+        return json.loads(answer())
+
+    fake.begins = updates
+    asked = [*ASKED, "search", "--deploy", "--force-new-deployment", "--json"]
+
+    assert main(asked) == code
+    said = capsys.readouterr()
+    shown = json.loads(said.out)
+    assert [one["verdict"] for one in shown["services"]] == [str(script(name).truth)]
+    assert "not search" in shown["error"]
+    assert said.err.index("search: not begun") < said.err.index(f"checkout: {script(name).truth}")
 
 
 @pytest.mark.parametrize(
@@ -459,10 +661,13 @@ def test_a_deployment_that_cannot_be_begun_is_not_waited_for(
 def test_another_deployment_controller_is_an_error_that_says_who_can_tell(
     play: Play, capsys: Capture, controller: str
 ) -> None:
-    play(replace(script("happy"), controller=controller))
+    others = ALL_OF_RELEASES | {"list_tasks"}
+    throttled = replace(script("happy"), errors=[(0, 1e6, "ThrottlingException")], errors_of=others)
+    fake = play(replace(throttled, controller=controller))
 
     assert main([*ASKED, "--deployment", MINE]) == 2
     assert "ECS shows no deployments of it" in capsys.readouterr().err
+    assert fake.calls == ["describe_services"]
 
 
 def test_without_permission_or_region_or_login_nothing_is_said_of_the_deployment(
@@ -481,6 +686,17 @@ def test_what_may_not_be_read_is_named_at_the_end(play: Play, capsys: Capture) -
     assert main([*ASKED, "--deployment", MINE]) == 0
 
     assert "no permission: ecs:ListServiceDeployments (see --iam)" in capsys.readouterr().out
+
+
+def test_what_fails_for_good_is_named_at_the_end_and_is_no_lack_of_permission(
+    play: Play, capsys: Capture
+) -> None:
+    play("list_service_deployments fails for good with InvalidParameterException")
+    assert main([*ASKED, "--deployment", MINE]) == 0
+
+    said = capsys.readouterr().out
+    assert "ecs:ListServiceDeployments: unavailable (InvalidParameterException)" in said
+    assert "no permission" not in said
 
 
 def test_interrupted_it_leaves_the_deployment_alone(

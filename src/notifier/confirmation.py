@@ -61,7 +61,7 @@ def confirm(
 
     `client` is boto3's for ECS; without it one is made with the credentials at hand. Raises
     ReadFailed when ECS refuses to be read or the cluster is not there, NotAnswerable when ECS does
-    not deploy the service.
+    not deploy the service; of the services that had ended by then the listener's `ended` was told.
     """
     door = Releases(client or client_for_ecs(), cluster)
     return confirming(
@@ -119,4 +119,7 @@ class Silent:
         """Say nothing."""
 
     def cannot_read(self, at: datetime, why: str, pause: timedelta) -> None:
+        """Say nothing."""
+
+    def ended(self, found: Confirmation) -> None:
         """Say nothing."""

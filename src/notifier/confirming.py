@@ -55,7 +55,7 @@ class Door(Protocol):
 
     @property
     def refused(self) -> Mapping[str, str]:
-        """The reads that are not allowed, and why."""
+        """The reads that are not allowed or never answered, and why."""
 
 
 class Explains(Protocol):
@@ -78,6 +78,9 @@ class Listener(Protocol):
 
     def cannot_read(self, at: datetime, why: str, pause: timedelta) -> None:
         """A look failed, and comes again after a pause."""
+
+    def ended(self, found: "Confirmation") -> None:
+        """One service has its verdict, and the others may go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +147,9 @@ class Confirming:
     def confirm(self, wanted: Mapping[str, Wanted]) -> tuple[Confirmation, ...]:
         """What became of each service's deployment, in the order asked for.
 
-        Raises ReadFailed when ECS refuses to be read at all; NotAnswerable when it cannot tell.
+        The listener is told of each as soon as it has ended, so what is known is told also when
+        this raises: ReadFailed when ECS refuses to be read at all, NotAnswerable when it cannot
+        tell.
         """
         began_at = self.now()
         watched = {name: _Watched(one, Seen(began_at=began_at)) for name, one in wanted.items()}
@@ -158,6 +163,7 @@ class Confirming:
             for name, one in left.items():
                 if is_over or one.is_done(wait_rollback=self.wait_rollback):
                     done[name] = self._confirmation(name, one, str(failed or ""))
+                    self.listener.ended(done[name])
             if len(done) == len(watched):
                 return tuple(done[name] for name in wanted)
             pause = self._pause(began_at, errors)

@@ -4,9 +4,9 @@ Pure. Asked is always about *one* deployment, never whether a service is steady:
 as well when a roll-back has ended, or before ECS shows that anything has begun.
 
 A service's `Deployment` (`ecs-svc/…`) and its `ServiceDeployment` (an ARN) have no key in common. A
-service deployment counts as the same one only if it was created at or after the deployment, at the
-latest a minute later, and its target revision has the same task definition; else the service's own
-`deployments` decide alone.
+service deployment counts as the same one only if it was created from five seconds before to a
+minute after the deployment, no other of the service's deployments is nearer, and its target
+revision has the same task definition; else the service's own `deployments` decide alone.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Deployment.html
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceDeployment.html
@@ -27,6 +27,7 @@ from notifier.tasks import Stop, verdict_on_stopped
 FOUND_WITHIN = timedelta(seconds=60)  # ECS may show a deployment later than its call has answered
 HELD = timedelta(seconds=5)  # what one read alone may show by mistake must stand so long
 TWO_RECORDS_WITHIN = timedelta(minutes=1)  # of one deployment, as `Deployment` and as the other
+OTHER_RECORD_FIRST = timedelta(seconds=5)  # by as much at most
 CRASHES = 3
 CRASHES_WITHIN = timedelta(minutes=15)
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html
@@ -62,7 +63,8 @@ class Verdict:
     """How it stands, and the evidence in lines, the weightiest first.
 
     `reason` is ECS's own words where it gives some; it is foreign text. `is_going_back`: ECS has
-    not finished the roll-back. `is_by_crashes`: its tasks die, and ECS has said nothing.
+    not finished the roll-back, or not begun it yet. `is_by_crashes`: its tasks die, and ECS has
+    said nothing.
     """
 
     kind: Kind
@@ -110,7 +112,8 @@ class Wanted:
 class Shown:
     """What one look at ECS showed of a service.
 
-    `controller` is the type of its deployment controller. `releases` are its service deployments,
+    `controller` is the type of its deployment controller, `rolls_back` whether ECS rolls back what
+    its circuit breaker or alarms fail. `releases` are its service deployments,
     None where they cannot be read; `stopped_tasks` are those of any deployment of it. `said` are
     the service's own messages with their times, newest first, and foreign text.
     """
@@ -119,6 +122,7 @@ class Shown:
     cluster_arn: str = ""
     controller: str = "ECS"
     has_circuit_breaker: bool = False
+    rolls_back: bool = False
     releases: tuple[ServiceDeployment, ...] | None = None
     stopped_tasks: tuple[StoppedTask, ...] = ()
     said: tuple[tuple[datetime, str], ...] = ()
@@ -154,21 +158,28 @@ def identified(wanted: Wanted, shown: Shown) -> Mine | None:
     releases = [one for one in shown.releases or () if (one.created_at or _EVER) >= since]
     back = [one for one in releases if one.status in _BACK]
     for row in rows:
-        if not _is_way_back(row, shown, since):
-            return _of_row(row) if not _is_target_of_way_back(row, back) else _of_release(back)
+        if _is_way_back(row, shown, since):
+            continue
+        if not _may_be_target_of_way_back(row, shown, back):
+            return _of_row(row)
+        return None if _is_young(row, shown) else _of_release(back)
     return _of_release(back)
 
 
-def _is_target_of_way_back(row: Deployment, back: Sequence[ServiceDeployment]) -> bool:
-    """Whether a release that is rolled back began before it, with another task definition.
+def _may_be_target_of_way_back(
+    row: Deployment, shown: Shown, back: Sequence[ServiceDeployment]
+) -> bool:
+    """Whether it has no service deployment of its own, and one that is rolled back began before it.
 
     When the roll-back is complete nothing in the row itself says any more that it is one.
     """
-    return any(
-        one.task_definition != row.task_definition
-        and (one.created_at or _EVER) <= (row.created_at or _EVER)
-        for one in back
-    )
+    before = any((one.created_at or _EVER) <= (row.created_at or _EVER) for one in back)
+    return before and _own_release(row, shown) is None
+
+
+def _is_young(row: Deployment, shown: Shown) -> bool:
+    """Whether its service deployment may still come to be shown."""
+    return shown.reading.read_at - (row.created_at or _EVER) < TWO_RECORDS_WITHIN
 
 
 def _of_release(releases: Sequence[ServiceDeployment]) -> Mine | None:
@@ -199,32 +210,43 @@ def _completed(mine: Mine, shown: Shown) -> Mine:
     known = replace(
         mine, task_definition=release.task_definition, began_at=mine.began_at or release.created_at
     )
-    same = [one for one in _newest_first(shown) if not mine.deployment_id and _is_one(one, release)]
-    if not same:
-        return known
-    return replace(known, deployment_id=same[-1].id, began_at=same[-1].created_at)
+    row = None if mine.deployment_id else _own_row(release, shown)
+    return replace(known, deployment_id=row.id, began_at=row.created_at) if row else known
 
 
-def _is_one(row: Deployment, release: ServiceDeployment) -> bool:
-    """Whether these are the two records of one deployment."""
-    if not (row.created_at and release.created_at and row.task_definition):
-        return False
+def _apart(row: Deployment, release: ServiceDeployment) -> timedelta | None:
+    """How long one record was made after the other; None where they are not of one deployment."""
+    is_same = row.task_definition == release.task_definition != ""
+    if not is_same or not row.created_at or not release.created_at:
+        return None
     later = release.created_at - row.created_at
-    same = row.task_definition == release.task_definition
-    return same and timedelta(0) <= later <= TWO_RECORDS_WITHIN
+    return abs(later) if -OTHER_RECORD_FIRST <= later <= TWO_RECORDS_WITHIN else None
+
+
+def _own_row(release: ServiceDeployment, shown: Shown, *more: Deployment) -> Deployment | None:
+    """The deployment nearest to it, of those that are shown and `more`."""
+    near = [(_apart(one, release), one) for one in (*more, *shown.reading.deployments)]
+    pairs = [(apart, one) for apart, one in near if apart is not None]
+    return min(pairs, key=lambda pair: pair[0])[1] if pairs else None
+
+
+def _own_release(row: Deployment, shown: Shown) -> ServiceDeployment | None:
+    """The service deployment nearest to it that is nearer to no other deployment."""
+    near = [(_apart(row, one), one) for one in shown.releases or ()]
+    pairs = [
+        (apart, one)
+        for apart, one in near
+        if apart is not None and _own_row(one, shown, row) == row
+    ]
+    return min(pairs, key=lambda pair: pair[0])[1] if pairs else None
 
 
 def _release_of(mine: Mine, shown: Shown) -> ServiceDeployment | None:
     """Its service deployment, if one can be no other's."""
-    releases = shown.releases or ()
     if mine.service_deployment:
+        releases = shown.releases or ()
         return next((one for one in releases if one.arn == mine.service_deployment), None)
-    row = _row_of(mine, shown) or _as_row(mine)
-    return min(
-        (one for one in releases if _is_one(row, one)),
-        key=lambda one: one.created_at or _EVER,
-        default=None,
-    )
+    return _own_release(_row_of(mine, shown) or _as_row(mine), shown)
 
 
 def _as_row(mine: Mine) -> Deployment:
@@ -303,7 +325,8 @@ def _is_complete(mine: Mine, shown: Shown) -> bool:
     if row is None or row.status != "PRIMARY" or row.rollout_state not in ("COMPLETED", ""):
         return False
     runs = row.running_count >= max(row.desired_count, shown.reading.desired_count)
-    return runs and not row.pending_count and len(shown.reading.deployments) == 1
+    left = [one for one in shown.reading.deployments if one.status != "INACTIVE"]
+    return runs and not row.pending_count and len(left) == 1
 
 
 # --- the verdict --------------------------------------------------------------------------------
@@ -348,15 +371,19 @@ def verdict(mine: Mine | None, shown: Shown, seen: Seen, policy: Policy) -> Verd
 
 
 def _of_service(shown: Shown, seen: Seen) -> Verdict | None:
-    """A service that is not there, or ends. One look alone may be of before its creation."""
+    """A service that is not there, or ends.
+
+    Until it was shown once, a look may be of before its creation, or show an earlier service of its
+    name that was deleted. Later only one that drains is believed at once.
+    """
     status, now = shown.reading.status, shown.reading.read_at
     if status == "ACTIVE" or not seen.gone_since:
         return None
-    is_held = now - seen.gone_since >= HELD
+    is_held = now - seen.gone_since >= (HELD if seen.is_active else FOUND_WITHIN)
     if status == "MISSING" and not seen.is_active:
         kind = Kind.NOT_FOUND if is_held else Kind.UNDECIDED
         return Verdict(kind=kind, evidence=("there is no such service in the cluster",))
-    if is_held or (seen.is_active and status != "MISSING"):
+    if is_held or (seen.is_active and status == "DRAINING"):
         said = "is not there any more" if status == "MISSING" else f"is {status}: deleted"
         return Verdict(kind=Kind.FAILED, evidence=(f"the service {said}",))
     return Verdict(kind=Kind.UNDECIDED, evidence=(f"the service is {status}",))
@@ -400,15 +427,36 @@ def _failed(mine: Mine, shown: Shown) -> Verdict | None:
     if primary and _goes_back(primary, mine, shown):
         return _way_back(mine, shown, primary, reason)
     evidence = ("ECS says that it failed", *(_counts(release) if release else ()))
-    return Verdict(kind=Kind.FAILED, evidence=evidence, reason=reason)
+    return Verdict(
+        kind=Kind.FAILED,
+        evidence=evidence,
+        reason=reason,
+        is_going_back=_will_go_back(mine, shown),
+    )
+
+
+def _will_go_back(mine: Mine, shown: Shown) -> bool:
+    """Whether ECS has failed it and the roll-back, which is yet to be shown, comes next."""
+    release, began_at = _release_of(mine, shown), mine.began_at or _EVER
+    is_stopped = release is not None and release.status in _STOPPED
+    has_older = any((one.created_at or _EVER) < began_at for one in shown.reading.deployments)
+    return shown.rolls_back and has_older and not is_stopped
 
 
 def _replaced(mine: Mine, shown: Shown) -> Verdict | None:
-    """Another one is PRIMARY: a way back, or a newer one."""
+    """Another one is PRIMARY: a way back, or a newer one.
+
+    Where mine is not listed beside an older one, the read may be of before it began, and what is
+    shown as a roll-back then is an earlier release's.
+    """
     primary = _primary(shown)
     if primary is None or primary.id == mine.deployment_id:
         return None
     is_newer = _is_newer(primary, mine)
+    if not is_newer and _row_of(mine, shown) is None:
+        return None
+    if is_newer and (between := _between(mine, primary, shown)):
+        return Verdict(kind=Kind.SUPERSEDED, evidence=(f"{between.arn} began after it",))
     is_called_so = _is_way_back(primary, shown, mine.began_at)
     if is_called_so or (is_newer and _goes_back(primary, mine, shown)):
         reason = primary.rollout_state_reason if is_called_so else ""
@@ -417,6 +465,21 @@ def _replaced(mine: Mine, shown: Shown) -> Verdict | None:
         return None
     newer = f"{primary.id} ({revision_label(primary.task_definition)}) is PRIMARY now"
     return Verdict(kind=Kind.SUPERSEDED, evidence=(newer,))
+
+
+def _between(mine: Mine, primary: Deployment, shown: Shown) -> ServiceDeployment | None:
+    """What began after mine and before the PRIMARY one: that is rolled back then, not mine."""
+    own = _release_of(mine, shown)
+    until = primary.created_at or _EVER
+    if own is None or own.created_at is None:
+        return None
+    later = (
+        one
+        for one in shown.releases or ()
+        if one.created_at and own.created_at < one.created_at <= until
+    )
+    others = (one for one in later if one != _own_release(primary, shown))
+    return next(others, None)
 
 
 def _goes_back(primary: Deployment, mine: Mine, shown: Shown) -> bool:
@@ -489,25 +552,34 @@ def _crashed(mine: Mine, shown: Shown, policy: Policy) -> Verdict | None:
     count those that die later.
     """
     most, row = _crashes_allowed(mine, shown, policy), _row_of(mine, shown)
-    dead = [
-        one
-        for one in _dead(mine, shown)
-        if one.started_at or policy.crashes is not None or not shown.has_circuit_breaker
-    ]
-    newest = max((one.stopped_at or _EVER for one in dead), default=_EVER)
-    recent = [
-        one for one in dead if not one.stopped_at or newest - one.stopped_at <= CRASHES_WITHIN
-    ]
     counts_all = not shown.has_circuit_breaker or policy.crashes is not None
+    dead = [one for one in _dead(mine, shown) if one.started_at or counts_all]
     failed = row.failed_tasks if row and counts_all else 0
-    if not most or max(len(recent), failed) < most:
+    crashes = max(_within_window(dead), failed)
+    if not most or crashes < most or _has_recovered(mine, dead, shown):
         return None
-    crashes = max(len(recent), failed)
     return Verdict(
         kind=Kind.FAILED,
         evidence=(f"{crashes} of its tasks failed, and ECS goes on trying",),
         is_by_crashes=True,
     )
+
+
+def _within_window(dead: Sequence[StoppedTask]) -> int:
+    """How many died within a quarter of an hour, by ECS's times alone, before the newest death."""
+    newest = max((one.stopped_at or _EVER for one in dead), default=_EVER)
+    return sum(not one.stopped_at or newest - one.stopped_at <= CRASHES_WITHIN for one in dead)
+
+
+def _has_recovered(mine: Mine, dead: Sequence[StoppedTask], shown: Shown) -> bool:
+    """Whether it is complete, and none died for a quarter of an hour.
+
+    Our own clock is off by five minutes at most: else AWS refuses what we sign.
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_aws-signing.html
+    """
+    now = shown.reading.read_at
+    calm = all(one.stopped_at and now - one.stopped_at > CRASHES_WITHIN for one in dead)
+    return calm and _is_complete(mine, shown)
 
 
 def _crashes_allowed(mine: Mine, shown: Shown, policy: Policy) -> int:

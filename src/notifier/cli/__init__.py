@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except WatchError as error:
         print(f"ecs-watch: {error}", file=sys.stderr)
-        return 1
+        return getattr(options, "refused", 1)
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()
         return 0

@@ -1,6 +1,7 @@
 """`ecs-watch confirm`: is this deployment really live?"""
 
 import argparse
+import io
 import json
 import os
 import re
@@ -14,12 +15,13 @@ from typing import TextIO
 from notifier.arns import cluster_name, partition_of
 from notifier.cli.answered import Unusable, answers_on
 from notifier.cli.aws import add_login, explained
-from notifier.cli.confirmed import EXIT_CODE, as_json, exit_code, lines_of, marked
-from notifier.cli.progress import Progress, foreign
+from notifier.cli.begun import NotThere, begun
+from notifier.cli.confirmed import EXIT_CODE, Report, as_json, worst
+from notifier.cli.progress import foreign
 from notifier.confirmation import TIMEOUT, Wanted, clock, confirming, deployment, since
-from notifier.confirming import Confirmation, NotAnswerable
+from notifier.confirming import Confirmation, Confirming
 from notifier.deployments import Kind, Policy
-from notifier.ecs.reads import is_final, read_errors
+from notifier.ecs.reads import NO_PERMISSION, is_final, read_errors
 from notifier.ecs.releases import OPTIONAL, Releases
 from notifier.errors import ReadFailed, WatchError
 
@@ -32,7 +34,7 @@ examples:
   ecs-watch confirm --iam --deploy
 
 Without --deployment, --since and --deploy it takes the answer of `aws ecs update-service` from
-standard input, and where there is none the newest deployment of the last minute. It never guesses.
+standard input. It never guesses: without an answer it exits with 2.
 """
 EXIT_CODES = """
 exit codes:
@@ -40,12 +42,15 @@ exit codes:
   1    failed, rolled back or stopped
   2    the command line or standard input was not understood, or ECS does not deploy the service
   3    superseded by a newer deployment
-  4    undecided when the time was over
+  4    undecided when the time was over, or for an error of ours
   5    no permission, not logged in, or no such cluster, service or deployment
   130  interrupted; the deployment is untouched
 """
 REFUSED, USAGE, INTERRUPTED = 5, 2, 130
-JUST_NOW = timedelta(seconds=60)
+NO_ANSWER = (
+    "nobody says which deployment: no answer of `aws ecs update-service` came on standard input, "
+    "so that may have failed. For the newest deployment of the last minute give --since 1m"
+)
 _UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours"}
 LONGEST = timedelta(hours=24)
 
@@ -68,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ecs-svc/… or the ARN of a service deployment, one for each service",
     )
     which.add_argument(
-        "--since", type=a_time, metavar="TIME", help="the newest since then: 2026-11-23T12:00:00Z"
+        "--since", type=a_time, metavar="TIME", help="the newest since: 2026-11-23T12:00:00Z or 1m"
     )
     which.add_argument("--deploy", action="store_true", help="begin it (ecs:UpdateService)")
     which.add_argument("--task-definition", default="", help="what to deploy, with --deploy")
@@ -99,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the outcome as JSON; text to stderr")
     parser.add_argument("--iam", action="store_true", help="print the policy that it needs")
     add_login(parser, "the cluster's region")
-    parser.set_defaults(usage_error=parser.error)
+    parser.set_defaults(usage_error=parser.error, refused=REFUSED)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -109,103 +114,151 @@ def run(options: argparse.Namespace) -> int:
         return 0
     for why in _misfits(options):
         options.usage_error(why)
-    text = sys.stderr if options.json else sys.stdout
-    with _ended_by_sigterm():
-        try:
-            return _confirmed(options, text)
-        except KeyboardInterrupt:
-            print("ecs-watch: interrupted; the deployment is untouched", file=sys.stderr)
-            return INTERRUPTED
-        except BrokenPipeError:  # whoever reads has gone, and nothing must look like success
-            _write_to_nowhere()
-            return EXIT_CODE[Kind.UNDECIDED]
-        except WatchError as error:
-            return _refused(error, options)
+    report = Report((sys.stderr if options.json else sys.stdout) or io.StringIO())
+    try:
+        with _ended_by_sigterm():
+            _confirm(options, report)
+    except (Exception, KeyboardInterrupt) as error:  # 1, Python's own, is for what ECS says failed
+        return _finished(options, report, error)
+    return _finished(options, report)
 
 
-def _confirmed(options: argparse.Namespace, text: TextIO) -> int:
+def _confirm(options: argparse.Namespace, report: Report) -> None:
     with read_errors("DescribeServices"):
         from notifier.confirmation import client_for_ecs
 
         door = Releases(client_for_ecs(), options.cluster)
-    progress = Progress(text)
     watch = confirming(
         door,
         timeout=options.timeout,
         policy=Policy(settle=options.settle, crashes=options.fail_after_crashes),
         wait_rollback=options.wait_rollback,
-        listener=progress,
+        listener=report,
     )
     try:
-        found = watch.confirm(_wanted(options, door))
+        _watched(options, door, watch)
     finally:
-        progress.clear()
-    _say(found, options, text, door)
-    return exit_code(found)
+        report.clear()
+        for line in _unread(door.refused):
+            print(line, file=report.stream)
 
 
-def _say(
-    found: Sequence[Confirmation], options: argparse.Namespace, text: TextIO, door: Releases
-) -> None:
-    for one in found:
-        print(*marked(one, list(lines_of(one))), sep="\n", file=text)
-    if door.refused:
-        print(f"no permission: {', '.join(sorted(door.refused))} (see --iam)", file=text)
+def _watched(options: argparse.Namespace, door: Releases, watch: Confirming) -> None:
+    if not options.deploy:
+        watch.confirm(_wanted(options))
+        return
+    wanted, failed = begun(
+        door,
+        options.service,
+        options.task_definition,
+        is_forced=options.force_new_deployment,
+        now=watch.now,
+    )
+    watch.confirm(wanted)
+    if failed:
+        raise failed
+
+
+def _unread(refused: Mapping[str, str]) -> Iterator[str]:
+    """What was left out of the verdicts, and why."""
+    denied = sorted(action for action, why in refused.items() if why == NO_PERMISSION)
+    if denied:
+        yield f"no permission: {', '.join(denied)} (see --iam)"
+    for action in sorted(refused.keys() - set(denied)):
+        yield f"could not be read: {action}: {foreign(refused[action])}"
+
+
+def _finished(
+    options: argparse.Namespace, report: Report, error: BaseException | None = None
+) -> int:
+    """Say why nothing more is known, if so, and with which exit code."""
+    code = _exit_code(report.found, error)
+    said = _said(error) if error else ""
+    is_out = True
+    try:
+        _say(options, report, code, said)
+    except (OSError, ValueError):
+        is_out = False
+    return code if _is_written() and is_out else code or EXIT_CODE[Kind.UNDECIDED]
+
+
+def _say(options: argparse.Namespace, report: Report, code: int, said: str) -> None:
+    if said and sys.stderr:
+        print(f"ecs-watch: {foreign(said)}", file=sys.stderr)
     if options.json:
-        print(json.dumps(as_json(found, options.cluster), indent=2))
+        found = sorted(report.found, key=lambda one: options.service.index(one.service))
+        print(json.dumps(as_json(found, options.cluster, code, said), indent=2))
 
 
-def _refused(error: WatchError, options: argparse.Namespace) -> int:
-    """Say why nothing is known, and with which exit code."""
-    code = USAGE
-    said = str(error)
-    if isinstance(error, ReadFailed):
-        code = REFUSED if is_final(error) else EXIT_CODE[Kind.UNDECIDED]
-        if isinstance(error.__cause__, Exception):
-            said = f"{error.operation}: {explained(error.__cause__)}"
-    print(f"ecs-watch: {foreign(said)}", file=sys.stderr)
-    if options.json:
-        shown = {"cluster": options.cluster, "exitCode": code, "error": foreign(said)}
-        print(json.dumps(shown, indent=2))
-    return code
+def _exit_code(found: Sequence[Confirmation], error: BaseException | None) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    codes = [EXIT_CODE[one.verdict.kind] for one in found]
+    return worst([*codes, _code_of(error)] if error else codes)
 
 
-def _write_to_nowhere() -> None:
-    """So that Python does not fail at its end to write what nobody reads.
+def _code_of(error: BaseException) -> int:
+    """The exit code when nothing else is known."""
+    match error:
+        case NotThere():
+            return REFUSED
+        case ReadFailed() if is_final(error):
+            return REFUSED
+        case WatchError() if not isinstance(error, ReadFailed):
+            return USAGE
+    return EXIT_CODE[Kind.UNDECIDED]
+
+
+def _said(error: BaseException) -> str:
+    """What it is, in a line; of what nobody expected its type alone, for it may quote a secret."""
+    match error:
+        case KeyboardInterrupt():
+            return "interrupted; the deployment is untouched"
+        case BrokenPipeError():
+            return "whoever reads the output has gone"
+        case ReadFailed(__cause__=Exception() as cause):
+            return f"{error.operation}: {explained(cause)}"
+        case WatchError():
+            return str(error)
+    return f"no verdict: {type(error).__name__}"
+
+
+def _is_written() -> bool:
+    """Whether all that was said is out; else it goes nowhere, and Python does not fail at its end.
 
     https://docs.python.org/3/library/signal.html#note-on-sigpipe
     """
-    with suppress(OSError):  # standard output is no file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    flushed = [_is_flushed(one) for one in (sys.stdout, sys.stderr) if one]
+    return all(flushed)
+
+
+def _is_flushed(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except (OSError, ValueError):  # nobody reads, no space is left; or it is closed
+        with suppress(OSError, ValueError):  # it is no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return False
+    return True
 
 
 # --- which deployment ---------------------------------------------------------------------------
 
 
-def _wanted(options: argparse.Namespace, door: Releases) -> Mapping[str, Wanted]:
+def _wanted(options: argparse.Namespace) -> Mapping[str, Wanted]:
     """The deployment that is meant, by service."""
-    if options.deploy:
-        return {name: _begun(options, name, door) for name in options.service}
     if options.deployment:
         named = zip(options.service, options.deployment, strict=True)
         return {name: deployment(one) for name, one in named}
     if options.since:
         return {name: since(options.since) for name in options.service}
-    answered = answers_on(sys.stdin)
+    answered = answers_on(sys.stdin) if sys.stdin else {}
     if not answered:
-        return {name: since(clock()() - JUST_NOW) for name in options.service}
+        raise Unusable(NO_ANSWER)
     missing = [name for name in options.service if name not in answered]
     if missing:
         raise Unusable(f"the answer on standard input is not of {', '.join(missing)}")
     return {name: Wanted(mine=answered[name]) for name in options.service}
-
-
-def _begun(options: argparse.Namespace, name: str, door: Releases) -> Wanted:
-    mine = door.deploy(name, options.task_definition, is_forced=options.force_new_deployment)
-    if mine is None:
-        raise NotAnswerable(f"{name}: the answer of UpdateService shows no deployment of ECS's own")
-    print(f"{name}: {mine.deployment_id} begun", file=sys.stderr)
-    return Wanted(mine=mine)
 
 
 def _misfits(options: argparse.Namespace) -> Iterator[str]:

@@ -1,11 +1,12 @@
 """What became of deployments, for who reads it: lines, JSON, marks for a CI system, exit code."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from notifier.arns import revision_label
 from notifier.causes import Cause
-from notifier.cli.progress import foreign
+from notifier.cli.progress import Progress, foreign
 from notifier.confirmation import clock
 from notifier.confirming import Confirmation
 from notifier.deployments import Kind
@@ -19,14 +20,25 @@ EXIT_CODE = {
     Kind.UNDECIDED: 4,
     Kind.NOT_FOUND: 5,
 }
-_WORST_FIRST = (1, 5, 3, 4, 0)
+_WORST_FIRST = (1, 2, 5, 3, 4, 0)
 _SIGN = {Kind.LIVE: "✅", Kind.SUPERSEDED: "⚪", Kind.UNDECIDED: "⚪", Kind.NOT_FOUND: "⚪"}
 
 
-def exit_code(found: Sequence[Confirmation]) -> int:
-    """The worst of them: what failed says more than what is not known."""
-    codes = {EXIT_CODE[one.verdict.kind] for one in found}
+def worst(codes: Collection[int]) -> int:
+    """The exit code for several outcomes: what failed says more than what is not known."""
     return next(code for code in _WORST_FIRST if code in codes)
+
+
+@dataclass(slots=True)
+class Report(Progress):
+    """How it goes on, and what became of each service as soon as that is known."""
+
+    found: list[Confirmation] = field(default_factory=list)
+
+    def ended(self, found: Confirmation) -> None:
+        """Show it, and keep it."""
+        self.found.append(found)
+        self.shows(found.service, marked(found, list(lines_of(found))))
 
 
 def lines_of(one: Confirmation) -> Iterator[str]:
@@ -110,13 +122,12 @@ def _section(one: Confirmation, lines: Sequence[str]) -> list[str]:
 # --- JSON ---------------------------------------------------------------------------------------
 
 
-def as_json(found: Sequence[Confirmation], cluster: str) -> Mapping[str, object]:
+def as_json(
+    found: Sequence[Confirmation], cluster: str, code: int, error: str
+) -> Mapping[str, object]:
     """The outcome for a program. Foreign texts are as in the lines."""
-    return {
-        "cluster": cluster,
-        "exitCode": exit_code(found),
-        "services": [_as_json(one) for one in found],
-    }
+    shown = {"cluster": cluster, "exitCode": code, "services": [_as_json(one) for one in found]}
+    return {**shown, "error": foreign(error)} if error else shown
 
 
 def _as_json(one: Confirmation) -> Mapping[str, object]:

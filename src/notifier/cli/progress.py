@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TextIO
@@ -57,6 +58,12 @@ class Progress:
         """A look failed; no verdict comes of it."""
         again = f"again in {round(pause.total_seconds())} s"
         self._print(at, "", f"ECS could not be read: {foreign(why)}; {again}")
+
+    def shows(self, service: str, lines: Sequence[str]) -> None:
+        """What became of it, after which it goes on no more."""
+        self._lines.pop(service, None)
+        self.clear()
+        print(*lines, sep="\n", file=self.stream, flush=True)
 
     def clear(self) -> None:
         """Leave a terminal's line empty for what comes next."""

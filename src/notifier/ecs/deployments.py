@@ -47,6 +47,17 @@ def has_circuit_breaker(row: Row) -> bool | None:
     return maybe_true(configured, "enable")
 
 
+def rolls_back(row: Row) -> bool:
+    """Whether a service's deployment that fails is rolled back by ECS.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentCircuitBreaker.html
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentAlarms.html
+    """
+    configured = child(row, "deploymentConfiguration")
+    kinds = (child(configured, name) for name in ("deploymentCircuitBreaker", "alarms"))
+    return any(maybe_true(one, "enable") and maybe_true(one, "rollback") for one in kinds)
+
+
 def images(revision: Row) -> Mapping[str, str]:
     """The digests that ECS resolved for a service revision, by container."""
     return {

@@ -181,9 +181,19 @@ def _judged(read: Read, outcome: Any | Exception) -> Any | ReadFailed:
 
 def is_final(failed: ReadFailed) -> bool:
     """Whether asking again cannot help: not allowed, not there, not logged in, or nonsense."""
+    return is_refused(failed) or failed.why == GONE or _code_of(failed) in NO_LOGIN
+
+
+def is_refused(failed: ReadFailed) -> bool:
+    """Whether this one read is never answered, though others are: not allowed, or nonsense."""
+    return failed.why == NO_PERMISSION or _code_of(failed) in _NONSENSE
+
+
+def _code_of(failed: ReadFailed) -> str:
+    """AWS's code of the error, or what botocore calls it."""
     error = failed.__cause__
-    code = getattr(error, "response", {}).get("Error", {}).get("Code") or type(error).__name__
-    return failed.why in (NO_PERMISSION, GONE) or code in NO_LOGIN | _NONSENSE
+    code: str = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+    return code or type(error).__name__
 
 
 def is_too_slow(answer: Any) -> bool:
