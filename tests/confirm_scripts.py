@@ -641,7 +641,7 @@ HEALTHY = (
         Kind.LIVE,
         70,
         [Frame(-1, [], status="INACTIVE"), Frame(0, [mine(pending=2)]), goes_live(70)],
-        stale_reads=[(30, 35)],
+        stale_reads=[(30, 34.5)],
     ),
     Script(
         "same revision redeployed",
@@ -749,7 +749,7 @@ HEALTHY = (
         Kind.LIVE,
         100,
         while_another_goes_back(),
-        stale_reads=[(30, 35)],
+        stale_reads=[(30, 34.5)],
     ),
     Script(
         "the first read shows the roll-back of an earlier release, known by its service deployment",
@@ -764,7 +764,7 @@ HEALTHY = (
         Kind.LIVE,
         100,
         HAPPY,
-        stale_reads=[(30, 35)],
+        stale_reads=[(30, 34.5)],
         denied=ALL_OF_RELEASES,
     ),
     Script(
@@ -1312,6 +1312,12 @@ FAILED_ONES = (
         ],
     ),
     Script(
+        "the service is being deleted when somebody asks",
+        Kind.FAILED,
+        0,
+        [Frame(-1, [mine(running=1, state="")], status="DRAINING")],
+    ),
+    Script(
         "never starts, no circuit breaker",
         Kind.FAILED,
         180,
@@ -1458,7 +1464,7 @@ UNDECIDED_ONES = (
     Script("no such service", Kind.NOT_FOUND, 0, [Frame(-1, [], status="MISSING")], wanted=by_id()),
     Script(
         "a service that was deleted before anybody asks",
-        Kind.FAILED,
+        Kind.NOT_FOUND,
         0,
         [Frame(-1, [], status="INACTIVE")],
     ),

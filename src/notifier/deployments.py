@@ -25,7 +25,9 @@ from notifier.model import Deployment, ServiceMessage, ServiceReading
 from notifier.tasks import Stop, verdict_on_stopped
 
 FOUND_WITHIN = timedelta(seconds=60)  # ECS may show a deployment later than its call has answered
-HELD = timedelta(seconds=5)  # what one read alone may show by mistake must stand so long
+# What one read alone may show by mistake must stand so long: until the next look or the one after
+# it, so that it costs less than ten seconds.
+HELD = timedelta(seconds=4.5)
 TWO_RECORDS_WITHIN = timedelta(minutes=1)  # of one deployment, as `Deployment` and as the other
 OTHER_RECORD_FIRST = timedelta(seconds=5)  # by as much at most
 CRASHES = 3
@@ -374,19 +376,27 @@ def _of_service(shown: Shown, seen: Seen) -> Verdict | None:
     """A service that is not there, or ends.
 
     Until it was shown once, a look may be of before its creation, or show an earlier service of its
-    name that was deleted. Later only one that drains is believed at once.
+    name that was deleted; hardly one that drains, for then none of its name can be made.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeleteService.html
     """
-    status, now = shown.reading.status, shown.reading.read_at
-    if status == "ACTIVE" or not seen.gone_since:
+    status, since = shown.reading.status, seen.gone_since
+    if status == "ACTIVE" or not since:
         return None
-    is_held = now - seen.gone_since >= (HELD if seen.is_active else FOUND_WITHIN)
-    if status == "MISSING" and not seen.is_active:
-        kind = Kind.NOT_FOUND if is_held else Kind.UNDECIDED
-        return Verdict(kind=kind, evidence=("there is no such service in the cluster",))
-    if is_held or (seen.is_active and status == "DRAINING"):
-        said = "is not there any more" if status == "MISSING" else f"is {status}: deleted"
-        return Verdict(kind=Kind.FAILED, evidence=(f"the service {said}",))
-    return Verdict(kind=Kind.UNDECIDED, evidence=(f"the service is {status}",))
+    is_ending = seen.is_active or status == "DRAINING"
+    held = timedelta(0) if (seen.is_active and status == "DRAINING") else HELD
+    is_sure = shown.reading.read_at - since >= (held if is_ending else FOUND_WITHIN)
+    sure = Kind.FAILED if is_ending else Kind.NOT_FOUND
+    return Verdict(
+        kind=sure if is_sure else Kind.UNDECIDED, evidence=(_said_of_service(status, seen),)
+    )
+
+
+def _said_of_service(status: str, seen: Seen) -> str:
+    if status != "MISSING":
+        return f"the service is {status}: deleted"
+    if seen.is_active:
+        return "the service is not there any more"
+    return "there is no such service in the cluster"
 
 
 def _not_found_yet(mine: Mine | None, shown: Shown, seen: Seen) -> Verdict:
