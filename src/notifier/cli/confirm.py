@@ -118,7 +118,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         with _ended_by_sigterm():
             _confirm(options, report)
-    except (Exception, KeyboardInterrupt) as error:  # 1, Python's own, is for what ECS says failed
+    except (Exception, KeyboardInterrupt) as error:  # Python's own code, 1, says failed
         return _finished(options, report, error)
     return _finished(options, report)
 
