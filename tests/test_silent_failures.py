@@ -484,6 +484,17 @@ def test_what_died_in_an_incident_that_is_over_is_not_counted_again() -> None:
     assert story.service.dying == Dying(count=4, since=at(100))
 
 
+def test_nor_is_it_in_an_incident_that_ecs_opened_since() -> None:
+    story = failing(*(stop(n, f"t{n}", number=41) for n in range(3)))
+    story.is_well_for(3, 15)
+    story.gets(action("SERVICE_TASK_PLACEMENT_FAILURE", 90, "RESOURCE:CPU"))
+    assert story.service.dying is None
+
+    for n in range(3):
+        story.gets(stop(100 + n, f"u{n}", number=41))
+    assert story.service.dying == Dying(count=3, since=at(100))
+
+
 def test_tasks_that_die_where_ecs_reports_another_failure_are_no_sentence_of_their_own(
     watch: Watch,
 ) -> None:
