@@ -150,7 +150,10 @@ def test_missing_settings_hand_the_batch_back_and_say_what_is_missing(
         handler.on_events(records(deployment_failed()), Context())
 
 
-@pytest.mark.parametrize("module", ["teller", "rendering", "diagnosis", "redaction"])
+@pytest.mark.parametrize(
+    "module",
+    ["teller", "rendering", "diagnosis", "redaction", "ecs", "slack", "examining", "retries"],
+)
 def test_what_explains_and_tells_is_not_imported_before_something_is_told(module: str) -> None:
     check = f"import sys, notifier.handler; sys.exit('notifier.{module}' in sys.modules)"
 

@@ -4,27 +4,19 @@ import logging
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from notifier.actors import People, parse_actors, parse_session_names
-from notifier.checkup import Identity
-from notifier.deployed import Deployed
-from notifier.ecs import Ecs, May
-from notifier.ecs.accounts import Accounts, Clients
-from notifier.ecs.reads import in_threads
-from notifier.ecs.roles import Credentials, Roles
 from notifier.errors import SettingsError
-from notifier.examining import Examination, Parts
 from notifier.intake import Intake
 from notifier.model import Invocation, Route
 from notifier.routing import WEBHOOK, parse_channels
 from notifier.secrets import Secret
 from notifier.settings import SecretStore, Settings
-from notifier.slack import Slack, Webhook
 from notifier.store import Store
 from notifier.thresholds import Thresholds, parse_dying_tasks
 
@@ -34,7 +26,12 @@ if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
     from mypy_boto3_sts import STSClient
 
+    from notifier.ecs import Ecs, May
+    from notifier.ecs.accounts import Accounts
+    from notifier.ecs.roles import Credentials
+    from notifier.examining import Examination
     from notifier.lookout import Lookout
+    from notifier.slack import Slack
     from notifier.teller import Door, Teller
 
 logger = logging.getLogger(__name__)
@@ -68,13 +65,19 @@ class Program:
         return store_of(self.settings.table_name)
 
     @cached_property
-    def ecs(self) -> Ecs:
+    def ecs(self) -> "Ecs":
         """The door to our own ECS; it remembers task definitions, so there is one for ever."""
+        from notifier.ecs import Ecs
+
         return Ecs(_ecs, _beside_ecs, self._may, _at_once, _monotonic)
 
     @cached_property
-    def accounts(self) -> Accounts:
+    def accounts(self) -> "Accounts":
         """The door to ECS wherever a cluster is: ours, or that of a member."""
+        from notifier.ecs import Ecs
+        from notifier.ecs.accounts import Accounts, Clients
+        from notifier.ecs.roles import Roles
+
         roles = Roles(_sts, lambda: datetime.now(UTC))  # noqa: TID251
 
         def member(account: str, region: str) -> Ecs:
@@ -85,7 +88,9 @@ class Program:
         return Accounts(self.ecs, self.settings.account_id, self.settings.region, member)
 
     @cached_property
-    def _may(self) -> May:
+    def _may(self) -> "May":
+        from notifier.ecs import May
+
         return May(
             task_definitions=self.settings.read_task_definitions,
             logs=self.settings.read_logs,
@@ -137,8 +142,11 @@ class Program:
         teller, told = self.teller(), self.routes
         return Lookout(self.store, self.accounts, teller, told, examination, self.thresholds)
 
-    def examination(self, is_late: Callable[[], bool] = lambda: False) -> Examination:
+    def examination(self, is_late: Callable[[], bool] = lambda: False) -> "Examination":
         """A look at what the stack itself is made of; no more of it once it is late."""
+        from notifier.deployed import Deployed
+        from notifier.examining import Examination, Parts
+
         told = dict.fromkeys(route.destination for route in self.routes if not route.ignored)
         parts = Parts(
             rules=self.settings.rule_names,
@@ -160,6 +168,8 @@ class Program:
             return
         routes = (route.destination for route in self.routes if not route.ignored)
         if any(to != WEBHOOK for to in routes):
+            from notifier.checkup import Identity
+
             answer = self.slack().identity()
             if not isinstance(answer, Identity):
                 logger.error("heartbeat: Slack did not answer", extra={"code": answer.code})
@@ -171,6 +181,7 @@ class Program:
 
         All that explains and tells is imported here: most events are only taken in.
         """
+        from notifier.slack import Webhook
         from notifier.teller import Teller
 
         slack = self.slack()
@@ -190,8 +201,10 @@ class Program:
             thresholds=self.thresholds,
         )
 
-    def slack(self) -> Slack:
+    def slack(self) -> "Slack":
         """The way to Slack with the bot token; its connections live as long as it does."""
+        from notifier.slack import Slack
+
         base_url = self.settings.slack_api_url
         return Slack(base_url=base_url, token=self.token, counted=_count_slack)
 
@@ -269,7 +282,7 @@ def _sts() -> "STSClient":
     return client
 
 
-def _as_member(service: str, region: str, credentials: Credentials) -> Any:
+def _as_member(service: str, region: str, credentials: "Credentials") -> Any:
     """A client that acts as a member's role."""
     import boto3
 
@@ -285,7 +298,12 @@ def _as_member(service: str, region: str, credentials: Credentials) -> Any:
 
 
 # How reads go out, and the clock that ends them: a replay of a history puts its own in their place.
-_at_once = in_threads
+def _at_once(reads: Sequence[Callable[[], Any]], seconds: float) -> Sequence[Any]:
+    from notifier.ecs.reads import in_threads
+
+    return in_threads(reads, seconds)
+
+
 _monotonic = time.monotonic
 
 

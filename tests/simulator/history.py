@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
+import notifier.slack
 import notifier.store
 from notifier import handler, wiring
 from notifier.model import Census, Invocation
@@ -270,14 +271,16 @@ class History:
     @contextmanager
     def _wired(self) -> Iterator[None]:
         doors: dict[str, Any] = {
-            "Slack": lambda **_: self.slack,
-            "Webhook": lambda **_: Webhook(self.slack, "C0SHOP"),
             "Store": partial(self.store, sleep=self._pause),
             "_dynamodb": lambda: self.dynamodb,
             "_ecs": lambda: self.ecs,
             "_beside_ecs": lambda _service, _region: self.ecs,
             "_at_once": self.ecs.at_once,
             "_monotonic": lambda: self.scheduler.clock,
+        }
+        ways: dict[str, Any] = {
+            "Slack": lambda **_: self.slack,
+            "Webhook": lambda **_: Webhook(self.slack, "C0SHOP"),
         }
         entry: dict[str, Any] = {
             "_program": lambda: self._programs[self.scheduler.current],
@@ -286,7 +289,8 @@ class History:
         }
         # Most rows are read again and again: reading them once makes a history twice as fast.
         reads = patch.object(notifier.store, "from_json", _read_once)
-        with patch.multiple(wiring, **doors), patch.multiple(handler, **entry), reads:
+        slack = patch.multiple(notifier.slack, **ways)
+        with patch.multiple(wiring, **doors), slack, patch.multiple(handler, **entry), reads:
             yield
 
     @property

@@ -15,9 +15,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from notifier import retries
-from notifier.facts import Confidence
-from notifier.model import Impact, Phase, Reason, StepKind, SubjectKind
+from notifier.model import Phase, Reason, StepKind, SubjectKind
 
 Noun = TypeVar("Noun")
 
@@ -25,14 +23,11 @@ PACKED = "zlib:"  # no JSON begins so
 PACKED_ABOVE = 50_000  # characters
 
 # What a newer version wrote, in words of today: looked at again, told, and never taken for well.
+# An enumeration that has the word UNKNOWN is read as that.
 UNKNOWN_WORDS: Mapping[type[Enum], Enum] = {
     Phase: Phase.FAILING,  # the next look makes it right
-    Impact: Impact.UNKNOWN,
-    Confidence: Confidence.UNKNOWN,
     Reason: Reason.ANOTHER_CAUSE,  # told in the thread, with what is known of the service
     SubjectKind: SubjectKind.SERVICE,
-    retries.Phase: retries.Phase.UNKNOWN,  # it is never tried again
-    retries.Outcome: retries.Outcome.UNKNOWN,
     StepKind: StepKind.FLAT,  # what it tells is told; it is taken neither for a root nor a reply
 }
 
@@ -127,9 +122,14 @@ def _single(hint: Any) -> Callable[[Any], Any]:
     if hint is datetime:
         return moment
     if issubclass(hint, Enum):
-        words, unknown = {word.value: word for word in hint}, UNKNOWN_WORDS[hint]
+        words, unknown = {word.value: word for word in hint}, unknown_word(hint)
         return lambda value: words.get(value, unknown)
     return _as_it_is
+
+
+def unknown_word(kind: type[Enum]) -> Enum:
+    """What a word of this enumeration that nobody knows is read as. Raises KeyError."""
+    return UNKNOWN_WORDS[kind] if kind in UNKNOWN_WORDS else kind["UNKNOWN"]
 
 
 def _noun_reader(noun: Any) -> Callable[[Mapping[str, Any]], Any]:
