@@ -26,7 +26,7 @@ def retry() -> TaskRetry:
 @pytest.mark.parametrize(
     ("event", "said"),
     [
-        (retry(), "After attempt 1 of 5 1 of 2 tasks still did not start; the next is in about"),
+        (retry(), "After attempt 1 of 5, 1 of 2 tasks still did not start; the next is in about"),
         (replace(retry(), attempt=0), "1 of 2 tasks did not start; tried again in about 3 min, at"),
         (replace(retry(), name="TASK_RETRY_STARTED"), "Started after all, by attempt 1 of 5."),
         (
@@ -61,7 +61,7 @@ def test_a_runbook_says_at_which_step(name: str, step: str, said: str) -> None:
 
 def test_what_was_to_come_is_not_said_once_it_has_come() -> None:
     said = sentence(retry(), is_past=True)
-    assert said == "After attempt 1 of 5 1 of 2 tasks still did not start."
+    assert said == "After attempt 1 of 5, 1 of 2 tasks still did not start."
     assert sentence(replace(retry(), attempt=0), is_past=True) == "1 of 2 tasks did not start."
 
 

@@ -112,9 +112,9 @@ def test_each_attempt_and_the_end_are_short_replies_in_the_thread_of_the_failure
     assert said == [
         "🔁 prod-web / nightly-report: 1 of 1 task did not start; "
         "tried again in about 3 min, at most 5 times.",
-        "🔁 prod-web / nightly-report: After attempt 1 of 5 1 of 1 task still did not start; "
+        "🔁 prod-web / nightly-report: After attempt 1 of 5, 1 of 1 task still did not start; "
         "the next is in about 3 min.",
-        "🔁 prod-web / nightly-report: After attempt 2 of 5 1 of 1 task still did not start; "
+        "🔁 prod-web / nightly-report: After attempt 2 of 5, 1 of 1 task still did not start; "
         "the next is in about 3 min.",
         "🟠 prod-web / nightly-report: Started after all, by attempt 3 of 5.",
     ]
@@ -383,7 +383,7 @@ def test_in_whatever_order_it_is_heard_every_step_is_told_and_none_twice(history
 def test_an_attempt_that_is_heard_of_late_does_not_say_what_is_next(watch: Watch) -> None:
     offer_each(watch, [CALL, THIRD, SECOND])
 
-    assert texts(watch)[-1].endswith("After attempt 1 of 5 1 of 1 task still did not start.")
+    assert texts(watch)[-1].endswith("After attempt 1 of 5, 1 of 1 task still did not start.")
     assert "attempt 3 of 5 is next" in blocks(watch.slack.roots[0].message)
 
 

@@ -41,7 +41,7 @@ def _waiting(step: TaskRetry | RetryStep, left: str, attempt: str, *, is_past: b
         to_come = f"tried again {when}, at most {_counted(step.attempts, 'time')}"
         return f"{left} did not start{'' if is_past else f'; {to_come}'}."
     to_come = "" if is_past else f"; the next is {when}"
-    return f"After {attempt} {left} still did not start{to_come}."
+    return f"After {attempt}, {left} still did not start{to_come}."
 
 
 def standing(step: RetryStep) -> str:
