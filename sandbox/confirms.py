@@ -4,9 +4,7 @@ Each is one of the stories, in a cluster of its own, up to where its deployment 
 command runs in a process of its own, as in a pipeline, and sees it end.
 """
 
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,15 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sandbox.account.clock import real_now
-from sandbox.account.process import ROOT
 from sandbox.running import Sandbox
+from sandbox.shell import Process, started
 from sandbox.stories import image, roll_back
 from sandbox.story import Step, load_story
 from sandbox.story_shapes import Deployment, Service
 
 SEEN_WITHIN = 20.0  # seconds, until the command has read for the first time
 OVER_WITHIN = 60.0
-COMMAND = "import sys; from notifier.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +102,11 @@ def _show(sandbox: Sandbox, steps: Sequence[Step]) -> None:
         sandbox.patch_ecs(step.ecs or {})
 
 
-def _asking(sandbox: Sandbox, case: Case) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *case.command],
-        env={**os.environ, **sandbox.environment, "PYTHONPATH": str(ROOT / "src")},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-    )
+def _asking(sandbox: Sandbox, case: Case) -> Process:
+    return started(case.command, sandbox.environment, stderr=subprocess.STDOUT)
 
 
-def _wait_until_seen(sandbox: Sandbox, running: Mapping[Case, "subprocess.Popen[str]"]) -> None:
+def _wait_until_seen(sandbox: Sandbox, running: Mapping[Case, Process]) -> None:
     """Until each has read what its deployment looks like while it is under way, or has ended."""
     deadline = time.monotonic() + SEEN_WITHIN
     while time.monotonic() < deadline:

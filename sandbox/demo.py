@@ -27,10 +27,10 @@ from sandbox.account import SandboxError
 from sandbox.confirms import confirmed
 from sandbox.ecs_double import Json
 from sandbox.faults import PLANTED, planted_faults
-from sandbox.one_off_demo import Process, Shown, ended, give_jobs, running_jobs
+from sandbox.one_off_demo import Shown, ended, give_jobs, running_jobs
 from sandbox.picture import PictureError, Size, take
 from sandbox.running import DEPLOYS, Sandbox, running_sandbox
-from sandbox.shell import Ran, at_a_shell
+from sandbox.shell import Process, Ran, at_a_shell
 from sandbox.story import Step, Story, StoryError, load_story, play, story_names
 from sandbox.workspace import Recorded
 from sandbox.workspace.pacing import Limits

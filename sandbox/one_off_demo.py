@@ -1,19 +1,15 @@
 """`ecs-watch run` in the sandbox: a job that ends well, one that fails, one that never starts, and
 one that takes longer than anybody wants to wait."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sandbox.account.process import ROOT
 from sandbox.ecs_double import EcsDouble, Json
 from sandbox.one_off import Ending, Job
+from sandbox.shell import Process, started
 from sandbox.story_shapes import REGION, REGISTRY, arn
 
-Process = subprocess.Popen[str]
 CLUSTER = "prod-jobs"
 PULL = (
     "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve "
@@ -93,7 +89,7 @@ def _definition(family: str) -> Json:
 @contextmanager
 def running_jobs(environment: Mapping[str, str]) -> Iterator[list[tuple[Shown, Process]]]:
     """Run every job, all at once, as from shells of their own; none outlives the `with` block."""
-    running = [(one, _start(one.command, environment)) for one in JOBS]
+    running = [(one, started(one.command, environment)) for one in JOBS]
     try:
         yield running
     finally:
@@ -106,13 +102,3 @@ def ended(process: Process) -> tuple[int, str, str]:
     """Wait for the end of a job: exit code, standard output and error."""
     out, err = process.communicate(timeout=50)
     return process.returncode, out, err
-
-
-def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> Process:
-    return subprocess.Popen(
-        [sys.executable, "-m", "notifier", *arguments],
-        env={**os.environ, **environment, "PYTHONPATH": str(ROOT / "src")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )

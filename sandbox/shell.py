@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sandbox.account.process import ROOT
 from sandbox.running import Sandbox
 
-_COMMAND = "import sys; from notifier.cli import main; sys.exit(main(sys.argv[1:]))"
+Process = subprocess.Popen[str]
 WITHIN = 60.0  # seconds
 
 
@@ -21,14 +23,24 @@ class Ran:
     err: str
 
 
+def started(arguments: Sequence[str], environment: Mapping[str, str], **more: Any) -> Process:
+    """Start `ecs-watch` with these arguments; its output is to be read. `more` is for Popen."""
+    piped: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
+    return subprocess.Popen(
+        [sys.executable, "-m", "notifier", *arguments],
+        env={**os.environ, **environment, "PYTHONPATH": str(ROOT / "src")},
+        stdin=subprocess.DEVNULL,
+        text=True,
+        encoding="utf-8",
+        **piped,
+    )
+
+
 def at_a_shell(sandbox: Sandbox, *arguments: str) -> Ran:
     """Run `ecs-watch` with these arguments. Raises subprocess.TimeoutExpired after a minute."""
-    ran = subprocess.run(
-        [sys.executable, "-c", _COMMAND, *arguments],
-        env={**os.environ, **sandbox.environment, "PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        timeout=WITHIN,
-        check=False,
-    )
-    return Ran(ran.returncode, ran.stdout, ran.stderr)
+    with started(arguments, sandbox.environment) as process:
+        try:
+            out, err = process.communicate(timeout=WITHIN)
+        finally:
+            process.kill()
+    return Ran(process.returncode, out, err)

@@ -22,8 +22,7 @@ from hypothesis import strategies as st
 
 from notifier import metrics
 from notifier.actors import EXAMPLE, SHIPPED, parse_actors
-from notifier.incidents import BEGINNING
-from notifier.model import Reason
+from notifier.model import BEGINNING, Reason
 from notifier.routing import parse_channels
 from notifier.settings import ReadLogs, Settings
 from notifier.thresholds import DEFAULT_DYING_TASKS, parse_dying_tasks

@@ -45,8 +45,6 @@ EXAMPLE = r"Jenkins: jenkins-(?P<run>\d+)-(?P<actor>.+) -> https://ci.example.co
 _MADE_UP = re.compile(
     r"botocore-session-\d+|aws-go-sdk-\d+|aws-sdk-[a-z0-9]+-\d+|\d+|i-[0-9a-f]{8,17}|[0-9a-f-]{32,36}"
 )
-# https://docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html
-_IDENTITY_CENTER_ROLE = "AWSReservedSSO_"
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_create-service-linked-role.html
 _SERVICE_LINKED_ROLE = "AWSServiceRoleFor"
 _IDENTITY_CENTER = "IAM Identity Center"
@@ -307,7 +305,7 @@ def _of_role(caller: Caller, tool: str) -> tuple[Actor, bool]:
     name = caller.session_name
     if not name or _MADE_UP.fullmatch(name):
         return (Actor(name=tool, via=_role(caller)) if tool else Actor(name=_role(caller))), False
-    if caller.role.startswith(_IDENTITY_CENTER_ROLE):
+    if caller.is_of_identity_center:
         return Actor(name=name, via=tool or _IDENTITY_CENTER), True
     return Actor(name=name, via=tool or _role(caller)), not tool
 

@@ -43,9 +43,7 @@ _FAMILY = re.compile(
 )
 # Who called by hand: users, and roles that IAM Identity Center makes for them.
 # https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html
-# https://docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html
 _PEOPLE = frozenset({"IAMUser", "Root", "IdentityCenterUser"})
-_ROLE_OF_PEOPLE = "AWSReservedSSO_"
 _MOST_TASKS = 10  # of one call: API_RunTask (count)
 
 
@@ -106,7 +104,7 @@ def asked(body: str) -> Asked | None:
         error_message=event.reason,
         role=event.caller.role,
         invoked_by=event.caller.invoked_by,
-        by_a_person=event.caller.type in _PEOPLE or event.caller.role.startswith(_ROLE_OF_PEOPLE),
+        by_a_person=event.caller.type in _PEOPLE or event.caller.is_of_identity_center,
         wrong=next(_wrong(event, request, detail), ""),
     )
 

@@ -11,9 +11,9 @@ from notifier.diagnosis import ALSO
 from notifier.facts import UNREAD, Actor, Confidence, Container, Explanation, LogTail, Missing
 from notifier.incidents import cause, explanation_of
 from notifier.model import Reason, ServiceState
+from notifier.tasks import ESSENTIAL_EXITED
 
 _FAILED = "deployment failed:"  # which the message says already
-_ENDED = "Essential container in task exited"  # which says less than the exit code beside it
 MISSING_SHOWN = 3
 CONTAINERS_SHOWN = 6
 RUNG_AT_MOST = 5
@@ -127,7 +127,7 @@ def pages_of(service: ServiceState) -> Iterator[tuple[str, str | None]]:
 def _quotes(known: Explanation, said: Sequence[str]) -> Iterator[str]:
     """ECS's own words: the evidence, or what the event says; and what the service says of it."""
     first = known.diagnosis.evidence or next(iter(said), "")
-    if first and first != _ENDED:
+    if first and first != ESSENTIAL_EXITED:
         yield first
     more = (text for text in known.messages if text != first and _FAILED not in text)
     yield from itertools.islice(more, 1)

@@ -43,6 +43,10 @@ class Container:
     last_status: str = ""
 
 
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html (stopCode)
+NEVER_STARTED = "TaskFailedToStart"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppedTask:
     """A task that has stopped, as DescribeTasks shows it. `started_at` is None: it never ran."""

@@ -20,6 +20,7 @@ from notifier import standalone
 from notifier.events import is_failure
 from notifier.facts import Confidence, Diagnosis, Explanation, Shipment
 from notifier.model import (
+    BEGINNING,
     ClusterState,
     CodeDeployStateChange,
     DaemonDeploymentStateChange,
@@ -95,7 +96,6 @@ TOLD = {
     Reason.DEPLOYER_KNOWN,
     Reason.RETRIED,
 }
-BEGINNING = {Reason.NEWLY_FAILING, Reason.FAILING_AGAIN, Reason.FLAPPING}
 WITHOUT_TRACE = {
     Reason.SECOND_COPY,
     Reason.IGNORED_CLUSTER,

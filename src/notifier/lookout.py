@@ -16,8 +16,9 @@ from notifier.arns import cluster_name, parse_arn
 from notifier.checkup import Finding, Verdict
 from notifier.errors import Conflict, ReadFailed, StoreUnavailable
 from notifier.examining import Examination
-from notifier.incidents import BEGINNING, Decision, Policy
+from notifier.incidents import Decision, Policy
 from notifier.model import (
+    BEGINNING,
     Census,
     Checkup,
     ClusterState,

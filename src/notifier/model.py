@@ -160,6 +160,14 @@ class Caller:
     invoked_by: str = ""
     identity_provider: str = ""
 
+    @property
+    def is_of_identity_center(self) -> bool:
+        """Whether the role is one that IAM Identity Center makes for people.
+
+        https://docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html
+        """
+        return self.role.startswith("AWSReservedSSO_")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiCall(Event):
@@ -475,6 +483,10 @@ class Reason(StrEnum):
     IGNORED_CLUSTER = "the cluster is ignored by Channels"
     NO_SUBJECT = "the event is about no service, daemon or deployment group"
     NOT_READABLE = "ECS could not be read"
+
+
+# Trouble that was not there before.
+BEGINNING = {Reason.NEWLY_FAILING, Reason.FAILING_AGAIN, Reason.FLAPPING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

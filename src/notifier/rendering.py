@@ -29,7 +29,6 @@ from notifier.causes import (
 )
 from notifier.facts import LogTail
 from notifier.incidents import (
-    BEGINNING,
     CLOCKS,
     FAILED,
     IN_PROGRESS,
@@ -44,6 +43,7 @@ from notifier.incidents import (
     is_only_ours,
 )
 from notifier.model import (
+    BEGINNING,
     Census,
     Checkup,
     ClusterState,

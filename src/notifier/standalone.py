@@ -18,6 +18,7 @@ from notifier import retried
 from notifier.arns import revision_label
 from notifier.facts import Container
 from notifier.model import (
+    BEGINNING,
     ApiCall,
     EssentialContainers,
     Event,
@@ -371,7 +372,7 @@ def _reason(case: "_Case", was: TaskRuns, runs: TaskRuns) -> Reason:
     if after[-1].task != end.task:
         return Reason.REPEATED
     reason = _reason_of_failure(case.before, was, end, case.now)
-    return Reason.ANOTHER_CAUSE if reason in _BEGINNING and _is_told_of_same(case) else reason
+    return Reason.ANOTHER_CAUSE if reason in BEGINNING and _is_told_of_same(case) else reason
 
 
 def _is_told_as_retried(case: "_Case") -> bool:
@@ -427,7 +428,6 @@ TOLD_AS_FAILURE = {
     Reason.ANOTHER_CAUSE,
     Reason.STILL_FAILING,
 }
-_BEGINNING = {Reason.NEWLY_FAILING, Reason.FAILING_AGAIN, Reason.FLAPPING}
 _TOLD = {*TOLD_AS_FAILURE, Reason.RECOVERED, Reason.OVER_BEFORE_TOLD, Reason.RETRIED}
 
 

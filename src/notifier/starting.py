@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from notifier.facts import Container, StoppedTask
+from notifier.facts import NEVER_STARTED, Container, StoppedTask
 
 _GUIDE = "https://docs.aws.amazon.com/AmazonECS/latest/developerguide"
 _API = "https://docs.aws.amazon.com/AmazonECS/latest/APIReference"
@@ -25,8 +25,6 @@ MESSAGES_PAGE = f"{_GUIDE}/service-event-messages-list.html"
 # "If you get a ClientException error … the quota of tasks in the PROVISIONING … has been reached."
 QUOTA_PAGE = f"{_API}/API_RunTask.html"
 CAPACITY_PAGE = "https://repost.aws/knowledge-center/ecs-fargate-runtask-capacity"
-
-NEVER_RAN = "TaskFailedToStart"
 
 
 class Start(StrEnum):
@@ -167,7 +165,7 @@ def of_stop(task: StoppedTask) -> NotStarted:
 def never_ran(task: StoppedTask) -> bool:
     """Whether ECS stopped the task before a container ran, by all that it shows of it."""
     return (
-        task.stop_code == NEVER_RAN
+        task.stop_code == NEVER_STARTED
         and task.started_at is None
         and all(map(_has_not_run, task.containers))
     )

@@ -10,7 +10,7 @@ from datetime import datetime
 from notifier import retried, retry_words, standalone, task_runs
 from notifier.arns import cluster_name, execution_url, parse_arn, revision_label, task_url
 from notifier.diagnosis import diagnose
-from notifier.facts import Facts, StoppedTask
+from notifier.facts import NEVER_STARTED, Facts, StoppedTask
 from notifier.model import (
     ContainerOverride,
     Launch,
@@ -22,15 +22,14 @@ from notifier.model import (
     TaskRuns,
 )
 from notifier.redaction import redacted
-from notifier.starting import NEVER_RAN, is_repeated_by_its_caller
-from notifier.tasks import telling_container
+from notifier.starting import is_repeated_by_its_caller
+from notifier.tasks import ESSENTIAL_EXITED, telling_container
 
 RUNS_SHOWN = 3  # starters and commands of one family
 CONTAINERS_SHOWN = 6
 STEPS_SHOWN = 6  # of what was tried again, in one reply
 COMMAND_AT_MOST = 150  # characters of a command override, shown to tell runs apart
 COMMAND_LINE_AT_MOST = 1500  # characters; a longer one would be cut, and be another command
-_SAYS_NOTHING = "Essential container in task exited"  # that an exit code does not
 RUNBOOK_SAYS_AT_MOST = 120  # characters, beside the whole in a quote
 CUT_OFF = "…"
 _ARN = re.compile(r"arn:[^\s;]+; ")
@@ -157,7 +156,7 @@ def _run_line(task: ServiceState, runs: TaskRuns, cluster_key: str) -> RunLine:
         command=_command_label(launch),
         failed=_happened(end) if end else "",
         why=why,
-        reason="" if reason == why or reason.startswith(_SAYS_NOTHING) else reason,
+        reason="" if reason == why or reason.startswith(ESSENTIAL_EXITED) else reason,
         codes=_codes(end) if end else "",
         count=len(failing),
         failed_at=end.at if end else None,
@@ -230,7 +229,7 @@ def _happened(end: TaskEnd) -> str:
 
 def _never_ran(end: TaskEnd) -> bool:
     """A host that dies leaves no exit code either, of a task that may have run for hours."""
-    return end.stop_code == NEVER_RAN or end.started_at is None
+    return end.stop_code == NEVER_STARTED or end.started_at is None
 
 
 def _why(end: TaskEnd) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import Protocol
 
-from notifier.facts import Container
+from notifier.facts import NEVER_STARTED, Container
 from notifier.model import TaskStateChange
 
 # How the reasons of stops begin or what they contain, in ASCII, lower case.
@@ -42,10 +42,10 @@ _FAILING = (
     "no space left on device",
 )
 _EXITED = "essential container"
+ESSENTIAL_EXITED = "Essential container in task exited"  # says less than the exit code beside it
 
 # With a reason that nobody knows, the code decides where it leaves no doubt.
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html (stopCode)
-_NEVER_STARTED = "TaskFailedToStart"
 _ENDED = "EssentialContainerExited"
 BY_A_PERSON = "UserInitiated"  # whose words are free, and may say anything
 
@@ -103,7 +103,7 @@ def verdict_on_stopped(task: StoppedTask) -> Stop:
         return Stop.FAILING
     if _EXITED in text:
         return Stop.CLEAN_EXIT if seems_ended_well(task) else Stop.FAILING
-    return Stop.FAILING if task.stop_code == _NEVER_STARTED else Stop.BENIGN
+    return Stop.FAILING if task.stop_code == NEVER_STARTED else Stop.BENIGN
 
 
 def ended_well(task: StoppedTask, essential: Collection[str] | None = None) -> bool | None:

@@ -23,8 +23,9 @@ from notifier.errors import Conflict, LeaseLost, StoreUnavailable, WatchError
 from notifier.explaining import Explaining, in_our_words
 from notifier.explanation import is_wanted
 from notifier.facts import LogTail
-from notifier.incidents import BEGINNING, Policy
+from notifier.incidents import Policy
 from notifier.model import (
+    BEGINNING,
     Attempt,
     CannotLook,
     Census,

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from notifier.incidents import BEGINNING, COUNTS_WITHIN
+from notifier.incidents import COUNTS_WITHIN
 from notifier.model import (
+    BEGINNING,
     ClusterState,
     Phase,
     Reason,
